@@ -1,0 +1,52 @@
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+LAKE ?= demo-lake
+
+.PHONY: help demo test check lint types imports scripts lock clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/runtime.done: requirements/runtime.lock requirements/bootstrap.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/runtime.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/dev.done: $(VENV)/runtime.done requirements/dev.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.lock
+	@touch $@
+
+demo: $(VENV)/runtime.done ## Build a lake from the synthetic exchange: no key, no network
+	@$(BIN)/ohlcv demo --lake $(LAKE)
+
+test: $(VENV)/dev.done ## Set up and run the tests
+	@$(BIN)/python -m pytest -n 2 $(PYTEST)
+
+check: lint types imports scripts test ## Everything that must be green
+
+lint: $(VENV)/dev.done ## ruff: lint and format
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(VENV)/dev.done ## mypy, strict
+	@$(BIN)/mypy
+
+imports: $(VENV)/dev.done ## import-linter: dependencies point one way
+	@$(BIN)/lint-imports
+
+scripts: $(VENV)/dev.done ## shellcheck
+	@git ls-files -z '*.sh' .ci/run | xargs -0 --no-run-if-empty $(BIN)/shellcheck
+
+lock: $(VENV)/dev.done ## Resolve the lock files again
+	@./requirements/compile.sh $(BIN)/uv
+
+clean: ## Remove the environment and what the tests left
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,0 +1,558 @@
+"""Consolidation: read the deliveries that arrived, merge them, publish, record."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from batch.consolidator.carry import Carry, attach_year_splits, with_split_digests
+from batch.consolidator.merge import (
+    MergedSessions,
+    by_session,
+    by_symbol,
+    find_unsound,
+    keep_restatements,
+    merge_sessions,
+    no_restatements,
+    session_digests,
+    sort_restatements,
+)
+from batch.consolidator.plan import Verdict, YearInputs, judge, splits_digest, splits_of_year
+from batch.core import schema
+from batch.core.columns import DailyColumns
+from batch.core.errors import (
+    CalendarMoved,
+    CommitConflict,
+    DeliveryUnreadable,
+    LakeMissing,
+    ObjectMissing,
+)
+from batch.core.layout import (
+    ARRIVALS,
+    BRONZE,
+    DAILY_TABLE,
+    RESTATEMENTS_TABLE,
+    Delivery,
+    bronze_year_prefix,
+    carry_key,
+    inputs_key,
+    partition_key,
+)
+from batch.core.progress import Progress, Silent, StopRequested, never, require_going
+from batch.core.sessions import Calendar, day_of, load_calendar
+from batch.lake.carry import read_carry, write_carry
+from batch.lake.manifest import (
+    DailyRecord,
+    Manifest,
+    PublishedCalendar,
+    commit,
+    fingerprint,
+    load_daily_manifest,
+    load_inputs,
+    write_inputs,
+)
+from batch.lake.parquet import read_table, with_encoded_symbols
+from batch.lake.partitions import DIGEST_ENTRY, TablePartitions, publish_partition, table_metadata
+from batch.lake.reference import read_splits
+from batch.lake.store import ObjectStore, StoredObject
+from batch.version import RESULTS_VERSION
+
+MERGE_BYTES = 24 * 1024 * 1024
+"""Compressed deliveries merged at once: about a million rows."""
+
+_PLANS = 5
+
+
+@dataclass(slots=True)
+class Consolidation:
+    """What one consolidation did.
+
+    Attributes:
+        published: Table, year, rows and bytes of every partition written.
+        removed: Years that have no deliveries any more.
+        current: Daily partitions that were up to date.
+        deliveries_read: How many deliveries were read.
+        newest: Newest session in the lake, ISO date, if it has any.
+        problems: Every delivery that could not be used, and why.
+    """
+
+    published: list[dict[str, Any]] = field(default_factory=list)
+    removed: list[int] = field(default_factory=list)
+    current: int = 0
+    deliveries_read: int = 0
+    newest: str | None = None
+    problems: list[str] = field(default_factory=list)
+
+
+def consolidate(
+    store: ObjectStore,
+    *,
+    full: bool = False,
+    as_of: datetime | None = None,
+    workers: int = 2,
+    progress: Progress | None = None,
+    stop_requested: StopRequested = never,
+    calendar: Calendar | None = None,
+) -> Consolidation:
+    """Bring the daily bars up to what bronze holds.
+
+    Each year is a pure function of its deliveries, its splits and what earlier years hand
+    on; a year whose inputs have not changed is not touched. A job killed at any point is
+    finished by the next one.
+
+    Args:
+        store: The lake.
+        full: Make every year again, from the deliveries alone.
+        as_of: Use only what was received by this instant.
+        workers: Threads that read deliveries.
+        progress: Hears what is going on.
+        stop_requested: Asked between writes.
+        calendar: The exchange calendar; the library's where not given.
+
+    Raises:
+        LakeMissing: There is no lake at the root.
+        CalendarMoved: The calendar disagrees with the published sessions.
+        CommitConflict: Other jobs kept publishing first.
+        Interrupted: It was asked to stop.
+    """
+    progress = progress or Silent()
+    if not store.exists():
+        raise LakeMissing(
+            f"{store.uri}: there is no lake; give --lake or OHLCV_LAKE,"
+            " or make one with `ohlcv import` or `ohlcv demo`"
+        )
+    calendar = calendar or load_calendar()
+    job = _Job(store, full, as_of, workers, progress, stop_requested, calendar)
+    for attempt in range(_PLANS):
+        try:
+            return job.run()
+        except CommitConflict as err:
+            if attempt == _PLANS - 1:
+                raise
+            progress.note(f"planning again: {err}")
+    raise AssertionError("unreachable")
+
+
+class _CarryChain:
+    """What has been handed on so far; read from the lake only where somebody looks."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+        self._year: int | None = None
+        self._state: Carry | None = Carry.none()
+        self.digest = ""
+
+    def state(self) -> Carry:
+        """Return the state itself."""
+        if self._state is None:
+            assert self._year is not None  # noqa: S101 - set together with the digest
+            self._state = Carry(read_carry(self._store, self._year, self.digest))
+        return self._state
+
+    def pass_over(self, year: int, record: DailyRecord) -> None:
+        """Go past a year whose state is in the lake."""
+        self._year, self._state, self.digest = year, None, record.carry_digest
+
+    def hand_on(self, year: int, state: Carry) -> None:
+        """Go past a year whose state was just made."""
+        self._year, self._state, self.digest = year, state, state.digest
+
+
+@dataclass(slots=True, eq=False)
+class _BuiltYear:
+    """A daily partition ready to be published."""
+
+    bars: DailyColumns
+    sessions: dict[str, str]
+    restatements: pl.DataFrame
+    carry: Carry
+    inputs: YearInputs
+
+    @property
+    def digest(self) -> str:
+        """Digest of all rows."""
+        return fingerprint(self.sessions)
+
+    @property
+    def restatements_digest(self) -> str:
+        """Digest of the restatements."""
+        return hashlib.sha256(self.restatements.write_csv().encode()).hexdigest()[:16]
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    """One consolidation over one lake."""
+
+    store: ObjectStore
+    full: bool
+    as_of: datetime | None
+    workers: int
+    progress: Progress
+    stop_requested: StopRequested
+    calendar: Calendar
+    manifest: Manifest[DailyRecord] = field(init=False)
+    daily: TablePartitions = field(init=False)
+    restated: TablePartitions = field(init=False)
+    splits: pl.DataFrame = field(init=False)
+    outcome: Consolidation = field(init=False)
+
+    def run(self) -> Consolidation:
+        """Plan from what is there now, and work the plan off."""
+        self.outcome = Consolidation()
+        arrivals = [item.key for item in self.store.list(ARRIVALS)]
+        self.manifest = load_daily_manifest(self.store)
+        self._require_calendar()
+        inputs = self._list_inputs(arrivals)
+        self.splits = read_splits(self.store)
+        self.daily = TablePartitions.list(self.store, DAILY_TABLE)
+        self.restated = TablePartitions.list(self.store, RESTATEMENTS_TABLE)
+        records = self.manifest.partitions
+        years = sorted({*records, *inputs, *self.daily.objects, *self.restated.objects})
+        self.progress.begin("consolidating", len(years), "years")
+        carry = _CarryChain(self.store)
+        for year in years:
+            require_going(self.stop_requested)
+            listed = inputs.get(year)
+            if (listed is None and year not in records) or (listed and not listed.deliveries):
+                self._remove(year)
+            else:
+                self._bring_up(year, listed, carry)
+            self.progress.advance()
+        self._take_arrivals_away(arrivals, inputs)
+        newest = [max(record.sessions) for record in self.manifest.partitions.values()]
+        self.outcome.newest = max(newest, default=None)
+        return self.outcome
+
+    def _require_calendar(self) -> None:
+        seen = self.manifest.calendar
+        if seen is None or self.full:
+            return
+        first, last = date.fromisoformat(seen.first), date.fromisoformat(seen.last)
+        if self.calendar.digest(first, last) != seen.digest:
+            raise CalendarMoved(
+                f"{self.store.uri}: the calendar of {self.calendar.name} no longer has the sessions"
+                f" from {first} to {last} that the lake was published with;"
+                " see what changed, then rebuild with --full"
+            )
+
+    def _list_inputs(self, arrivals: list[str]) -> dict[int, YearInputs]:
+        """List the deliveries of every year that may have news; the others keep their record."""
+        known = self.manifest.partitions
+        travelled = any(record.as_of != _text(self.as_of) for record in known.values())
+        if self.full or self.as_of or travelled or not known:
+            years = set(known)
+            listing: Iterator[StoredObject] = self.store.list(BRONZE)
+        else:
+            newest = max(known)
+            announced = (Delivery.of_arrival(key) for key in arrivals)
+            late = {found.session.year for found in announced if found}
+            years = {newest, *(year for year in late if year < newest)}
+            listing = self._list_years(sorted(years - {newest}), newest)
+        found: dict[int, dict[Delivery, int]] = {year: {} for year in years}
+        for item in listing:
+            delivery = Delivery.parse(item.key)
+            if delivery is not None and self.calendar.is_session(delivery.session):
+                found.setdefault(delivery.session.year, {})[delivery] = item.size_bytes
+            elif not item.key.rpartition("/")[2].startswith((".", "_")):
+                why = "is not a session" if delivery else "is not a delivery's name"
+                self._problem(f"{item.key}: {why}; take it away and use `ohlcv import`")
+        return {
+            year: YearInputs(year, deliveries).known_at(self.as_of)
+            for year, deliveries in found.items()
+        }
+
+    def _list_years(self, late: list[int], newest: int) -> Iterator[StoredObject]:
+        for year in late:
+            yield from self.store.list(bronze_year_prefix(year))
+        yield from self.store.list(BRONZE, start_after=f"{BRONZE}date={newest:04d}")
+
+    def _problem(self, text: str) -> None:
+        told = f"{self.store.uri}/{text}"
+        self.outcome.problems.append(told)
+        self.progress.warn(told)
+
+    def _bring_up(self, year: int, listed: YearInputs | None, carry: _CarryChain) -> None:
+        """Make a year's partition again if anything that it depends on has changed."""
+        record = self.manifest.partitions.get(year)
+        splits = splits_of_year(self.splits, year, self.as_of)
+        whole = record is not None and self._is_whole(year, record)
+        verdict = Verdict.REBUILD
+        if whole and record and not self.full:
+            inputs_digest = listed.digest if listed else record.inputs_digest
+            verdict = self._verdict(record, inputs_digest, splits, carry)
+        if verdict is Verdict.CURRENT and record:
+            carry.pass_over(year, record)
+            self.outcome.current += 1
+        elif verdict is Verdict.RECHAIN and record:
+            self._rechain(year, record, carry)
+        else:
+            base = record if whole and not self.full else None
+            built = self._build(listed or self._relist(year), splits, base, carry.state())
+            if not len(built.bars):
+                self._remove(year)
+            elif (
+                base and self._verdict(base, built.inputs.digest, splits, carry) is Verdict.CURRENT
+            ):
+                carry.pass_over(year, base)
+                self.outcome.current += 1
+            else:
+                self._publish(year, built, splits, carry)
+                carry.hand_on(year, built.carry)
+
+    def _verdict(
+        self, record: DailyRecord, inputs_digest: str, splits: pl.DataFrame, carry: _CarryChain
+    ) -> Verdict:
+        return judge(
+            record,
+            inputs_digest=inputs_digest,
+            splits_digest=splits_digest(splits),
+            carry_digest=carry.digest,
+            carry_slice=lambda: carry.state().slice_digest(splits),
+        )
+
+    def _is_whole(self, year: int, record: DailyRecord) -> bool:
+        """Tell whether what the record describes is what the lake holds."""
+        if not self.daily.holds(self.store, year, record.version, record.digest):
+            return False
+        if not record.restatements_version:
+            return year not in self.restated.objects
+        return self.restated.holds(
+            self.store, year, record.restatements_version, record.restatements_digest
+        )
+
+    def _relist(self, year: int) -> YearInputs:
+        found = {
+            delivery: item.size_bytes
+            for item in self.store.list(bronze_year_prefix(year))
+            if (delivery := Delivery.parse(item.key)) and self.calendar.is_session(delivery.session)
+        }
+        return YearInputs(year, found).known_at(self.as_of)
+
+    def _rechain(self, year: int, record: DailyRecord, carry: _CarryChain) -> None:
+        """Hand on the state of earlier years; the year's own rows stay as they are."""
+        own = read_carry(self.store, year, record.carry_digest)
+        state = carry.state().after(
+            own.filter(pl.col("rows") > 0).select("symbol", "rows"),
+            own.select("symbol", "pending_ratio"),
+        )
+        write_carry(self.store, year, state.state)
+        handed_on = replace(record, carry_in_digest=carry.digest, carry_digest=state.digest)
+        self._commit({year: handed_on})
+        carry.hand_on(year, state)
+
+    def _build(
+        self, inputs: YearInputs, splits: pl.DataFrame, base: DailyRecord | None, carry: Carry
+    ) -> _BuiltYear:
+        """Merge a year's deliveries; sessions without news come from the partition itself."""
+        known = load_inputs(self.store, inputs.year, base) if base else None
+        merged: list[MergedSessions] = []
+        fresh = set(inputs.deliveries)
+        if known is not None:
+            changed = inputs.sessions_that_differ(known)
+            fresh = {delivery for delivery in fresh if delivery.session in changed}
+            merged.append(self._kept_sessions(inputs.year, changed))
+        unreadable: set[Delivery] = set()
+        for stretch in _stretches(sorted(fresh), inputs):
+            require_going(self.stop_requested)
+            received = self._read(stretch, unreadable)
+            merged.append(merge_sessions(received))
+        bars = by_symbol([part.bars for part in merged])
+        digests = {day: digest for part in merged for day, digest in part.digests.items()}
+        restatements = sort_restatements([part.restatements for part in merged])
+        del merged
+        attached, handed_on = attach_year_splits(bars, splits, carry)
+        bars = replace(bars, split_ratio=attached.split_ratio)
+        return _BuiltYear(
+            bars,
+            with_split_digests(digests, bars),
+            restatements,
+            handed_on,
+            inputs.without(unreadable),
+        )
+
+    def _kept_sessions(self, year: int, changed: set[date]) -> MergedSessions:
+        key = partition_key(DAILY_TABLE, year)
+        with self.store.local_copy(key) as path:
+            bars = DailyColumns.from_table(read_table(path, schema.DAILY.names, named=key))
+        left_out = np.isin(bars.day, [day_of(session) for session in changed])
+        bars = by_session(bars.take(~left_out))
+        days = {int(day) for day in np.unique(bars.day)}
+        restatements = no_restatements()
+        if year in self.restated.objects:
+            key = partition_key(RESTATEMENTS_TABLE, year)
+            with self.store.local_copy(key) as path:
+                restatements = pl.read_parquet(path)
+        return MergedSessions(
+            replace(bars, split_ratio=np.ones(len(bars))),
+            keep_restatements(restatements, days),
+            session_digests(bars),
+        )
+
+    def _read(
+        self, stretch: list[Delivery], unreadable: set[Delivery]
+    ) -> list[tuple[Delivery, DailyColumns]]:
+        """Read some deliveries side by side; those that cannot be used are told and left out."""
+        with ThreadPoolExecutor(self.workers) as pool:
+            read = list(pool.map(self._read_one, stretch))
+        received = []
+        for delivery, columns in zip(stretch, read, strict=True):
+            if isinstance(columns, str):
+                unreadable.add(delivery)
+                self._problem(f"{delivery.key}: {columns}; the other deliveries went on")
+            else:
+                received.append((delivery, columns))
+        self.outcome.deliveries_read += len(received)
+        return received
+
+    def _read_one(self, delivery: Delivery) -> DailyColumns | str:
+        try:
+            table = read_table(
+                self.store.read(delivery.key), schema.DELIVERY.names, named=delivery.name
+            )
+            columns = DailyColumns.from_table(table)
+        except (DeliveryUnreadable, ObjectMissing) as err:
+            return str(err)
+        return find_unsound(delivery, columns) or columns
+
+    def _publish(
+        self, year: int, built: _BuiltYear, splits: pl.DataFrame, carry: _CarryChain
+    ) -> None:
+        """Write the partition, what belongs to it, and last its record."""
+        newest = max(built.sessions)
+        metadata = table_metadata(
+            interval=DAILY_TABLE,
+            anchor="none",
+            calendar=self.calendar.version(
+                date.fromisoformat(min(built.sessions)), date.fromisoformat(newest)
+            ),
+            newest=newest,
+            results_version=RESULTS_VERSION,
+            digest=built.digest,
+        )
+        stored = publish_partition(
+            self.store,
+            DAILY_TABLE,
+            year,
+            [built.bars.to_batch()],
+            with_encoded_symbols(schema.DAILY),
+            metadata,
+            self.daily.expectation(year),
+        )
+        self._report(DAILY_TABLE, year, len(built.bars), stored)
+        require_going(self.stop_requested)
+        restatements_version = self._publish_restatements(year, built, metadata)
+        require_going(self.stop_requested)
+        write_carry(self.store, year, built.carry.state)
+        write_inputs(self.store, year, built.inputs.sizes)
+        record = DailyRecord(
+            results_version=RESULTS_VERSION,
+            inputs_digest=built.inputs.digest,
+            splits_digest=splits_digest(splits),
+            carry_in_digest=carry.digest,
+            carry_slice_digest=carry.state().slice_digest(splits),
+            carry_digest=built.carry.digest,
+            sessions=built.sessions,
+            digest=built.digest,
+            rows=len(built.bars),
+            size_bytes=stored.size_bytes,
+            version=stored.version,
+            restatements=built.restatements.height,
+            restatements_digest=built.restatements_digest,
+            restatements_version=restatements_version,
+            as_of=_text(self.as_of),
+        )
+        self._commit({year: record})
+
+    def _publish_restatements(self, year: int, built: _BuiltYear, metadata: dict[str, str]) -> str:
+        """Write the year's restatements, or take the old ones away where there are none now."""
+        there = self.restated.objects.get(year)
+        if built.restatements.is_empty():
+            if there:
+                self.store.delete([there.key])
+            return ""
+        table = built.restatements.to_arrow(compat_level=pl.CompatLevel.oldest())
+        stored = publish_partition(
+            self.store,
+            RESTATEMENTS_TABLE,
+            year,
+            table.to_batches(),
+            schema.RESTATEMENTS,
+            {
+                **metadata,
+                "ohlcv.interval": RESTATEMENTS_TABLE,
+                DIGEST_ENTRY: built.restatements_digest,
+            },
+            self.restated.expectation(year),
+        )
+        self._report(RESTATEMENTS_TABLE, year, built.restatements.height, stored)
+        return stored.version
+
+    def _report(self, table: str, year: int, rows: int, stored: StoredObject) -> None:
+        self.outcome.published.append(
+            {"table": table, "year": year, "rows": rows, "bytes": stored.size_bytes}
+        )
+
+    def _remove(self, year: int) -> None:
+        """Take away a year that has no deliveries any more, its record first."""
+        self._commit({year: None})
+        keys = [
+            *(
+                part.objects[year].key
+                for part in (self.daily, self.restated)
+                if year in part.objects
+            ),
+            carry_key(year),
+            inputs_key(year),
+        ]
+        self.store.delete(keys)
+        self.outcome.removed.append(year)
+
+    def _commit(self, changed: Mapping[int, DailyRecord | None]) -> None:
+        """Record partitions, and the calendar that the lake is now published with."""
+        records = {**self.manifest.partitions, **changed}
+        sessions = [session for record in records.values() if record for session in record.sessions]
+        published = None
+        if sessions:
+            first, last = min(sessions), max(sessions)
+            digest = self.calendar.digest(date.fromisoformat(first), date.fromisoformat(last))
+            published = PublishedCalendar(first, last, digest)
+        self.manifest = commit(self.store, self.manifest, changed, published)
+
+    def _take_arrivals_away(self, arrivals: list[str], inputs: Mapping[int, YearInputs]) -> None:
+        """Remove the announcements of deliveries that were listed, and so are consolidated.
+
+        One whose delivery was not there yet stays: its writer is between the two writes.
+        """
+        if self.as_of:
+            return
+        listed = {delivery for year in inputs.values() for delivery in year.deliveries}
+        done = [key for key in arrivals if Delivery.of_arrival(key) in listed]
+        if not self.outcome.problems:
+            self.store.delete(done)
+
+
+def _stretches(fresh: list[Delivery], inputs: YearInputs) -> Iterator[list[Delivery]]:
+    """Cut deliveries into stretches of whole sessions that fit into memory."""
+    stretch: list[Delivery] = []
+    stretch_bytes = 0
+    for _, group in groupby(fresh, key=lambda delivery: delivery.session):
+        same_session = list(group)
+        stretch += same_session
+        stretch_bytes += sum(inputs.deliveries[delivery] for delivery in same_session)
+        if stretch_bytes >= MERGE_BYTES:
+            yield stretch
+            stretch, stretch_bytes = [], 0
+    if stretch:
+        yield stretch
+
+
+def _text(instant: datetime | None) -> str | None:
+    return instant.isoformat() if instant else None

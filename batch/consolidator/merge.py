@@ -1,0 +1,193 @@
+"""From the deliveries of some sessions to one row per symbol and session. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+
+from batch.core import schema
+from batch.core.columns import NO_TRADES, DailyColumns, concat_columns, stable_order
+from batch.core.layout import Delivery
+from batch.core.sessions import date_of, day_of
+
+_HASHED = ("open", "high", "low", "close", "volume", "vwap", "trades")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MergedSessions:
+    """The outcome of merging whole sessions.
+
+    Attributes:
+        bars: One row per (date, symbol), sorted by both in this order; no splits yet.
+        restatements: Columns of :data:`batch.core.schema.RESTATEMENTS`, unordered.
+        digests: For each session, by its day, a digest of its rows.
+    """
+
+    bars: DailyColumns
+    restatements: pl.DataFrame
+    digests: dict[int, str]
+
+
+def find_unsound(delivery: Delivery, rows: DailyColumns) -> str | None:
+    """Tell what makes a stored delivery unfit to be merged, or None where it is sound.
+
+    Deliveries are sifted when they land; this guards against files that came another way.
+    """
+    open_, high, low, close = (getattr(rows, name) for name in schema.PRICES)
+    checks = {
+        "dates other than its folder's": rows.day != day_of(delivery.session),
+        "prices that are not finite and above zero": ~(
+            (low > 0) & np.isfinite(open_) & np.isfinite(high) & np.isfinite(close)
+        ),
+        "a high below or a low above another price": (high < np.maximum(open_, close))
+        | (low > np.minimum(open_, close))
+        | (high < low),
+        "volumes that are not finite or are negative": ~(
+            np.isfinite(rows.volume) & (rows.volume >= 0)
+        ),
+    }
+    for told, broken in checks.items():
+        if broken.any():
+            return f"{int(broken.sum())} rows have {told}"
+    if (rows.code[1:] <= rows.code[:-1]).any():
+        return "symbols are repeated or out of order"
+    return None
+
+
+def merge_sessions(received: Sequence[tuple[Delivery, DailyColumns]]) -> MergedSessions:
+    """Let the newest delivery win, row by row, and note what it changed.
+
+    A symbol that a newer delivery leaves out keeps its row: absence is not deletion.
+
+    Args:
+        received: Every delivery of the sessions in question, in the deliveries' own
+            order (session, then received, then source), each sorted by symbol.
+    """
+    if not received:
+        return MergedSessions(DailyColumns.empty(), no_restatements(), {})
+    rows = concat_columns([columns for _, columns in received])
+    sender = np.repeat(
+        np.arange(len(received), dtype=np.int32), [len(columns) for _, columns in received]
+    )
+    key = (rows.day - int(rows.day[0])).astype(np.int64) * len(rows.symbols) + rows.code
+    if (key[1:] > key[:-1]).all():
+        return MergedSessions(rows, no_restatements(), session_digests(rows))
+    order = np.argsort(key, kind="stable")
+    rows, sender, key = rows.take(order), sender[order], key[order]
+    same = key[1:] == key[:-1]
+    newest = np.append(~same, True)
+    restatements = _restated(rows, sender, np.flatnonzero(same), received)
+    kept = rows.take(newest)
+    return MergedSessions(kept, restatements, session_digests(kept))
+
+
+def by_session(rows: DailyColumns) -> DailyColumns:
+    """Sort daily bars that are sorted by (symbol, date) by (date, symbol)."""
+    if not len(rows):
+        return rows
+    return rows.take(stable_order(rows.day - int(rows.day.min())))
+
+
+def by_symbol(parts: Sequence[DailyColumns]) -> DailyColumns:
+    """Sort daily bars of several stretches, each sorted by (date, symbol), by (symbol, date)."""
+    rows = concat_columns([part for part in parts if len(part)])
+    if not len(rows):
+        return rows
+    if (rows.day[1:] < rows.day[:-1]).any():
+        rows = rows.take(stable_order(rows.day - int(rows.day.min())))
+    return rows.take(stable_order(rows.code))
+
+
+def session_digests(rows: DailyColumns) -> dict[int, str]:
+    """Digest every session's rows, splits left out; rows sorted by (date, symbol)."""
+    if not len(rows):
+        return {}
+    names = np.array(
+        [
+            int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
+            for name in rows.symbols.to_pylist()
+        ],
+        dtype=np.uint64,
+    )[rows.code]
+    starts = np.flatnonzero(np.append(True, rows.day[1:] != rows.day[:-1]))
+    ends = np.append(starts[1:], len(rows))
+    columns: list[npt.NDArray[Any]] = [names, *(getattr(rows, name) for name in _HASHED)]
+    digests = {}
+    for start, end in zip(starts, ends, strict=True):
+        digest = hashlib.sha256()
+        for column in columns:
+            digest.update(column[start:end].data)
+        digests[int(rows.day[start])] = digest.hexdigest()[:16]
+    return digests
+
+
+def sort_restatements(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """Put restatements in their published order."""
+    rows = pl.concat([no_restatements(), *parts])
+    return rows.sort(["symbol", "date", "received_at", "source", "field"])
+
+
+def _restated(
+    rows: DailyColumns,
+    sender: npt.NDArray[np.int32],
+    older: npt.NDArray[np.int64],
+    received: Sequence[tuple[Delivery, DailyColumns]],
+) -> pl.DataFrame:
+    """Compare each superseded row with the one that follows it under the same key."""
+    newer = older + 1
+    symbols = pl.Series(rows.symbols.to_pylist(), dtype=pl.String)
+    senders = pl.DataFrame(
+        {
+            "received_at": [delivery.received_at for delivery, _ in received],
+            "source": [delivery.source for delivery, _ in received],
+        },
+        schema={"received_at": pl.Datetime("us", "UTC"), "source": pl.String},
+    )
+    changed = []
+    for name in schema.RESTATED_FIELDS:
+        values: npt.NDArray[Any] = getattr(rows, name)
+        old, new = values[older], values[newer]
+        differs = old != new
+        if name == "vwap":
+            differs &= ~(np.isnan(old) & np.isnan(new))
+        if not differs.any():
+            continue
+        at = newer[differs]
+        changed.append(
+            pl.DataFrame(
+                {
+                    "symbol": symbols.gather(rows.code[at]),
+                    "date": pl.Series(rows.day[at]).cast(pl.Date),
+                    "field": pl.repeat(name, len(at), eager=True),
+                    "old": _nullable(name, old[differs]),
+                    "new": _nullable(name, new[differs]),
+                }
+            ).hstack(senders[sender[at]])
+        )
+    return pl.concat(changed) if changed else no_restatements()
+
+
+def _nullable(name: str, values: npt.NDArray[Any]) -> pl.Series:
+    floats = values.astype(np.float64)
+    if name == "trades":
+        floats[values == NO_TRADES] = np.nan
+    return pl.Series(floats).fill_nan(None)
+
+
+def no_restatements() -> pl.DataFrame:
+    """Return no rows of :data:`batch.core.schema.RESTATEMENTS`."""
+    empty = pl.from_arrow(pa.Table.from_batches([], schema.RESTATEMENTS))
+    assert isinstance(empty, pl.DataFrame)  # noqa: S101 - tells the type checker
+    return empty
+
+
+def keep_restatements(rows: pl.DataFrame, days: set[int]) -> pl.DataFrame:
+    """Return the restatements of some sessions."""
+    return rows.filter(pl.col("date").is_in([date_of(day) for day in sorted(days)]))

@@ -1,0 +1,1 @@
+"""The pure rules: schema, sessions, windows, splits, layout, settings, errors."""

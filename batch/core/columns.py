@@ -1,0 +1,179 @@
+"""Daily bars as parallel arrays: what merging and resampling compute on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from batch.core import schema
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Codes = npt.NDArray[np.int32]
+
+NO_TRADES = -1
+"""Stands for a null count of trades; counts are never negative."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DailyColumns:
+    """Daily bars, one element per (symbol, date) in every array.
+
+    Attributes:
+        symbols: Distinct symbols, ascending by UTF-8 bytes.
+        code: Position of each row's symbol in ``symbols``.
+        day: Session of each row, days since 1970-01-01.
+        vwap: NaN stands for null.
+        trades: :data:`NO_TRADES` stands for null.
+    """
+
+    symbols: Any
+    code: Codes
+    day: npt.NDArray[np.int32]
+    open: Floats
+    high: Floats
+    low: Floats
+    close: Floats
+    volume: Floats
+    vwap: Floats
+    trades: Ints
+    split_ratio: Floats
+
+    def __len__(self) -> int:
+        return len(self.code)
+
+    def take(self, rows: npt.NDArray[Any] | slice) -> DailyColumns:
+        """Return some rows, in the order given; the list of symbols stays."""
+        return replace(self, **{name: getattr(self, name)[rows] for name in ROW_ARRAYS})
+
+    @classmethod
+    def empty(cls) -> DailyColumns:
+        """Return no rows."""
+        return cls.from_table(schema.DAILY.empty_table())
+
+    @classmethod
+    def from_table(cls, table: Any) -> DailyColumns:
+        """Read the columns of a delivery or of a daily partition, in any row order.
+
+        ``split_ratio`` is 1.0 where the table has no such column.
+        """
+        symbols, code = encode_symbols(table.column("symbol"))
+        floats = {name: _floats(table.column(name)) for name in (*schema.PRICES, "volume", "vwap")}
+        has_splits = "split_ratio" in table.column_names
+        return cls(
+            symbols=symbols,
+            code=code,
+            day=_numpy(table.column("date").cast(pa.int32())),
+            trades=_numpy(pc.fill_null(table.column("trades"), NO_TRADES)),
+            split_ratio=_floats(table.column("split_ratio"))
+            if has_splits
+            else np.ones(table.num_rows),
+            **floats,
+        )
+
+    def to_batch(self) -> Any:
+        """Return the rows as a record batch of :data:`batch.core.schema.DAILY`."""
+        return pa.record_batch(
+            [
+                pa.DictionaryArray.from_arrays(pa.array(self.code), self.symbols),
+                pa.array(self.day).cast(pa.date32()),
+                *(pa.array(getattr(self, name)) for name in (*schema.PRICES, "volume")),
+                nullable_floats(self.vwap),
+                nullable_counts(self.trades),
+                pa.array(self.split_ratio),
+            ],
+            names=schema.DAILY.names,
+        )
+
+
+ROW_ARRAYS = tuple(field.name for field in fields(DailyColumns) if field.name != "symbols")
+
+
+def encode_symbols(column: Any) -> tuple[Any, Codes]:
+    """Return a text column as its sorted distinct values and each row's place among them."""
+    if not isinstance(column, pa.ChunkedArray):
+        column = pa.chunked_array([column])
+    if not pa.types.is_dictionary(column.type):
+        column = column.cast(pa.string()).dictionary_encode()
+    encoded = column.unify_dictionaries().combine_chunks()
+    if isinstance(encoded, pa.ChunkedArray):
+        encoded = encoded.chunk(0) if encoded.num_chunks else pa.array([], encoded.type)
+    values = encoded.dictionary.cast(pa.string())
+    order = pc.array_sort_indices(values).to_numpy()
+    codes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int32)
+    if np.array_equal(order, np.arange(len(order))):
+        return values, codes
+    rank = np.empty(len(order), dtype=np.int32)
+    rank[order] = np.arange(len(order), dtype=np.int32)
+    return values.take(pa.array(order)), rank[codes]
+
+
+def union_symbols(parts: list[Any]) -> tuple[Any, list[Codes]]:
+    """Merge sorted lists of symbols.
+
+    Returns:
+        The sorted union, and for each list the place of its symbols in the union.
+    """
+    if not parts:
+        return pa.array([], pa.string()), []
+    union = pc.unique(pa.chunked_array(parts, type=pa.string()))
+    union = union.take(pc.array_sort_indices(union))
+    places = [
+        pc.index_in(part, value_set=union).to_numpy(zero_copy_only=False).astype(np.int32)
+        for part in parts
+    ]
+    return union, places
+
+
+def concat_columns(parts: list[DailyColumns]) -> DailyColumns:
+    """Put tables one under the other, over the union of their symbols."""
+    if len(parts) == 1:
+        return parts[0]
+    if not parts:
+        return DailyColumns.empty()
+    symbols, places = union_symbols([part.symbols for part in parts])
+    code = np.concatenate([place[part.code] for part, place in zip(parts, places, strict=True)])
+    rest = {
+        name: np.concatenate([getattr(part, name) for part in parts])
+        for name in ROW_ARRAYS
+        if name != "code"
+    }
+    return DailyColumns(symbols=symbols, code=code, **rest)
+
+
+def stable_order(code: Codes) -> npt.NDArray[np.int64]:
+    """Return the stable ordering by small non-negative integers, in linear time.
+
+    NumPy sorts 16-bit integers by radix; wider codes take a second pass.
+    """
+    order = np.argsort(code.astype(np.uint16), kind="stable")
+    if len(code) and int(code.max()) > np.iinfo(np.uint16).max:
+        high = (code >> 16).astype(np.uint16)
+        order = order[np.argsort(high[order], kind="stable")]
+    return order
+
+
+def nullable_floats(values: Floats) -> Any:
+    """Return an Arrow array in which NaN has become null."""
+    return pa.array(values, mask=np.isnan(values))
+
+
+def nullable_counts(values: Ints) -> Any:
+    """Return an Arrow array in which :data:`NO_TRADES` has become null."""
+    return pa.array(values, mask=values == NO_TRADES)
+
+
+def _floats(column: Any) -> Floats:
+    if column.null_count:
+        column = pc.fill_null(column, np.nan)
+    return _numpy(column)
+
+
+def _numpy(column: Any) -> npt.NDArray[Any]:
+    found: npt.NDArray[Any] = column.to_numpy()
+    return found

@@ -1,0 +1,185 @@
+"""Every path of the lake is built and parsed here, and nowhere else.
+
+Keys are POSIX paths relative to the root of the lake. Times in keys are UTC, in the
+basic ISO 8601 form with microseconds, so that text order is time order.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from enum import StrEnum
+from typing import Final
+
+BRONZE: Final = "bronze/daily/"
+REJECTED: Final = "bronze/rejected/"
+SILVER: Final = "silver/"
+STATE: Final = "_state/"
+ARRIVALS: Final = "_state/arrivals/"
+RUNS: Final = "_runs/"
+
+DAILY_TABLE: Final = "1d"
+RESTATEMENTS_TABLE: Final = "restatements"
+
+TICKERS: Final = "reference/tickers/data.parquet"
+SPLITS: Final = "reference/splits/data.parquet"
+DIVIDENDS: Final = "reference/dividends/data.parquet"
+
+INTERVALS: Final = (3, 5, 8, 13, 21, 34)
+"""The Fibonacci intervals that the pipeline publishes, in sessions."""
+
+NO_DATE: Final = "__HIVE_DEFAULT_PARTITION__"
+"""Where refused rows without a readable date go: Hive's name for null."""
+
+_INSTANT = "%Y%m%dT%H%M%S%fZ"
+_SOURCE = re.compile(r"[a-z0-9][a-z0-9._-]{0,80}")
+_DELIVERY = re.compile(
+    r"bronze/daily/date=(?P<date>\d{4}-\d\d-\d\d)/(?P<at>\d{8}T\d{12}Z)-(?P<source>[^/]+)\.parquet"
+)
+_YEAR = re.compile(r"/year=(\d{4})/data\.parquet$")
+
+
+class Anchor(StrEnum):
+    """What the windows of an interval are counted from."""
+
+    CALENDAR = "calendar"
+    LISTING = "listing"
+
+
+def instant_text(instant: datetime) -> str:
+    """Return an aware instant as ``20250109T210500000000Z``.
+
+    Raises:
+        ValueError: The instant has no time zone.
+    """
+    if instant.tzinfo is None:
+        raise ValueError(f"instant {instant!r} has no time zone")
+    return instant.astimezone(UTC).strftime(_INSTANT)
+
+
+def parse_instant_text(text: str) -> datetime:
+    """Return the instant that :func:`instant_text` wrote."""
+    return datetime.strptime(text, _INSTANT).replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Delivery:
+    """One session's bars as one source sent them at one instant.
+
+    Ordered by session, then by the instant received, then by source: the last one of
+    a session is its newest.
+    """
+
+    session: date
+    received_at: datetime
+    source: str
+
+    def __post_init__(self) -> None:
+        if not _SOURCE.fullmatch(self.source):
+            raise ValueError(
+                f"source {self.source!r} must match {_SOURCE.pattern}: it is part of a file name"
+            )
+
+    @property
+    def name(self) -> str:
+        """File name, without its folder."""
+        return delivery_name(self.received_at, self.source)
+
+    @property
+    def key(self) -> str:
+        """Where the accepted rows are."""
+        return f"{BRONZE}date={self.session}/{self.name}"
+
+    @property
+    def rejected_key(self) -> str:
+        """Where the refused rows are, if there were any."""
+        return rejected_key(self.session, self.name)
+
+    @property
+    def arrival_key(self) -> str:
+        """The marker that announces the delivery until it has been consolidated."""
+        return f"{ARRIVALS}date={self.session}/{self.name}"
+
+    @classmethod
+    def parse(cls, key: str) -> Delivery | None:
+        """Return the delivery of a key under bronze, or None if the key is no delivery's."""
+        found = _DELIVERY.fullmatch(key)
+        if not found:
+            return None
+        try:
+            return cls(
+                date.fromisoformat(found["date"]),
+                parse_instant_text(found["at"]),
+                found["source"],
+            )
+        except ValueError:
+            return None
+
+    @classmethod
+    def of_arrival(cls, key: str) -> Delivery | None:
+        """Return the delivery that an arrival marker announces."""
+        return cls.parse(BRONZE + key.removeprefix(ARRIVALS)) if key.startswith(ARRIVALS) else None
+
+
+def delivery_name(received_at: datetime, source: str) -> str:
+    """File name of what a source sent at an instant."""
+    return f"{instant_text(received_at)}-{source}.parquet"
+
+
+def rejected_key(session: date | None, name: str) -> str:
+    """Where refused rows dated ``session`` of the delivery file ``name`` are kept."""
+    return f"{REJECTED}date={session or NO_DATE}/{name}"
+
+
+def source_slug(text: str) -> str:
+    """Return free text as a source: lower case, at most 40 characters."""
+    slug = re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._")[:40]
+    return slug or "unnamed"
+
+
+def bronze_year_prefix(year: int) -> str:
+    """Prefix of every delivery of a year's sessions."""
+    return f"{BRONZE}date={year:04d}-"
+
+
+def bars_table(interval: int, anchor: Anchor = Anchor.CALENDAR) -> str:
+    """Name of the table of ``interval``-session bars: ``5d`` or ``5d_listing``.
+
+    With the calendar anchor and one session it is still a resampled table, ``1d`` being
+    the consolidated one, so it is named ``1d_calendar``.
+    """
+    if anchor is Anchor.LISTING:
+        return f"{interval}d_listing"
+    return f"{interval}d" if interval != 1 else "1d_calendar"
+
+
+def partition_key(table: str, year: int) -> str:
+    """Where a year of a silver table is."""
+    return f"{SILVER}{table}/year={year:04d}/data.parquet"
+
+
+def partition_year(key: str) -> int | None:
+    """Year of a silver partition's key, or None if it is no partition's."""
+    found = _YEAR.search(key)
+    return int(found[1]) if found else None
+
+
+def manifest_key(table: str) -> str:
+    """Where the manifest of a silver table is."""
+    return f"{STATE}{table}.json.gz"
+
+
+def inputs_key(year: int) -> str:
+    """Where the list of deliveries that a daily partition was made from is."""
+    return f"{STATE}inputs/year={year:04d}.json.gz"
+
+
+def carry_key(year: int) -> str:
+    """Where the state that consolidation hands from a year to the next one is."""
+    return f"{STATE}carry/year={year:04d}/data.parquet"
+
+
+def run_report_key(job: str, started_at: datetime, run_id: str) -> str:
+    """Where the report of one job run is kept."""
+    return f"{RUNS}{instant_text(started_at)}-{job}-{run_id}.json"

@@ -1,0 +1,146 @@
+"""Which rows of a delivery are refused, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from batch.core import schema
+from batch.core.sessions import Calendar, day_of
+
+NO_SYMBOL = "no symbol"
+NO_DATE = "no date"
+NOT_A_SESSION = "not a session of the exchange"
+PRICE_MISSING = "price null or NaN"
+PRICE_INFINITE = "price infinite"
+PRICE_NOT_POSITIVE = "price not above zero"
+HIGH_TOO_LOW = "high below open, low or close"
+LOW_TOO_HIGH = "low above open, high or close"
+VOLUME_MISSING = "volume null or NaN"
+VOLUME_INFINITE = "volume infinite"
+VOLUME_NEGATIVE = "volume negative"
+KEY_TWICE = "symbol and date twice with different values"
+
+REASONS = (
+    NO_SYMBOL,
+    NO_DATE,
+    NOT_A_SESSION,
+    PRICE_MISSING,
+    PRICE_INFINITE,
+    PRICE_NOT_POSITIVE,
+    HIGH_TOO_LOW,
+    LOW_TOO_HIGH,
+    VOLUME_MISSING,
+    VOLUME_INFINITE,
+    VOLUME_NEGATIVE,
+    KEY_TWICE,
+)
+
+DELIVERY_POLARS = pl.Schema(
+    {
+        "symbol": pl.String,
+        "date": pl.Date,
+        "open": pl.Float64,
+        "high": pl.Float64,
+        "low": pl.Float64,
+        "close": pl.Float64,
+        "volume": pl.Float64,
+        "vwap": pl.Float64,
+        "trades": pl.Int64,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SiftedRows:
+    """A delivery's rows, told apart.
+
+    Attributes:
+        accepted: Columns of :data:`batch.core.schema.DELIVERY`, one row per (symbol, date),
+            sorted by (date, symbol).
+        refused: The same columns as received and ``reason``, sorted by (date, symbol).
+    """
+
+    accepted: pl.DataFrame
+    refused: pl.DataFrame
+
+
+def sift(rows: pl.DataFrame, calendar: Calendar) -> SiftedRows:
+    """Tell the rows that may be consolidated from those that may not.
+
+    A row that is there twice with the same values is kept once. ``vwap`` and ``trades``
+    that cannot be true (not finite, not above zero; negative) become null: they are
+    optional, and their row is not refused for them.
+
+    Args:
+        rows: Columns of a delivery, any order; nulls, NaN and infinities may occur.
+        calendar: Must cover the dates of the rows; a date outside it is not a session.
+    """
+    rows = rows.select(pl.col(name).cast(kind) for name, kind in DELIVERY_POLARS.items())
+    sessions = pl.Series("date", calendar.days).cast(pl.Date).implode()
+    near_calendar = pl.col("date").is_in(sessions)
+    prices = [pl.col(name) for name in schema.PRICES]
+    open_, high, low, close = prices
+    volume = pl.col("volume")
+    any_price = pl.any_horizontal
+    broken = {
+        NO_SYMBOL: pl.col("symbol").is_null() | (pl.col("symbol").str.strip_chars() == ""),
+        NO_DATE: pl.col("date").is_null(),
+        NOT_A_SESSION: pl.col("date").is_not_null() & ~near_calendar,
+        PRICE_MISSING: any_price([p.is_null() | p.is_nan() for p in prices]),
+        PRICE_INFINITE: any_price([p.is_infinite() for p in prices]),
+        PRICE_NOT_POSITIVE: any_price([p <= 0 for p in prices]),
+        HIGH_TOO_LOW: any_price([_below(high, other) for other in (open_, low, close)]),
+        LOW_TOO_HIGH: any_price([_below(other, low) for other in (open_, close)]),
+        VOLUME_MISSING: volume.is_null() | volume.is_nan(),
+        VOLUME_INFINITE: volume.is_infinite(),
+        VOLUME_NEGATIVE: volume < 0,
+    }
+    is_broken = pl.any_horizontal([rule.fill_null(value=False) for rule in broken.values()])
+    flagged = rows.with_columns(is_broken.alias("is_broken"))
+    sound = (
+        flagged.filter(~pl.col("is_broken"))
+        .drop("is_broken")
+        .with_columns(
+            pl.when(pl.col("vwap").is_finite() & (pl.col("vwap") > 0)).then(pl.col("vwap")),
+            pl.when(pl.col("trades") >= 0).then(pl.col("trades")),
+            pl.col("volume") + 0.0,  # -0.0 becomes 0.0
+        )
+        .unique(maintain_order=True)
+    )
+    twice = sound.is_empty() or pl.struct("symbol", "date").is_duplicated()
+    if isinstance(twice, bool):
+        contested = sound
+    else:
+        contested = sound.filter(twice)
+        sound = sound.filter(~twice)
+    reason = pl.concat_str(
+        [pl.when(rule.fill_null(value=False)).then(pl.lit(name)) for name, rule in broken.items()],
+        separator="; ",
+        ignore_nulls=True,
+    )
+    refused = pl.concat(
+        [
+            flagged.filter("is_broken").drop("is_broken").with_columns(reason.alias("reason")),
+            contested.with_columns(pl.lit(KEY_TWICE).alias("reason")),
+        ]
+    )
+    order = ["date", "symbol"]
+    return SiftedRows(
+        accepted=sound.sort(order),
+        refused=refused.sort([*order, *refused.columns[2:]], nulls_last=True),
+    )
+
+
+def calendar_reach(rows: pl.DataFrame) -> tuple[int, int] | None:
+    """Return the first and last day in a delivery, or None where it has no dates."""
+    first, last = rows["date"].min(), rows["date"].max()
+    if first is None or last is None:
+        return None
+    return day_of(first), day_of(last)  # type: ignore[arg-type]
+
+
+def _below(left: pl.Expr, right: pl.Expr) -> pl.Expr:
+    """Compare as SQL does: a null or NaN on either side is not below anything."""
+    return (left < right) & ~left.is_nan() & ~right.is_nan()

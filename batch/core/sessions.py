@@ -1,0 +1,212 @@
+"""The exchange calendar: which dates are sessions, and their numbers.
+
+``session_no`` counts sessions of XNYS from 1970-01-02, which is 0; earlier sessions are
+negative. Source: the ``exchange_calendars`` package, which records every closure with
+its reason (https://github.com/gerrymanoim/exchange_calendars).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from functools import cached_property, lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from batch.core.errors import SettingsError
+
+EPOCH = date(1970, 1, 2)
+"""The session whose number is 0."""
+
+EARLIEST = date(1885, 1, 2)
+LATEST = date(2261, 12, 31)
+"""Bounds of what the calendar's library can compute (nanosecond timestamps)."""
+
+_CLOSED = np.iinfo(np.int32).min
+
+_DEFAULT_LAST = date(2049, 12, 31)
+
+Days = npt.NDArray[np.int32]
+"""Dates as days since 1970-01-01."""
+
+SessionNos = npt.NDArray[np.int32]
+
+
+def day_of(value: date) -> int:
+    """Days from 1970-01-01 to ``value``."""
+    return value.toordinal() - 719163
+
+
+def date_of(day: int) -> date:
+    """The inverse of :func:`day_of`."""
+    return date.fromordinal(int(day) + 719163)
+
+
+@dataclass(frozen=True, eq=False)
+class Calendar:
+    """The sessions of one exchange over a range of dates.
+
+    Attributes:
+        name: ISO 10383 code of the exchange.
+        days: Every session from the first to the last, as days since 1970-01-01, ascending.
+        first_no: ``session_no`` of the first of them.
+        closes_s: Close of each session, seconds since 1970-01-01T00:00Z; early closes differ.
+    """
+
+    name: str
+    days: Days
+    first_no: int
+    closes_s: npt.NDArray[np.int64] = field(repr=False)
+
+    @property
+    def first(self) -> date:
+        """First session of the range."""
+        return date_of(self.days[0])
+
+    @property
+    def last(self) -> date:
+        """Last session of the range."""
+        return date_of(self.days[-1])
+
+    @cached_property
+    def _numbers(self) -> npt.NDArray[np.int32]:
+        """Number of the session on each day of the range; the least integer on the others."""
+        numbers = np.full(int(self.days[-1] - self.days[0]) + 1, _CLOSED, dtype=np.int32)
+        numbers[self.days - self.days[0]] = np.arange(len(self.days)) + self.first_no
+        return numbers
+
+    def _lookup(self, days: Days) -> SessionNos:
+        offset = days - self.days[0]
+        inside = (offset >= 0) & (offset < len(self._numbers))
+        if inside.all():
+            found: SessionNos = self._numbers[offset]
+            return found
+        numbers = np.full(len(offset), _CLOSED, dtype=np.int32)
+        numbers[inside] = self._numbers[offset[inside]]
+        return numbers
+
+    def contains(self, days: Days) -> npt.NDArray[np.bool_]:
+        """Tell for each day whether it is a session."""
+        open_days: npt.NDArray[np.bool_] = self._lookup(days) != _CLOSED
+        return open_days
+
+    def is_session(self, value: date) -> bool:
+        """Tell whether the exchange was, or will be, open on a date."""
+        return bool(self.contains(np.array([day_of(value)], dtype=np.int32))[0])
+
+    def session_nos(self, days: Days) -> SessionNos:
+        """Number each session.
+
+        Raises:
+            ValueError: A day is not a session of this calendar.
+        """
+        numbers = self._lookup(days)
+        if len(numbers) and int(numbers.min()) == _CLOSED:
+            bad = date_of(np.asarray(days)[numbers == _CLOSED][0])
+            raise ValueError(
+                f"{bad} is not a session of {self.name} between {self.first} and {self.last}"
+            )
+        return numbers
+
+    def session_no(self, value: date) -> int:
+        """Number one session.
+
+        Raises:
+            ValueError: The date is not a session of this calendar.
+        """
+        return int(self.session_nos(np.array([day_of(value)], dtype=np.int32))[0])
+
+    def day_at(self, session_no: SessionNos | npt.NDArray[np.int64]) -> Days:
+        """Return the day of each session number.
+
+        Raises:
+            ValueError: A number lies outside the range of this calendar.
+        """
+        at = np.asarray(session_no, dtype=np.int64) - self.first_no
+        if len(at) and (int(at.min()) < 0 or int(at.max()) >= len(self.days)):
+            raise ValueError(
+                f"session numbers {int(at.min()) + self.first_no} to"
+                f" {int(at.max()) + self.first_no} reach outside the calendar"
+                f" {self.first} to {self.last}"
+            )
+        return self.days[at]
+
+    def session_at(self, session_no: int) -> date:
+        """Return the date of one session number."""
+        return date_of(self.day_at(np.array([session_no], dtype=np.int64))[0])
+
+    def close_of(self, session: date) -> datetime:
+        """Instant at which a session closes, early closes included.
+
+        Raises:
+            ValueError: The date is not a session.
+        """
+        at = self.session_no(session) - self.first_no
+        return datetime.fromtimestamp(int(self.closes_s[at]), tz=UTC)
+
+    def sessions_between(self, first: date, last: date) -> list[date]:
+        """Sessions from ``first`` to ``last``, both inclusive, ascending."""
+        low = int(np.searchsorted(self.days, day_of(first)))
+        high = int(np.searchsorted(self.days, day_of(last), side="right"))
+        return [date_of(day) for day in self.days[low:high]]
+
+    def newest_closed(self, now: datetime) -> date:
+        """The newest session whose close is not after ``now``."""
+        at = int(np.searchsorted(self.closes_s, int(now.timestamp()), side="right")) - 1
+        if at < 0:
+            raise ValueError(f"no session of {self.name} had closed by {now}")
+        return date_of(self.days[at])
+
+    def digest(self, first: date, last: date) -> str:
+        """Fingerprint of the sessions from ``first`` to ``last``, numbers included.
+
+        Two calendars with the same digest cut the same windows over that range.
+        """
+        low = int(np.searchsorted(self.days, day_of(first)))
+        high = int(np.searchsorted(self.days, day_of(last), side="right"))
+        numbered = np.int64(low + self.first_no).tobytes() + self.days[low:high].tobytes()
+        return hashlib.sha256(numbered).hexdigest()[:16]
+
+    def version(self, first: date, last: date) -> str:
+        """Name the calendar as far as it cuts the sessions from ``first`` to ``last``."""
+        return f"{self.name}-{self.digest(first, last)}"
+
+    def without(self, *dates: date) -> Calendar:
+        """Return the calendar with some sessions taken out, as an unplanned closure would."""
+        keep = ~np.isin(self.days, [day_of(d) for d in dates])
+        before_epoch = int((self.days[keep] < day_of(EPOCH)).sum())
+        return Calendar(self.name, self.days[keep], -before_epoch, self.closes_s[keep])
+
+
+def load_calendar(first: date = EPOCH, last: date = _DEFAULT_LAST) -> Calendar:
+    """Return the XNYS calendar over at least the given range, both bounds inclusive.
+
+    Raises:
+        SettingsError: The range reaches outside what the library can compute.
+    """
+    if first < EARLIEST or last > LATEST:
+        raise SettingsError(
+            f"sessions from {first} to {last} were asked for; the exchange calendar reaches"
+            f" from {EARLIEST} to {LATEST}: use a shorter interval or later data"
+        )
+    decade = EPOCH if first >= EPOCH else max(date(first.year // 10 * 10, 1, 1), EARLIEST)
+    until = _DEFAULT_LAST
+    if last > until:
+        until = min(date(last.year // 10 * 10 + 9, 12, 31), LATEST)
+    return _load(decade, until)
+
+
+@lru_cache(maxsize=8)
+def _load(first: date, last: date) -> Calendar:
+    import exchange_calendars  # noqa: PLC0415 - brings pandas, most of a second to import
+
+    exchange: Any = exchange_calendars.get_calendar(
+        "XNYS", start=first.isoformat(), end=last.isoformat()
+    )
+    days = exchange.sessions.to_numpy().astype("datetime64[D]").astype(np.int32)
+    closes = exchange.closes_nanos // 1_000_000_000
+    first_no = -int((days < day_of(EPOCH)).sum())
+    return Calendar("XNYS", days, first_no, closes)

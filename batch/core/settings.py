@@ -1,0 +1,118 @@
+"""Settings of every job: options, then ``OHLCV_*`` environment variables, then defaults."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, time
+from typing import Annotated, Any, Self
+
+from pydantic import AwareDatetime, BeforeValidator, ByteSize, Field, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from batch.core.errors import SettingsError
+from batch.core.layout import INTERVALS, Anchor
+from batch.core.windows import WIDEST
+
+ENV_PREFIX = "OHLCV_"
+
+
+def _split_list(value: Any) -> Any:
+    return value.replace(",", " ").split() if isinstance(value, str) else value
+
+
+def _instant(value: Any) -> Any:
+    return parse_instant(value) if isinstance(value, str) else value
+
+
+Interval = Annotated[int, Field(ge=1, le=WIDEST)]
+
+
+class Settings(BaseSettings):
+    """What every job reads once, at its start.
+
+    Field names are the options' names; the environment variable of each is its name in
+    capitals behind ``OHLCV_``.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, frozen=True, extra="ignore", env_ignore_empty=True
+    )
+
+    lake: str = Field("./lake", description="Root of the lake: a folder or s3://bucket/prefix.")
+    max_refused_share: float = Field(
+        0.01, ge=0, le=1, description="Share of refused rows of one delivery that fails the job."
+    )
+    workers: int = Field(
+        2, ge=1, le=64, description="Threads that read and write objects side by side."
+    )
+    memory_limit: ByteSize | None = Field(
+        None, description="Peak memory that a job should keep under, such as 1GiB."
+    )
+
+    @classmethod
+    def read(cls, **options: Any) -> Self:
+        """Read the settings; options that are None count as not given.
+
+        Raises:
+            SettingsError: Names every setting that is wrong, and what it must be.
+        """
+        given = {name: value for name, value in options.items() if value is not None}
+        try:
+            return cls(**given)
+        except ValidationError as err:
+            raise SettingsError(explain(err, given)) from err
+
+
+class ConsolidatorSettings(Settings):
+    """What consolidation reads."""
+
+    full: bool = Field(False, description="Rebuild every partition.")
+    as_of: Annotated[AwareDatetime | None, BeforeValidator(_instant)] = Field(
+        None, description="Rebuild what was known at this instant, such as 2025-01-10T09:00Z."
+    )
+
+
+class ResamplerSettings(Settings):
+    """What resampling reads."""
+
+    intervals: Annotated[tuple[Interval, ...], NoDecode, BeforeValidator(_split_list)] = Field(
+        INTERVALS, min_length=1, description="Sessions per bar, several allowed."
+    )
+    anchor: Anchor = Field(
+        Anchor.CALENDAR, description="Count windows by the calendar, or from each listing."
+    )
+    full: bool = Field(False, description="Rebuild every partition.")
+
+
+def explain(err: ValidationError, given: dict[str, Any]) -> str:
+    """Return one line per wrong setting: its name, its value, and what is expected."""
+    lines = []
+    for problem in err.errors(include_url=False):
+        field = str(problem["loc"][0]) if problem["loc"] else "settings"
+        origin = (
+            f"--{field.replace('_', '-')}" if field in given else f"{ENV_PREFIX}{field.upper()}"
+        )
+        lines.append(f"{origin}: {problem['msg']}, got {problem['input']!r}")
+    return "; ".join(lines)
+
+
+def parse_instant(text: str) -> datetime:
+    """Read an ISO 8601 date or instant with a time zone.
+
+    A bare date stands for the end of that day in UTC.
+
+    Raises:
+        SettingsError: It is neither.
+    """
+    try:
+        if len(text) == 10:
+            return datetime.combine(
+                datetime.fromisoformat(text).date(), time(23, 59, 59, 999999), tzinfo=UTC
+            )
+        instant = datetime.fromisoformat(text)
+    except ValueError as err:
+        raise SettingsError(
+            f"{text!r} is not an instant: use 2025-01-10 or 2025-01-10T09:00:00Z"
+        ) from err
+    if instant.tzinfo is None:
+        raise SettingsError(f"{text!r} has no time zone: add Z or +00:00")
+    return instant

@@ -1,0 +1,1 @@
+"""The edge to storage: objects, Parquet, manifests, deliveries, and the read API."""

@@ -1,0 +1,139 @@
+"""How a delivery enters the lake: sifted, announced, then written once under bronze."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any
+
+import polars as pl
+
+from batch.core import schema
+from batch.core.errors import CommitConflict, DataRefused
+from batch.core.layout import BRONZE, Delivery, delivery_name, rejected_key, source_slug
+from batch.core.rules import sift
+from batch.core.sessions import Calendar
+from batch.lake.parquet import table_bytes
+from batch.lake.store import Expect, ObjectStore
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """What became of one set of rows received together.
+
+    Attributes:
+        deliveries: One per session, in order of sessions, whether new or there already.
+        written: Keys that this call wrote under bronze.
+        accepted_rows: Rows that are now in bronze.
+        refused_rows: Rows that are now under rejected.
+        reasons: How often each reason applied.
+    """
+
+    deliveries: tuple[Delivery, ...]
+    written: tuple[str, ...]
+    accepted_rows: int
+    refused_rows: int
+    reasons: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def refused_share(self) -> float:
+        """Refused rows as a share of all rows received."""
+        received = self.accepted_rows + self.refused_rows
+        return self.refused_rows / received if received else 0.0
+
+
+def land(
+    store: ObjectStore,
+    rows: pl.DataFrame,
+    *,
+    received_at: datetime,
+    source: str,
+    calendar: Calendar,
+) -> Landed:
+    """Write what was received together as one delivery per session.
+
+    The name of a delivery carries a digest of its rows, so the same rows received at the
+    same instant land in the same object, and landing them again writes nothing. Each
+    delivery is announced before it is written; consolidation takes the announcement away.
+
+    Args:
+        store: Where the lake is.
+        rows: Columns of :data:`batch.core.rules.DELIVERY_POLARS`, any order, dirty rows too.
+        received_at: When they were received, an aware instant.
+        source: Who sent them, such as ``polygon``; any text.
+        calendar: Must cover the dates of the rows.
+    """
+    sifted = sift(rows, calendar)
+    slug = source_slug(source)
+    content: dict[Delivery, bytes] = {}
+    for session, part in _by_session(sifted.accepted):
+        assert session is not None  # noqa: S101 - rows without a date were refused
+        body = table_bytes(_arrow(part, schema.DELIVERY))
+        content[Delivery(session, received_at, f"{slug}-{_digest(part)}")] = body
+    names: dict[date | None, str] = {delivery.session: delivery.name for delivery in content}
+    refused: dict[str, bytes] = {}
+    for session, part in _by_session(sifted.refused):
+        name = names.get(session) or delivery_name(received_at, f"{slug}-{_digest(part)}")
+        refused[rejected_key(session, name)] = table_bytes(_arrow(part, schema.REJECTED))
+    for delivery in content:
+        store.write(delivery.arrival_key, b"")
+    for key, body in refused.items():
+        store.write(key, body)
+    written = [
+        delivery.key for delivery, body in content.items() if _write_once(store, delivery, body)
+    ]
+    reasons = Counter(
+        reason for text in sifted.refused["reason"].to_list() for reason in text.split("; ")
+    )
+    return Landed(
+        tuple(sorted(content)),
+        tuple(written),
+        sifted.accepted.height,
+        sifted.refused.height,
+        reasons,
+    )
+
+
+def require_few_refused(landed: Landed, *, named: str, share: float) -> None:
+    """Refuse a delivery of which too many rows were refused; they are kept all the same.
+
+    Raises:
+        DataRefused: More than ``share`` of its rows were.
+    """
+    if landed.refused_share > share:
+        told = ", ".join(f"{reason}: {count}" for reason, count in landed.reasons.most_common())
+        raise DataRefused(
+            f"{named}: {landed.refused_rows} of {landed.accepted_rows + landed.refused_rows} rows"
+            f" refused ({told}), more than {share:.2%}; the others are in bronze,"
+            " these are under bronze/rejected"
+        )
+
+
+def newest_delivery(store: ObjectStore, session: date) -> Delivery | None:
+    """Return the newest delivery of a session, or None if it has none."""
+    found = [Delivery.parse(item.key) for item in store.list(f"{BRONZE}date={session}/")]
+    return max((delivery for delivery in found if delivery), default=None)
+
+
+def _write_once(store: ObjectStore, delivery: Delivery, body: bytes) -> bool:
+    try:
+        store.write(delivery.key, body, expect=Expect.NOTHING)
+    except CommitConflict:
+        return False
+    return True
+
+
+def _by_session(rows: pl.DataFrame) -> Iterable[tuple[date | None, pl.DataFrame]]:
+    for part in rows.partition_by("date", maintain_order=True):
+        yield part["date"][0], part
+
+
+def _arrow(rows: pl.DataFrame, table_schema: Any) -> Any:
+    return rows.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(table_schema)
+
+
+def _digest(rows: pl.DataFrame) -> str:
+    return hashlib.sha256(rows.write_csv(include_header=False).encode()).hexdigest()[:12]

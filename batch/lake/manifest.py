@@ -1,0 +1,265 @@
+"""Manifests: what each partition of a table was made from, committed last.
+
+There is one manifest per table. A job reads it, works, publishes its partitions and then
+commits their records with a conditional write. Jobs that publish different partitions at
+the same time both get in; of two that publish the same one, the second is refused.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Generic, TypeVar
+
+from batch.core.errors import CommitConflict, DataRefused, ObjectMissing
+from batch.core.layout import DAILY_TABLE, inputs_key, manifest_key
+from batch.lake.store import Expect, Expectation, ObjectStore
+
+FORMAT = 1
+_TRIES = 50
+
+
+def fingerprint(*parts: object) -> str:
+    """Return one digest of values that JSON can hold, sensitive to their order."""
+    text = json.dumps(parts, separators=(",", ":"), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True, slots=True)
+class DailyRecord:
+    """What the daily partition of a year was made from, and what it holds.
+
+    Attributes:
+        results_version: Version of the code as far as it changes results.
+        inputs_digest: Digest of the list of deliveries in it, kept beside.
+        splits_digest: Digest of the splits executed in the year.
+        carry_in_digest: Digest of all that earlier years handed in.
+        carry_slice_digest: Digest of the part of it that the rows depend on.
+        carry_digest: Digest of what the year hands on.
+        sessions: For each session, ISO date: digest of its rows.
+        digest: Digest of all its rows.
+        rows: Number of daily bars.
+        size_bytes: Length of the data.
+        version: The store's version of the data when it was published.
+        restatements: Number of restatements.
+        restatements_digest: Digest of them.
+        restatements_version: The store's version of them, empty where there are none.
+        as_of: Instant that the deliveries were cut off at, ISO 8601, or None.
+    """
+
+    results_version: str
+    inputs_digest: str
+    splits_digest: str
+    carry_in_digest: str
+    carry_slice_digest: str
+    carry_digest: str
+    sessions: dict[str, str]
+    digest: str
+    rows: int
+    size_bytes: int
+    version: str
+    restatements: int
+    restatements_digest: str
+    restatements_version: str
+    as_of: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BarsRecord:
+    """What a year of N-session bars was made from.
+
+    Attributes:
+        fingerprint: Digest of the daily rows, windows and parameters used.
+        newest: Newest session that the partition knows of, ISO date.
+        rows: Number of bars.
+        size_bytes: Length of the data.
+        version: The store's version of the data when it was published.
+        sources_digest: With the listing anchor, digest of the daily bars from this year on.
+    """
+
+    fingerprint: str
+    newest: str
+    rows: int
+    size_bytes: int
+    version: str
+    sources_digest: str = ""
+
+
+Record = TypeVar("Record", DailyRecord, BarsRecord)
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedCalendar:
+    """The sessions that published windows were cut by.
+
+    Attributes:
+        first: First published session, ISO date.
+        last: Newest published session, ISO date.
+        digest: The calendar's digest from the first to the last.
+    """
+
+    first: str
+    last: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest(Generic[Record]):
+    """The records of a table's partitions, as read at one moment.
+
+    Attributes:
+        table: Name of the table.
+        partitions: Record of each year.
+        calendar: The calendar that the table's windows were cut by, if it has windows.
+        version: The store's version of the manifest, None where there was none.
+    """
+
+    table: str
+    partitions: Mapping[int, Record] = field(default_factory=dict)
+    calendar: PublishedCalendar | None = None
+    version: str | None = None
+
+
+def load_daily_manifest(store: ObjectStore) -> Manifest[DailyRecord]:
+    """Read the manifest of the daily bars; an empty one where there is none."""
+    return _load(store, DAILY_TABLE, DailyRecord)
+
+
+def load_bars_manifest(store: ObjectStore, table: str) -> Manifest[BarsRecord]:
+    """Read the manifest of a table of N-session bars; an empty one where there is none."""
+    return _load(store, table, BarsRecord)
+
+
+def _load(store: ObjectStore, table: str, kind: type[Record]) -> Manifest[Record]:
+    key = manifest_key(table)
+    seen = store.head(key)
+    if seen is None:
+        return Manifest(table)
+    found = _decode(store.read(key), f"{store.uri}/{key}")
+    if found.get("format") != FORMAT:
+        raise DataRefused(
+            f"{store.uri}/{key}: format {found.get('format')}, this version reads {FORMAT};"
+            " upgrade, or remove _state and rebuild with --full"
+        )
+    calendar = found.get("calendar")
+    return Manifest(
+        table,
+        {int(year): kind(**record) for year, record in found["partitions"].items()},
+        PublishedCalendar(**calendar) if calendar else None,
+        seen.version,
+    )
+
+
+def commit(
+    store: ObjectStore,
+    seen: Manifest[Record],
+    changed: Mapping[int, Record | None],
+    calendar: PublishedCalendar | None = None,
+) -> Manifest[Record]:
+    """Publish the records of changed partitions; None removes one.
+
+    Args:
+        store: Where the lake is.
+        seen: The manifest that the work was planned by.
+        changed: Records to put in place of those of ``seen``.
+        calendar: Replaces the manifest's calendar where given.
+
+    Returns:
+        The manifest as published.
+
+    Raises:
+        CommitConflict: Another job changed one of these partitions meanwhile.
+    """
+    current = seen
+    for _ in range(_TRIES):
+        partitions = {**current.partitions}
+        for year, record in changed.items():
+            if record is None:
+                partitions.pop(year, None)
+            else:
+                partitions[year] = record
+        wanted = replace(current, partitions=partitions, calendar=calendar or current.calendar)
+        if wanted == current:
+            return current
+        expect: Expectation = current.version or Expect.NOTHING
+        try:
+            published = store.write(manifest_key(seen.table), _encode(wanted), expect=expect)
+        except CommitConflict:
+            kind: type[Any] = DailyRecord if seen.table == DAILY_TABLE else BarsRecord
+            current = _load(store, seen.table, kind)
+            _require_untouched(store, seen, current, changed)
+            continue
+        return replace(wanted, version=published.version)
+    raise CommitConflict(
+        f"{store.uri}/{manifest_key(seen.table)}: {_TRIES} other jobs committed first;"
+        " the partitions are written, run the job again to record them"
+    )
+
+
+def _require_untouched(
+    store: ObjectStore,
+    seen: Manifest[Record],
+    current: Manifest[Record],
+    changed: Mapping[int, Record | None],
+) -> None:
+    for year, record in changed.items():
+        there = current.partitions.get(year)
+        if there != seen.partitions.get(year) and there != record:
+            raise CommitConflict(
+                f"{store.uri}: another job published year {year} of {seen.table} meanwhile;"
+                " run the job again, it plans from what is there now"
+            )
+
+
+def _encode(manifest: Manifest[Any]) -> bytes:
+    content = {
+        "format": FORMAT,
+        "table": manifest.table,
+        "calendar": asdict(manifest.calendar) if manifest.calendar else None,
+        "partitions": {
+            str(year): asdict(manifest.partitions[year]) for year in sorted(manifest.partitions)
+        },
+    }
+    return encode_json(content)
+
+
+def encode_json(content: object) -> bytes:
+    """Return compressed JSON; equal contents give equal bytes."""
+    text = json.dumps(content, separators=(",", ":"))
+    return gzip.compress(text.encode(), compresslevel=6, mtime=0)
+
+
+def _decode(content: bytes, named: str) -> dict[str, Any]:
+    try:
+        found = json.loads(gzip.decompress(content))
+    except (OSError, EOFError, ValueError) as err:
+        raise DataRefused(
+            f"{named}: damaged ({err}); remove it and run the job with --full"
+        ) from err
+    if not isinstance(found, dict):
+        raise DataRefused(f"{named}: damaged; remove it and run the job with --full")
+    return found
+
+
+def load_inputs(store: ObjectStore, year: int, record: DailyRecord) -> dict[str, int] | None:
+    """Read which deliveries a daily partition was made from: key and size of each.
+
+    Returns:
+        None where the list is not the one that the record was committed with.
+    """
+    try:
+        found = _decode(store.read(inputs_key(year)), inputs_key(year))
+    except (ObjectMissing, DataRefused):
+        return None
+    deliveries: dict[str, int] = found["deliveries"]
+    return deliveries if fingerprint(deliveries) == record.inputs_digest else None
+
+
+def write_inputs(store: ObjectStore, year: int, deliveries: Mapping[str, int]) -> str:
+    """Keep which deliveries a daily partition is made from; returns their digest."""
+    ordered = dict(sorted(deliveries.items()))
+    store.write(inputs_key(year), encode_json({"deliveries": ordered}))
+    return fingerprint(ordered)

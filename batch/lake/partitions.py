@@ -1,0 +1,100 @@
+"""Silver partitions: which are there, whether they are what a manifest says, publishing them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from batch.core.errors import DataRefused, ObjectMissing
+from batch.core.layout import SILVER, partition_key, partition_year
+from batch.lake.parquet import TableWriter, read_footer
+from batch.lake.store import Expect, Expectation, ObjectStore, StoredObject
+
+DIGEST_ENTRY = "ohlcv.digest"
+
+
+@dataclass(frozen=True, slots=True)
+class TablePartitions:
+    """The partitions of a silver table as one listing shows them.
+
+    Attributes:
+        table: Name of the table.
+        objects: The object of each year.
+    """
+
+    table: str
+    objects: dict[int, StoredObject]
+
+    @classmethod
+    def list(cls, store: ObjectStore, table: str) -> TablePartitions:
+        """List the partitions of a table."""
+        found = {}
+        for item in store.list(f"{SILVER}{table}/"):
+            year = partition_year(item.key)
+            if year is not None:
+                found[year] = item
+        return cls(table, found)
+
+    def expectation(self, year: int) -> Expectation:
+        """Return what a conditional write of a year should expect."""
+        there = self.objects.get(year)
+        return there.version if there else Expect.NOTHING
+
+    def holds(self, store: ObjectStore, year: int, version: str, digest: str) -> bool:
+        """Tell whether a year's object is the one that a record describes.
+
+        Its version tells; where that differs, as in a copied lake, the digest in the
+        file's own metadata does.
+        """
+        there = self.objects.get(year)
+        if there is None:
+            return False
+        if there.version == version:
+            return True
+        try:
+            with store.local_copy(there.key) as path:
+                footer = read_footer(path, named=there.key)
+        except (ObjectMissing, DataRefused):
+            return False
+        return footer.metadata.get(DIGEST_ENTRY) == digest
+
+
+def publish_partition(
+    store: ObjectStore,
+    table: str,
+    year: int,
+    batches: list[Any],
+    table_schema: Any,
+    metadata: dict[str, str],
+    expect: Expectation,
+) -> StoredObject:
+    """Write a partition that is in memory, if what is there is what was expected."""
+    with store.scratch() as folder:
+        path = folder / "partition"
+        with TableWriter(path, table_schema, metadata) as writer:
+            for batch in batches:
+                writer.append(batch)
+        return store.write(partition_key(table, year), path, expect=expect)
+
+
+def table_metadata(
+    *, interval: str, anchor: str, calendar: str, newest: str, results_version: str, digest: str
+) -> dict[str, str]:
+    """Return what every silver file says of itself.
+
+    Args:
+        interval: Such as ``5d``.
+        anchor: What its windows are counted from.
+        calendar: Exchange and digest of the sessions it was cut by.
+        newest: Newest session in it, ISO date.
+        results_version: Version of the code as far as it changes results.
+        digest: Digest of what the file was made from or holds.
+    """
+    return {
+        "ohlcv.interval": interval,
+        "ohlcv.anchor": anchor,
+        "ohlcv.calendar": calendar,
+        "ohlcv.newest_session": newest,
+        "ohlcv.code_version": results_version,
+        DIGEST_ENTRY: digest,
+    }

@@ -1,0 +1,106 @@
+"""Reference tables: splits, tickers, dividends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from batch.core import schema
+from batch.core.errors import CommitConflict, DataRefused, ObjectMissing
+from batch.core.layout import SPLITS
+from batch.lake.parquet import read_table, table_bytes
+from batch.lake.store import Expect, Expectation, ObjectStore
+
+_TRIES = 10
+
+SPLITS_POLARS = pl.Schema(
+    {
+        "symbol": pl.String,
+        "date": pl.Date,
+        "split_from": pl.Float64,
+        "split_to": pl.Float64,
+        "ratio": pl.Float64,
+    }
+)
+
+
+def read_splits(store: ObjectStore) -> pl.DataFrame:
+    """Read the splits, sorted by (symbol, date); none where the lake has no such table.
+
+    Raises:
+        DataRefused: The table is not readable, or a ratio is not above zero.
+    """
+    try:
+        content = store.read(SPLITS)
+    except ObjectMissing:
+        return pl.DataFrame(schema=SPLITS_POLARS)
+    table = read_table(content, schema.SPLITS.names, named=f"{store.uri}/{SPLITS}")
+    splits = _polars(table)
+    require_ratios(splits, named=f"{store.uri}/{SPLITS}")
+    return splits.sort("symbol", "date")
+
+
+def require_ratios(splits: pl.DataFrame, *, named: str) -> None:
+    """Refuse splits without a symbol or date, or whose ratio cannot be true.
+
+    Raises:
+        DataRefused: Names the first one.
+    """
+    ratio = pl.col("ratio")
+    wrong = splits.filter(
+        pl.any_horizontal(pl.col("symbol", "date", "ratio").is_null())
+        | ~ratio.is_finite()
+        | (ratio <= 0)
+    )
+    if wrong.height:
+        first = wrong.row(0, named=True)
+        raise DataRefused(
+            f"{named}: {wrong.height} splits without symbol, date or a ratio above zero,"
+            f" the first: {first}"
+        )
+
+
+def add_splits(store: ObjectStore, splits: pl.DataFrame, *, named: str) -> int:
+    """Add splits to the reference table; one of the same symbol and date is replaced.
+
+    Args:
+        store: Where the lake is.
+        splits: ``symbol``, ``date``, ``split_from``, ``split_to``.
+        named: Where they come from, for errors.
+
+    Returns:
+        How many splits are new or changed.
+
+    Raises:
+        DataRefused: A ratio cannot be true; nothing was written.
+        CommitConflict: Others kept writing at the same time.
+    """
+    added = (
+        splits.with_columns(ratio=pl.col("split_to") / pl.col("split_from"))
+        .select(pl.col(name).cast(kind) for name, kind in SPLITS_POLARS.items())
+        .unique(["symbol", "date"], keep="last", maintain_order=True)
+    )
+    require_ratios(added, named=named)
+    for _ in range(_TRIES):
+        seen = store.head(SPLITS)
+        there = read_splits(store) if seen else pl.DataFrame(schema=SPLITS_POLARS)
+        merged = pl.concat([there, added]).unique(["symbol", "date"], keep="last")
+        merged = merged.sort("symbol", "date")
+        changed = merged.join(there, on=list(SPLITS_POLARS), how="anti").height
+        if seen and not changed:
+            return 0
+        expect: Expectation = seen.version if seen else Expect.NOTHING
+        arrow = merged.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(schema.SPLITS)
+        try:
+            store.write(SPLITS, table_bytes(arrow), expect=expect)
+        except CommitConflict:
+            continue
+        return changed
+    raise CommitConflict(f"{store.uri}/{SPLITS}: others kept writing it; run the command again")
+
+
+def _polars(table: Any) -> pl.DataFrame:
+    frame = pl.from_arrow(table)
+    assert isinstance(frame, pl.DataFrame)  # noqa: S101 - tells the type checker
+    return frame.select(pl.col(name).cast(kind) for name, kind in SPLITS_POLARS.items())

@@ -1,0 +1,1 @@
+"""From daily bars to N-session bars."""

@@ -1,0 +1,304 @@
+"""Folding daily bars into N-session bars. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from batch.core import schema
+from batch.core.columns import (
+    NO_TRADES,
+    Codes,
+    DailyColumns,
+    Floats,
+    Ints,
+    nullable_counts,
+    nullable_floats,
+)
+from batch.core.sessions import Calendar, SessionNos
+from batch.core.splits import later_in_window
+from batch.core.windows import Runs, listing_window_nos, runs_of, window_nos
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Folded:
+    """One element per bar: the values of each run of rows.
+
+    Attributes:
+        vwap: NaN where a row that traded has none, or nothing traded.
+        trades: :data:`batch.core.columns.NO_TRADES` where a row that traded has none.
+    """
+
+    open: Floats
+    high: Floats
+    low: Floats
+    close: Floats
+    volume: Floats
+    vwap: Floats
+    trades: Ints
+    split_ratio: Floats
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bars:
+    """N-session bars as parallel arrays, sorted by (symbol, start).
+
+    Attributes:
+        symbols: Distinct symbols, ascending; some may have no bar.
+        code: Place of each bar's symbol in ``symbols``.
+        start: First session of the window, days since 1970-01-01.
+        end: Last session of the window.
+        sessions: Daily bars in the window.
+        complete: Whether the window has closed.
+        values: Prices, volume and the rest.
+    """
+
+    symbols: Any
+    code: Codes
+    start: npt.NDArray[np.int32]
+    end: npt.NDArray[np.int32]
+    sessions: npt.NDArray[np.int32]
+    complete: npt.NDArray[np.bool_]
+    values: Folded
+
+    def __len__(self) -> int:
+        return len(self.code)
+
+    def to_batch(self) -> Any:
+        """Return the bars as a record batch of :data:`batch.core.schema.BARS`."""
+        values = self.values
+        return pa.record_batch(
+            [
+                pa.DictionaryArray.from_arrays(pa.array(self.code), self.symbols),
+                pa.array(self.start).cast(pa.date32()),
+                pa.array(self.end).cast(pa.date32()),
+                pa.array(values.open),
+                pa.array(values.high),
+                pa.array(values.low),
+                pa.array(values.close),
+                pa.array(values.volume),
+                nullable_floats(values.vwap),
+                nullable_counts(values.trades),
+                pa.array(self.sessions),
+                pa.array(self.complete),
+                pa.array(values.split_ratio),
+            ],
+            names=schema.BARS.names,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class CalendarYear:
+    """The windows of one width that start in one year.
+
+    Attributes:
+        width: Sessions per window.
+        first_window: Number of the first of them.
+        last_window: Number of the last of them.
+    """
+
+    width: int
+    first_window: int
+    last_window: int
+
+    @classmethod
+    def of(cls, calendar: Calendar, width: int, year: int) -> CalendarYear:
+        """Find the windows that start in a year; the calendar must reach past it."""
+        first_no, end_no = (_first_session_no(calendar, y) for y in (year, year + 1))
+        return cls(width, -(-first_no // width), -(-end_no // width) - 1)
+
+    @property
+    def first_session_no(self) -> int:
+        """First session of the first window."""
+        return self.first_window * self.width
+
+    @property
+    def last_session_no(self) -> int:
+        """Last session of the last window."""
+        return (self.last_window + 1) * self.width - 1
+
+
+def fold_calendar_windows(
+    rows: DailyColumns,
+    session_no: SessionNos,
+    windows: CalendarYear,
+    *,
+    calendar: Calendar,
+    last_closed: int,
+) -> Bars:
+    """Fold daily bars into the calendar's windows that start in one year.
+
+    Edges come from ``session_no``, never from the rows present, so a gap or extra history
+    cannot move an edge.
+
+    Args:
+        rows: Daily bars sorted by (symbol, date); those of other windows are passed over.
+        session_no: Number of each row's session.
+        windows: Which windows.
+        calendar: Must reach to the end of the last window.
+        last_closed: Number of the newest consolidated session, inclusive.
+
+    Returns:
+        One bar per symbol and window with at least one row. ``complete`` is False while
+        the window's last session is after ``last_closed``.
+    """
+    window = window_nos(session_no, windows.width)
+    runs = runs_of(rows.code, window)
+    run_window = window[runs.starts]
+    inside = (run_window >= windows.first_window) & (run_window <= windows.last_window)
+    values = fold(rows, runs)
+    if not inside.all():
+        runs = Runs(runs.starts[inside], runs.ends[inside])
+        run_window = run_window[inside]
+        values = _choose(values, inside)
+    known = np.arange(windows.first_window, windows.last_window + 1, dtype=np.int64)
+    end_no = (known + 1) * windows.width - 1
+    place = run_window - windows.first_window
+    return Bars(
+        symbols=rows.symbols,
+        code=rows.code[runs.starts],
+        start=calendar.day_at(known * windows.width)[place],
+        end=calendar.day_at(end_no)[place],
+        sessions=(runs.ends - runs.starts + 1).astype(np.int32),
+        complete=(end_no <= last_closed)[place],
+        values=values,
+    )
+
+
+def fold_listing_windows(
+    rows: DailyColumns, width: int, *, rows_before: Ints, own_rows: Ints
+) -> Bars:
+    """Fold daily bars into windows counted from each symbol's own first bar.
+
+    A window belongs to the year in which its first row lies. Rows before the first
+    window of the year complete a window of an earlier one and are passed over.
+
+    Args:
+        rows: A year's daily bars and, behind them, the later rows that may complete its
+            last windows; sorted by (symbol, date).
+        width: Bars per window.
+        rows_before: One per symbol: its daily bars before the year.
+        own_rows: One per symbol: how many of ``rows`` lie in the year itself.
+
+    Returns:
+        One bar per symbol and window; ``start`` and ``end`` are the dates of its first and
+        last row, and it is complete when it has ``width`` rows.
+    """
+    window = listing_window_nos(rows.code, rows_before, width)
+    runs = runs_of(rows.code, window)
+    code = rows.code[runs.starts]
+    first_own_no = window[runs.starts] * width
+    inside = (first_own_no >= rows_before[code]) & (
+        first_own_no < rows_before[code] + own_rows[code]
+    )
+    values = _choose(fold(rows, runs), inside)
+    runs = Runs(runs.starts[inside], runs.ends[inside])
+    sessions = (runs.ends - runs.starts + 1).astype(np.int32)
+    return Bars(
+        symbols=rows.symbols,
+        code=code[inside],
+        start=rows.day[runs.starts],
+        end=rows.day[runs.ends],
+        sessions=sessions,
+        complete=sessions == width,
+        values=values,
+    )
+
+
+def fold(rows: DailyColumns, runs: Runs) -> Folded:
+    """Aggregate runs of rows, each brought to the scale of its last row first.
+
+    Args:
+        rows: Daily bars sorted by (symbol, date).
+        runs: Contiguous runs that cover all rows.
+    """
+    values = _aggregate(rows, runs)
+    scaled_rows, factors = later_in_window(rows.split_ratio, runs.starts, runs.ends)
+    if not len(scaled_rows):
+        return values
+    touched = np.unique(np.searchsorted(runs.starts, scaled_rows, side="right") - 1)
+    lengths = runs.ends[touched] - runs.starts[touched] + 1
+    ends = np.cumsum(lengths)
+    starts = ends - lengths
+    chosen = np.repeat(runs.starts[touched] - starts, lengths) + np.arange(ends[-1])
+    scale = np.ones(len(rows))
+    scale[scaled_rows] = factors
+    scale = scale[chosen]
+    part = rows.take(chosen)
+    scaled = DailyColumns(
+        symbols=part.symbols,
+        code=part.code,
+        day=part.day,
+        open=part.open / scale,
+        high=part.high / scale,
+        low=part.low / scale,
+        close=part.close / scale,
+        volume=part.volume * scale,
+        vwap=part.vwap / scale,
+        trades=part.trades,
+        split_ratio=part.split_ratio,
+    )
+    corrected = _aggregate(scaled, Runs(starts, ends - 1))
+    for field in fields(Folded):
+        getattr(values, field.name)[touched] = getattr(corrected, field.name)
+    return values
+
+
+def _aggregate(rows: DailyColumns, runs: Runs) -> Folded:
+    if not len(runs):
+        none = np.empty(0)
+        return Folded(none, none, none, none, none, none, np.empty(0, np.int64), none)
+    starts = runs.starts
+    volume = np.add.reduceat(rows.volume, starts)
+    return Folded(
+        open=rows.open[starts],
+        high=np.maximum.reduceat(rows.high, starts),
+        low=np.minimum.reduceat(rows.low, starts),
+        close=rows.close[runs.ends],
+        volume=volume,
+        vwap=_vwap(rows, starts, volume),
+        trades=_trades(rows, starts),
+        split_ratio=_split_ratio(rows, starts),
+    )
+
+
+def _vwap(rows: DailyColumns, starts: npt.NDArray[np.int64], volume: Floats) -> Floats:
+    unknown = np.isnan(rows.vwap)
+    if unknown.all():
+        return np.full(len(starts), np.nan)
+    paid = rows.vwap * rows.volume
+    if unknown.any():
+        paid[unknown & (rows.volume == 0)] = 0.0
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(volume > 0, np.add.reduceat(paid, starts) / volume, np.nan)
+
+
+def _trades(rows: DailyColumns, starts: npt.NDArray[np.int64]) -> Ints:
+    unknown = rows.trades == NO_TRADES
+    if not unknown.any():
+        return np.add.reduceat(rows.trades, starts)
+    known = np.where(unknown, 0, rows.trades)
+    total = np.add.reduceat(known, starts)
+    missing = np.logical_or.reduceat(unknown & (rows.volume > 0), starts)
+    any_known = np.logical_or.reduceat(~unknown, starts)
+    total[missing | ~any_known] = NO_TRADES
+    return total
+
+
+def _split_ratio(rows: DailyColumns, starts: npt.NDArray[np.int64]) -> Floats:
+    if (rows.split_ratio == 1.0).all():
+        return np.ones(len(starts))
+    return np.multiply.reduceat(rows.split_ratio, starts)
+
+
+def _choose(values: Folded, inside: npt.NDArray[np.bool_]) -> Folded:
+    return Folded(*(getattr(values, field.name)[inside] for field in fields(Folded)))
+
+
+def _first_session_no(calendar: Calendar, year: int) -> int:
+    first_day = np.datetime64(f"{year:04d}-01-01").astype(np.int64)
+    return int(np.searchsorted(calendar.days, first_day)) + calendar.first_no

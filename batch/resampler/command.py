@@ -1,0 +1,92 @@
+"""The command ``resample``, and the entry point of its container."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from batch.console.command import job_run, lake_option, output_options
+from batch.console.output import Output, size_text
+
+
+@click.command(name="resample")
+@lake_option
+@click.option(
+    "--interval",
+    "intervals",
+    multiple=True,
+    metavar="N",
+    help="Sessions per bar, any number from 1; may be repeated."
+    "  [env: OHLCV_INTERVALS; default: 3 5 8 13 21 34]",
+)
+@click.option(
+    "--anchor",
+    metavar="calendar|listing",
+    help="Count windows by the exchange calendar, or from each symbol's first bar."
+    "  [env: OHLCV_ANCHOR; default: calendar]",
+)
+@click.option(
+    "--full", is_flag=True, default=None, help="Make every year again.  [env: OHLCV_FULL]"
+)
+@click.option("--workers", type=int, help="Threads that fold and write.  [env: OHLCV_WORKERS]")
+@click.option(
+    "--memory-limit",
+    metavar="SIZE",
+    help="Stay under this, such as 1GiB.  [env: OHLCV_MEMORY_LIMIT]",
+)
+@output_options
+def command(output: Output, intervals: tuple[str, ...], **options: Any) -> None:
+    """Fold the daily bars into bars of N sessions.
+
+    Windows come from the exchange calendar, so gaps and history never move an edge. The
+    bar whose window is still open is there, with complete = false.
+    """
+    from batch.core.settings import ResamplerSettings  # noqa: PLC0415 - help stays quick
+    from batch.lake.store import open_store  # noqa: PLC0415
+    from batch.resampler.job import resample  # noqa: PLC0415
+
+    settings = ResamplerSettings.read(intervals=intervals or None, **options)
+    store = open_store(settings.lake)
+    with job_run("resample", store, settings, output) as run:
+        outcome = resample(
+            store,
+            intervals=settings.intervals,
+            anchor=settings.anchor,
+            full=settings.full,
+            workers=settings.workers,
+            memory_limit=settings.memory_limit,
+            progress=run.progress,
+            stop_requested=run.stop_requested,
+        )
+        published = sorted(
+            outcome.published, key=lambda part: (int(part["table"].split("d")[0]), part["year"])
+        )
+        run.report.counts = {
+            "current": outcome.current,
+            "removed": outcome.removed,
+            "daily_rows_read": outcome.daily_rows_read,
+            "newest_session": outcome.newest,
+        }
+        run.report.partitions = published
+        output.result({"lake": store.uri, **run.report.counts, "published": published})
+        if published:
+            output.table(
+                ["table", "years", "bars", "size"],
+                _by_table(published),
+            )
+        output.say(
+            f"{outcome.daily_rows_read:,} daily bars read, {outcome.current} partitions up to date,"
+            f" newest session {outcome.newest or 'none'}"
+        )
+
+
+def _by_table(published: list[dict[str, Any]]) -> list[tuple[str, str, int, str]]:
+    rows = []
+    for table in dict.fromkeys(part["table"] for part in published):
+        parts = [part for part in published if part["table"] == table]
+        years = [part["year"] for part in parts]
+        span = str(years[0]) if len(years) == 1 else f"{min(years)}-{max(years)}"
+        bars = sum(part["rows"] for part in parts)
+        rows.append((table, span, bars, size_text(sum(part["bytes"] for part in parts))))
+    return rows

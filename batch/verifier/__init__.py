@@ -1,0 +1,1 @@
+"""An independent recomputation of every table of the lake."""

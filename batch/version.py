@@ -1,0 +1,10 @@
+"""The one place that holds the version."""
+
+__version__ = "0.1.0"
+
+RESULTS_VERSION = "1"
+"""Raised when a change of the code changes the bytes of a partition.
+
+It is part of every fingerprint and of every table's metadata, so a release that
+leaves it alone rewrites nothing.
+"""

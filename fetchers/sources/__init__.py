@@ -1,0 +1,1 @@
+"""Sources of deliveries other than the vendor's HTTP interface."""

@@ -1,0 +1,1 @@
+"""The pipeline as a whole: command line, local runs, AWS."""
