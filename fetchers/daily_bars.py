@@ -10,7 +10,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from batch.core.errors import DataRefused
-from batch.core.layout import incomplete_key
+from batch.core.layout import Delivery, incomplete_key
 from batch.core.progress import Progress, StopRequested, require_going
 from batch.core.sessions import Calendar
 from batch.lake.landing import Landed, land, require_few_refused
@@ -39,6 +39,8 @@ from fetchers.plan import (
 from fetchers.polygon.parsing import SessionAnswer
 
 SOURCE = "polygon"
+
+_RETRIES_WITHIN = timedelta(hours=12)
 
 Clock = Callable[[], datetime]
 
@@ -312,7 +314,11 @@ class _Job:
                 landed, named=f"bars of {session}", share=self.options.max_refused_share
             )
         except DataRefused as err:
-            self._problem(str(err))
+            told_before = landed.unchanged and before and _long_ago(before, received_at)
+            if told_before:
+                self.progress.warn(f"{err}; as it was")
+            else:
+                self._problem(str(err))
 
     def _count(self, session: date, landed: Landed, *, was_present: bool) -> None:
         if landed.unchanged:
@@ -331,6 +337,11 @@ class _Job:
     def _problem(self, text: str) -> None:
         self.outcome.problems.append(text)
         self.progress.warn(text)
+
+
+def _long_ago(delivery: Delivery, now: datetime) -> bool:
+    """Tell whether the run that kept a delivery is another than this one and its retries."""
+    return now - delivery.received_at > _RETRIES_WITHIN
 
 
 def require_complete(outcome: BarsFetched) -> None:

@@ -15,7 +15,7 @@ class FetchSettings(Settings):
 
     polygon_base_url: str = Field(
         "https://api.polygon.io",
-        pattern=r"^https?://[^\s?#]+$",
+        pattern=r"^https?://[^\s?#@]+$",
         description="Where the vendor's HTTP interface is.",
     )
     polygon_requests_per_minute: int = Field(
@@ -57,7 +57,7 @@ class FetchSettings(Settings):
     )
     flat_files_url: str = Field(
         "https://files.massive.com",
-        pattern=r"^https?://[^\s?#]+$",
+        pattern=r"^https?://[^\s?#@]+$",
         description="Endpoint of the vendor's flat files, which speaks S3.",
     )
     flat_files_bucket: str = Field("flatfiles", description="Bucket of the flat files.")

@@ -27,6 +27,9 @@ TICKERS: Final = "reference/tickers/data.parquet"
 SPLITS: Final = "reference/splits/data.parquet"
 DIVIDENDS: Final = "reference/dividends/data.parquet"
 
+LISTED: Final = "_state/listed.json"
+"""How far the vendor's lists of reference data have been read."""
+
 INTERVALS: Final = (3, 5, 8, 13, 21, 34)
 """The Fibonacci intervals that the pipeline publishes, in sessions."""
 

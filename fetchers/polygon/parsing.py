@@ -94,7 +94,7 @@ SPLITS_LISTED = pl.Schema(
 DIVIDENDS_LISTED = pl.Schema(
     {
         "symbol": pl.String,
-        "ex_date": pl.Date,
+        "date": pl.Date,
         "cash_amount": pl.Float64,
         "currency": pl.String,
         "dividend_type": pl.String,
@@ -204,7 +204,7 @@ def dividend_rows(listed: Iterable[Any]) -> pl.DataFrame:
         for item in listed
     ]
     frame = pl.DataFrame(rows, schema=DIVIDENDS_LISTED, orient="row", strict=False)
-    return frame.drop_nulls(["symbol", "ex_date", "cash_amount"]).unique(maintain_order=True)
+    return frame.drop_nulls(["symbol", "date", "cash_amount"]).unique(maintain_order=True)
 
 
 def details_of(ticker: str, found: Any) -> Details:

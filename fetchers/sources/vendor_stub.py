@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from batch.core.errors import SettingsError
+from batch.core.progress import StopRequested
 from batch.core.sessions import Calendar
 from fetchers.sources.vendor_answers import Answer, SessionShape, VendorAnswers
 from fetchers.sources.vendor_market import VendorMarket
@@ -265,3 +266,15 @@ def _early_answer(kind: FaultKind | None) -> Answer | None:
 
 def _asks_to_wait(kind: FaultKind | None) -> bool:
     return kind is FaultKind.RETRY_AFTER
+
+
+def serve_until(server: ThreadingHTTPServer, stop_requested: StopRequested) -> None:
+    """Serve until somebody asks to stop."""
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    try:
+        while thread.is_alive() and not stop_requested():
+            thread.join(0.1)
+    finally:
+        server.shutdown()
+        server.server_close()
