@@ -63,8 +63,14 @@ email=
 delete_data=false
 confirmed=false
 redriven=
+with_images=false
 declare -A images=()
 declare -A given=()
+
+# digest reads its input and prints 32 digits of its SHA-256.
+digest() {
+    if command -v sha256sum >/dev/null; then sha256sum; else shasum -a 256; fi | cut -c1-32
+}
 
 need_value() {
     [ $# -ge 2 ] && [ -n "$2" ] && [[ "$2" != --* ]] || fail "$1 needs a value" 2
@@ -203,9 +209,9 @@ source_tag() {
     local commit
     commit=$(git -C "$project" rev-parse --short=12 HEAD 2>/dev/null) || commit=nocommit
     local content
-    content=$(cd "$project" && find batch fetchers docker/Dockerfile requirements/*.lock pyproject.toml -type f \
-        ! -name '*.pyc' -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum | cut -c1-12)
-    printf '%s-%s\n' "$commit" "$content"
+    content=$(cd "$project" && find batch fetchers docker/Dockerfile requirements pyproject.toml -type f \
+        ! -name '*.pyc' | LC_ALL=C sort | while IFS= read -r file; do printf '%s ' "$file" && digest <"$file"; done | digest)
+    printf '%s-%s\n' "$commit" "${content:0:12}"
 }
 
 pushed_digest() {
@@ -262,7 +268,7 @@ parameters() {
     printf 'Prefix=%s\n' "$full_prefix"
     [ -z "$email" ] || printf 'AlertEmail=%s\n' "$email"
     for name in "${targets[@]}"; do
-        [ -z "${images[$name]:-}" ] || printf '%sImage=%s\n' "${name^}" "${images[$name]}"
+        [ "$with_images" = false ] || [ -z "${images[$name]:-}" ] || printf '%sImage=%s\n' "${name^}" "${images[$name]}"
     done
     for name in "${!given[@]}"; do
         printf '%s=%s\n' "$name" "${given[$name]}"
@@ -270,9 +276,17 @@ parameters() {
 }
 
 package() {
-    # The definitions go to the bucket under names that are their digests.
-    aws cloudformation package --template-file "$here/template.yaml" --s3-bucket "$(output Bucket)" \
-        --s3-prefix _deploy --output-template-file "$work/packaged.yaml" >/dev/null
+    # The definitions go to the bucket under names that are their digests, so that a
+    # changed definition is a changed template.
+    local bucket file key
+    bucket=$(output Bucket)
+    cp "$here/template.yaml" "$work/packaged.yaml"
+    for file in "$here"/state_machines/*.asl.json; do
+        key=_deploy/$(digest <"$file").asl.json
+        aws s3api put-object --bucket "$bucket" --key "$key" --body "$file" >/dev/null
+        sed -i.before "s|DefinitionS3Location: state_machines/${file##*/}|DefinitionS3Location: {Bucket: $bucket, Key: $key}|" \
+            "$work/packaged.yaml"
+    done
 }
 
 unpackaged() {
@@ -316,6 +330,7 @@ require_deployable() {
 keep_images_in_force() {
     # Without new ones, a change of parameters leaves the images as they are.
     local name value
+    with_images=true
     for name in "${targets[@]}"; do
         if [ -z "${images[$name]:-}" ]; then
             value=$(parameter_in_force "${name^}Image")
@@ -331,6 +346,7 @@ deploy() {
         unpackaged
         deploy_stack
     fi
+    with_images=true
     provide_images
     package
     say "deploying the stack $stack"

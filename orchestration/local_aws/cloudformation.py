@@ -202,6 +202,17 @@ def _validate_template(stacks: Stacks, form: Mapping[str, str]) -> dict[str, Any
     }
 
 
+def _template_summary(stacks: Stacks, form: Mapping[str, str]) -> dict[str, Any]:
+    body = stacks.find(form["StackName"]).body if "StackName" in form else _body(stacks, form)
+    sections = read_template(body)
+    return {
+        "Parameters": [
+            {"ParameterKey": name, "ParameterType": rules["Type"]}
+            for name, rules in sections.get("Parameters", {}).items()
+        ]
+    }
+
+
 _ACTIONS: Final[Mapping[str, Callable[[Stacks, Mapping[str, str]], dict[str, Any]]]] = {
     "CreateChangeSet": _create_change_set,
     "DescribeChangeSet": _describe_change_set,
@@ -212,4 +223,5 @@ _ACTIONS: Final[Mapping[str, Callable[[Stacks, Mapping[str, str]], dict[str, Any
     "DescribeStackResources": _describe_stack_resources,
     "DeleteStack": _delete_stack,
     "ValidateTemplate": _validate_template,
+    "GetTemplateSummary": _template_summary,
 }

@@ -15,6 +15,7 @@ from orchestration.local_aws.template import (
     Scope,
     TemplateError,
     creation_order,
+    default_texts,
     parameter_values,
     read_template,
     require_rules,
@@ -130,12 +131,13 @@ class Stacks:
         stack = self.stacks[name]
         arn = stack.arn.replace(":stack/", ":changeSet/").replace(name, change_set, 1)
         try:
-            changes = self._compare(stack, body, given)
+            in_force = {**default_texts(read_template(body)), **given}
+            changes = self._compare(stack, body, in_force)
         except _FAILURES as err:
             raise StackError(f"Template validation error: {err}") from err
         status = "CREATE_COMPLETE" if changes else "FAILED"
         reason = "" if changes else "The submitted information didn't contain changes."
-        proposal = ChangeSet(arn, change_set, body, dict(given), changes, status, reason)
+        proposal = ChangeSet(arn, change_set, body, in_force, changes, status, reason)
         stack.change_sets[change_set] = proposal
         return proposal
 

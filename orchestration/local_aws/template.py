@@ -177,6 +177,12 @@ def references(expression: Any) -> set[str]:
     return found
 
 
+def default_texts(sections: Mapping[str, Any]) -> dict[str, str]:
+    """Return the defaults of parameters, as texts."""
+    declared = sections.get("Parameters", {})
+    return {name: str(rules["Default"]) for name, rules in declared.items() if "Default" in rules}
+
+
 def parameter_values(sections: Mapping[str, Any], given: Mapping[str, str]) -> dict[str, Any]:
     """Return every parameter's value, checked against what the template allows.
 
