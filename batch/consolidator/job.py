@@ -49,7 +49,7 @@ from batch.core.layout import (
     partition_key,
 )
 from batch.core.progress import Progress, Silent, StopRequested, never, require_going
-from batch.core.sessions import Calendar, day_of, load_calendar
+from batch.core.sessions import EARLIEST, Calendar, day_of, load_calendar
 from batch.lake.carry import read_carry, write_carry
 from batch.lake.manifest import (
     DailyRecord,
@@ -131,7 +131,7 @@ def consolidate(
             f"{store.uri}: there is no lake; give --lake or OHLCV_LAKE,"
             " or make one with `ohlcv import` or `ohlcv demo`"
         )
-    calendar = calendar or load_calendar()
+    calendar = calendar or load_calendar(EARLIEST)
     job = _Job(store, full, as_of, workers, progress, stop_requested, calendar)
     for attempt in range(_PLANS):
         try:
