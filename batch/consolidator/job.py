@@ -142,28 +142,33 @@ def consolidate(
 
 
 class _CarryChain:
-    """What has been handed on so far; read from the lake only where somebody looks."""
+    """What has been handed on so far; read from the lake only where somebody looks.
+
+    Attributes:
+        year: The last year gone past, None before the first.
+        digest: Digest of the state after it.
+    """
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
-        self._year: int | None = None
+        self.year: int | None = None
         self._state: Carry | None = Carry.none()
         self.digest = ""
 
     def state(self) -> Carry:
         """Return the state itself."""
         if self._state is None:
-            assert self._year is not None  # noqa: S101 - set together with the digest
-            self._state = Carry(read_carry(self._store, self._year, self.digest))
+            assert self.year is not None  # noqa: S101 - set together with the digest
+            self._state = Carry(read_carry(self._store, self.year, self.digest))
         return self._state
 
     def pass_over(self, year: int, record: DailyRecord) -> None:
         """Go past a year whose state is in the lake."""
-        self._year, self._state, self.digest = year, None, record.carry_digest
+        self.year, self._state, self.digest = year, None, record.carry_digest
 
     def hand_on(self, year: int, state: Carry) -> None:
         """Go past a year whose state was just made."""
-        self._year, self._state, self.digest = year, state, state.digest
+        self.year, self._state, self.digest = year, state, state.digest
 
 
 @dataclass(slots=True, eq=False)
@@ -282,7 +287,7 @@ class _Job:
     def _bring_up(self, year: int, listed: YearInputs | None, carry: _CarryChain) -> None:
         """Make a year's partition again if anything that it depends on has changed."""
         record = self.manifest.partitions.get(year)
-        splits = splits_of_year(self.splits, year, self.as_of)
+        splits = splits_of_year(self.splits, year, after_year=carry.year, as_of=self.as_of)
         whole = record is not None and self._is_whole(year, record)
         verdict = Verdict.REBUILD
         if whole and record and not self.full:

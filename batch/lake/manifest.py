@@ -35,7 +35,7 @@ class DailyRecord:
     Attributes:
         results_version: Version of the code as far as it changes results.
         inputs_digest: Digest of the list of deliveries in it, kept beside.
-        splits_digest: Digest of the splits executed in the year.
+        splits_digest: Digest of the splits that its rows wait for.
         carry_in_digest: Digest of all that earlier years handed in.
         carry_slice_digest: Digest of the part of it that the rows depend on.
         carry_digest: Digest of what the year hands on.
