@@ -223,6 +223,8 @@ class _Job:
         years = sorted({*records, *inputs, *self.daily.objects, *self.restated.objects})
         self.progress.begin("consolidating", len(years), "years")
         carry = _CarryChain(self.store)
+        if self.as_of:
+            self.manifest = commit(self.store, self.manifest, {}, as_of=self.as_of.isoformat())
         for year in years:
             require_going(self.stop_requested)
             listed = inputs.get(year)
@@ -231,6 +233,8 @@ class _Job:
             else:
                 self._bring_up(year, listed, carry)
             self.progress.advance()
+        if self.manifest.as_of and not self.as_of:
+            self.manifest = commit(self.store, self.manifest, {}, as_of=None)
         self._take_arrivals_away(arrivals, inputs)
         newest = [max(record.sessions) for record in self.manifest.partitions.values()]
         self.outcome.newest = max(newest, default=None)
@@ -251,8 +255,7 @@ class _Job:
     def _list_inputs(self, arrivals: list[str]) -> dict[int, YearInputs]:
         """List the deliveries of every year that may have news; the others keep their record."""
         known = self.manifest.partitions
-        travelled = any(record.as_of != _text(self.as_of) for record in known.values())
-        if self.full or self.as_of or travelled or not known:
+        if self.full or self.as_of or self.manifest.as_of or not known:
             years = set(known)
             listing: Iterator[StoredObject] = self.store.list(BRONZE)
         else:
@@ -472,7 +475,6 @@ class _Job:
             restatements=built.restatements.height,
             restatements_digest=built.restatements_digest,
             restatements_version=restatements_version,
-            as_of=_text(self.as_of),
         )
         self._commit({year: record})
 
@@ -557,7 +559,3 @@ def _stretches(fresh: list[Delivery], inputs: YearInputs) -> Iterator[list[Deliv
             stretch, stretch_bytes = [], 0
     if stretch:
         yield stretch
-
-
-def _text(instant: datetime | None) -> str | None:
-    return instant.isoformat() if instant else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from enum import Enum
 
 import polars as pl
@@ -119,7 +119,7 @@ def splits_of_year(
     first = year if after_year is None else after_year + 1
     chosen = splits.filter(pl.col("date").dt.year().is_between(first, year))
     if as_of is not None:
-        chosen = chosen.filter(pl.col("date") <= as_of.date())
+        chosen = chosen.filter(pl.col("date") <= as_of.astimezone(UTC).date())
     return (
         chosen.unique(["symbol", "date"], keep="last", maintain_order=True)
         .sort("symbol", "date")

@@ -144,7 +144,9 @@ def new_lake() -> Iterator[Filled]:
     """Give an empty lake in memory where the system has a folder for that."""
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
-        yield Filled(LocalStore(Path(folder) / "lake"))
+        root = Path(folder) / "lake"
+        root.mkdir()
+        yield Filled(LocalStore(root))
 
 
 def silver_bytes(store: ObjectStore) -> dict[str, bytes]:
