@@ -182,7 +182,9 @@ class LocalStore:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        with (self.root / _LOCK).open("a") as lock:
+        path = self.root / _LOCK
+        path.parent.mkdir(exist_ok=True)
+        with path.open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
@@ -116,13 +117,15 @@ def unrecorded_splits(rows: pl.DataFrame) -> pl.DataFrame:
     down = _steps(candidates, _STEEP, near=0.08, usual=2.5, least_price=0.05)
     up = _steps(candidates, [1 / r for r in _STEEP], near=0.12, usual=15.0, least_price=0.05)
     found = pl.concat([gentle, down, up]).sort("symbol", "date")
-    text = pl.format(
-        "opened at {} after a close of {}: looks like {}, none is on record",
-        _rounded("open"),
-        _rounded("before"),
-        _split_text(pl.col("ratio")),
+    return _findings(
+        "unrecorded_split",
+        found,
+        pl.col("ratio"),
+        lambda row: (
+            f"opened at {row['open']:.6g} after a close of {row['before']:.6g}:"
+            f" looks like {_split_text(row['ratio'])}, none is on record"
+        ),
     )
-    return _findings("unrecorded_split", found, pl.col("ratio"), text)
 
 
 def splits_without_step(rows: pl.DataFrame) -> pl.DataFrame:
@@ -138,13 +141,15 @@ def splits_without_step(rows: pl.DataFrame) -> pl.DataFrame:
         (pl.col("split_ratio") != 1.0) & (ratio.abs() > math.log(1.2)),
         pl.all_horizontal([step < halfway for step in moved]),
     )
-    text = pl.format(
-        "{} is on record, yet it opened at {} after a close of {}",
-        _split_text(pl.col("split_ratio")),
-        _rounded("open"),
-        _rounded("before"),
+    return _findings(
+        "split_without_step",
+        found,
+        pl.col("split_ratio"),
+        lambda row: (
+            f"{_split_text(row['split_ratio'])} is on record, yet it opened at"
+            f" {row['open']:.6g} after a close of {row['before']:.6g}"
+        ),
     )
-    return _findings("split_without_step", found, pl.col("split_ratio"), text)
 
 
 def undone_steps(rows: pl.DataFrame) -> pl.DataFrame:
@@ -160,13 +165,14 @@ def undone_steps(rows: pl.DataFrame) -> pl.DataFrame:
         (there + back).abs() < math.log(1.25),
         pl.min_horizontal("before", "after", "close") >= 0.05,
     )
-    text = pl.format(
-        "closed at {} between {} and {}",
-        _rounded("close"),
-        _rounded("before"),
-        _rounded("after"),
+    return _findings(
+        "undone_step",
+        found,
+        pl.col("close") / pl.col("before"),
+        lambda row: (
+            f"closed at {row['close']:.6g} between {row['before']:.6g} and {row['after']:.6g}"
+        ),
     )
-    return _findings("undone_step", found, pl.col("close") / pl.col("before"), text)
 
 
 def stale_closes(rows: pl.DataFrame) -> pl.DataFrame:
@@ -175,13 +181,12 @@ def stale_closes(rows: pl.DataFrame) -> pl.DataFrame:
     runs = _runs(same, pl.col("close"), STALE_SESSIONS).filter(
         pl.col("widest") >= pl.max_horizontal(0.005 * pl.col("close"), 0.03)
     )
-    text = pl.format(
-        "{} traded sessions from {} on, all closed at {}",
+    return _findings(
+        "stale_close",
+        runs,
         pl.col("length"),
-        pl.col("date"),
-        _rounded("close"),
+        lambda row: f"{row['length']} traded sessions from here on closed at {row['close']:.6g}",
     )
-    return _findings("stale_close", runs, pl.col("length").cast(pl.Float64), text)
 
 
 def repeated_bars(rows: pl.DataFrame) -> pl.DataFrame:
@@ -189,20 +194,23 @@ def repeated_bars(rows: pl.DataFrame) -> pl.DataFrame:
     fields = ("open", "high", "low", "close", "volume")
     same = [pl.col(name) == pl.col(name).shift(1).over("symbol") for name in fields]
     found = rows.filter(*same, pl.col("volume") > 0, pl.col("high") > pl.col("low"))
-    text = pl.format("the bar before again: close {}, volume {}", _rounded("close"), "volume")
-    return _findings("repeated_bar", found, pl.col("volume"), text)
+    return _findings(
+        "repeated_bar",
+        found,
+        pl.col("volume"),
+        lambda row: f"the bar before again: close {row['close']:.6g}, volume {row['volume']:,.0f}",
+    )
 
 
 def idle_runs(rows: pl.DataFrame) -> pl.DataFrame:
     """Find runs of sessions with a price and no volume."""
     runs = _runs(rows, pl.col("volume") == 0, IDLE_SESSIONS).filter(pl.col("volume") == 0)
-    text = pl.format(
-        "{} sessions without volume from {} on, close {}",
+    return _findings(
+        "zero_volume",
+        runs,
         pl.col("length"),
-        pl.col("date"),
-        _rounded("close"),
+        lambda row: f"{row['length']} sessions without volume from here on",
     )
-    return _findings("zero_volume", runs, pl.col("length").cast(pl.Float64), text)
 
 
 CHECKS = (
@@ -235,11 +243,16 @@ def coverage_drops(counts: pl.DataFrame) -> pl.DataFrame:
         counts: ``date`` and ``symbols``, one row per session, sorted.
     """
     usual = pl.col("symbols").rolling_median(USUAL_BARS, min_samples=5).shift(1)
-    found = counts.with_columns(usual=usual, symbol=pl.lit(None, pl.String)).filter(
+    found = counts.with_columns(usual=usual).filter(
         pl.col("symbols") < COVERAGE_SHARE * pl.col("usual")
     )
-    text = pl.format("{} symbols, {} are usual", pl.col("symbols"), pl.col("usual").cast(pl.Int64))
-    return _findings("coverage_drop", found, pl.col("symbols") / pl.col("usual"), text)
+    nobody = pl.Series("symbol", [None] * found.height, dtype=pl.String)
+    return _findings(
+        "coverage_drop",
+        found.with_columns(nobody),
+        pl.col("symbols") / pl.col("usual"),
+        lambda row: f"{row['symbols']:,} symbols, {row['usual']:,.0f} are usual",
+    )
 
 
 def vanished(last_bars: pl.DataFrame, newest_no: int, delisted: set[str]) -> pl.DataFrame:
@@ -254,8 +267,12 @@ def vanished(last_bars: pl.DataFrame, newest_no: int, delisted: set[str]) -> pl.
     found = last_bars.filter(
         absent > VANISHED_SESSIONS, ~pl.col("symbol").is_in(sorted(delisted))
     ).sort("symbol")
-    text = pl.format("last bar {} sessions before the newest session", absent)
-    return _findings("vanished", found, absent.cast(pl.Float64), text)
+    return _findings(
+        "vanished",
+        found,
+        absent,
+        lambda row: f"last bar {newest_no - row['no']} sessions before the newest session",
+    )
 
 
 def _steps(
@@ -310,22 +327,19 @@ def _runs(rows: pl.DataFrame, same: pl.Expr, least: int) -> pl.DataFrame:
     )
 
 
-def _findings(name: str, rows: pl.DataFrame, value: pl.Expr, told: pl.Expr) -> pl.DataFrame:
+def _findings(
+    name: str, rows: pl.DataFrame, value: pl.Expr, tell: Callable[[dict[str, Any]], str]
+) -> pl.DataFrame:
+    told = [tell(row) for row in rows.iter_rows(named=True)]
     return rows.select(
-        pl.lit(name).alias("check"), "symbol", "date", value.alias("value"), told.alias("told")
-    ).cast(FINDINGS)
-
-
-def _rounded(name: str) -> pl.Expr:
-    return pl.col(name).round(4)
-
-
-def _split_text(ratio: pl.Expr) -> pl.Expr:
-    """Write 7.0 as ``a split of 7 for 1`` and 0.1 as ``a split of 1 for 10``."""
-    up = pl.when(ratio > 1).then(ratio).otherwise(1 / ratio).round(3).cast(pl.String)
-    up = up.str.strip_suffix(".0")
-    return (
-        pl.when(ratio > 1)
-        .then(pl.format("a split of {} for 1", up))
-        .otherwise(pl.format("a split of 1 for {}", up))
+        pl.Series("check", [name] * rows.height, dtype=pl.String),
+        "symbol",
+        "date",
+        value.cast(pl.Float64).alias("value"),
+        pl.Series("told", told, dtype=pl.String),
     )
+
+
+def _split_text(ratio: float) -> str:
+    """Write 7.0 as ``a split of 7 for 1`` and 0.1 as ``a split of 1 for 10``."""
+    return f"a split of {ratio:.4g} for 1" if ratio > 1 else f"a split of 1 for {1 / ratio:.4g}"
