@@ -186,7 +186,13 @@ def test_a_drop_in_coverage_is_found(lake: LocalStore, calendar: Calendar) -> No
 def test_a_symbol_that_vanishes_is_found_unless_its_delisting_is_on_record(
     lake: LocalStore, calendar: Calendar
 ) -> None:
-    tickers = pl.DataFrame({"symbol": ["GONE", "LOST"], "active": [False, True]})
+    tickers = pl.DataFrame(
+        {
+            "symbol": ["GONE", "LOST", "LOST"],
+            "active": [False, False, True],
+            "valid_to": [None, date(2020, 1, 1), None],
+        }
+    )
     path = lake.root / "tickers.parquet"
     lake.root.mkdir()
     tickers.write_parquet(path)

@@ -24,7 +24,6 @@ from batch.quality.checks import (
 SYMBOLS_AT_ONCE = 500
 
 _COLUMNS = ("symbol", "date", "open", "high", "low", "close", "volume", "split_ratio")
-_DELISTED_COLUMNS = ("delisted", "delisted_utc", "delisted_on", "delisted_date")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,10 +130,12 @@ def _oldest(lake: Lake) -> date:
 
 
 def _delisted(tickers: pl.DataFrame) -> set[str]:
-    """Return the symbols that the reference data calls delisted or no longer active."""
-    gone = [pl.col(name).is_not_null() for name in _DELISTED_COLUMNS if name in tickers.columns]
-    if "active" in tickers.columns:
-        gone.append(~pl.col("active").fill_null(value=True))
-    if not gone:
+    """Return the symbols that the reference data of today calls delisted or not active."""
+    if not {"active", "symbol"} <= set(tickers.columns):
         return set()
-    return set(tickers.filter(pl.any_horizontal(gone))["symbol"].to_list())
+    if "valid_to" in tickers.columns:
+        tickers = tickers.filter(pl.col("valid_to").is_null())
+    gone = ~pl.col("active").fill_null(value=True)
+    if "delisted_date" in tickers.columns:
+        gone |= pl.col("delisted_date").is_not_null()
+    return set(tickers.filter(gone)["symbol"].to_list())
