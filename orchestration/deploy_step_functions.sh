@@ -66,6 +66,7 @@ redriven=
 with_images=false
 declare -A images=()
 declare -A given=()
+declare -A known=()
 
 # digest reads its input and prints 32 digits of its SHA-256.
 digest() {
@@ -157,35 +158,34 @@ check_tools() {
     account=$who
 }
 
-stack_exists() {
-    local told
-    if told=$(aws cloudformation describe-stacks --stack-name "$stack" 2>&1 >/dev/null); then
-        return 0
+# load_stack asks once for all that is known of the stack.
+load_stack() {
+    local told key value
+    known=()
+    if told=$(aws cloudformation describe-stacks --stack-name "$stack" --output text --query "Stacks[0].[
+            [['status', StackStatus]],
+            (Outputs || \`[]\`)[].[join(':', ['output', OutputKey]), OutputValue],
+            (Parameters || \`[]\`)[].[join(':', ['parameter', ParameterKey]), ParameterValue]][]" 2>&1); then
+        while IFS=$'\t' read -r key value; do
+            known[$key]=$value
+        done <<<"$told"
+    else
+        [[ $told == *"does not exist"* ]] || fail "$told"
     fi
-    [[ $told == *"does not exist"* ]] || fail "$told"
-    return 1
 }
 
-stack_status() {
-    aws cloudformation describe-stacks --stack-name "$stack" --query 'Stacks[0].StackStatus' --output text
-}
+stack_exists() { [ -n "${known[status]:-}" ] && [ "${known[status]}" != REVIEW_IN_PROGRESS ]; }
 
 require_stack() {
     stack_exists || fail "there is no stack $stack in $region; deploy it first" 2
 }
 
 output() {
-    local value
-    value=$(aws cloudformation describe-stacks --stack-name "$stack" --output text \
-        --query "Stacks[0].Outputs[?OutputKey=='$1'].OutputValue")
-    [ -n "$value" ] && [ "$value" != None ] || fail "the stack $stack has no output $1; deploy it first"
-    printf '%s\n' "$value"
+    [ -n "${known[output:$1]:-}" ] || fail "the stack $stack has no output $1; deploy it first"
+    printf '%s\n' "${known[output:$1]}"
 }
 
-parameter_in_force() {
-    aws cloudformation describe-stacks --stack-name "$stack" --output text \
-        --query "Stacks[0].Parameters[?ParameterKey=='$1'].ParameterValue"
-}
+parameter_in_force() { printf '%s\n' "${known[parameter:$1]:-}"; }
 
 # Images
 
@@ -304,19 +304,19 @@ deploy_stack() {
         explain_stack_failure
         exit 1
     fi
+    load_stack
 }
 
 explain_stack_failure() {
-    if ! stack_exists; then return; fi
+    load_stack
+    [ -n "${known[status]:-}" ] || return 0
     say "what failed:"
     aws cloudformation describe-stack-events --stack-name "$stack" --output text --max-items 50 \
         --query "StackEvents[?contains(ResourceStatus, 'FAILED')].[LogicalResourceId, ResourceStatusReason]" >&2
 }
 
 require_deployable() {
-    stack_exists || return 0
-    local status
-    status=$(stack_status)
+    local status=${known[status]:-}
     case $status in
     ROLLBACK_COMPLETE)
         fail "the stack $stack was never made ($status): remove it with --delete, then deploy again"
@@ -334,14 +334,14 @@ keep_images_in_force() {
     for name in "${targets[@]}"; do
         if [ -z "${images[$name]:-}" ]; then
             value=$(parameter_in_force "${name^}Image")
-            [ -z "$value" ] || [ "$value" = None ] || images[$name]=$value
+            [ -z "$value" ] || images[$name]=$value
         fi
     done
 }
 
 deploy() {
     require_deployable
-    if ! stack_exists || [ "$(stack_status)" = REVIEW_IN_PROGRESS ]; then
+    if ! stack_exists; then
         say "first pass: the bucket, the image repositories, the network and the queues"
         unpackaged
         deploy_stack
@@ -367,7 +367,7 @@ dry_run() {
     local name
     name=dry-run-$(date +%s)
     local kind=UPDATE arguments=() line
-    if ! stack_exists || [ "$(stack_status)" = REVIEW_IN_PROGRESS ]; then kind=CREATE; fi
+    if ! stack_exists; then kind=CREATE; fi
     while IFS= read -r line; do
         arguments+=("ParameterKey=${line%%=*},ParameterValue=\"${line#*=}\"")
     done < <(parameters; previous_parameters)
@@ -386,31 +386,28 @@ dry_run() {
         say "nothing would change"
     fi
     aws cloudformation delete-change-set --stack-name "$stack" --change-set-name "$name"
-    if [ "$kind" = CREATE ] && stack_exists; then
-        aws cloudformation delete-stack --stack-name "$stack"
-    fi
+    [ "$kind" = UPDATE ] || aws cloudformation delete-stack --stack-name "$stack"
     say "nothing was changed"
 }
 
 previous_parameters() {
     # Parameters in force that were not given now.
     stack_exists || return 0
-    [ "$(stack_status)" != REVIEW_IN_PROGRESS ] || return 0
-    local key value now
+    local key now
     now=$(parameters)
-    while IFS=$'\t' read -r key value; do
-        [[ $'\n'$now == *$'\n'"$key="* ]] || printf '%s=%s\n' "$key" "$value"
-    done < <(aws cloudformation describe-stacks --stack-name "$stack" --output text \
-        --query 'Stacks[0].Parameters[].[ParameterKey, ParameterValue]')
+    for key in "${!known[@]}"; do
+        [[ $key == parameter:* && $'\n'$now != *$'\n'"${key#parameter:}="* ]] || continue
+        printf '%s=%s\n' "${key#parameter:}" "${known[$key]}"
+    done
 }
 
 show_result() {
     say ""
     say "deployed to account $account, region $region:"
-    aws cloudformation describe-stacks --stack-name "$stack" --output text \
-        --query 'Stacks[0].Outputs[].[OutputKey, OutputValue]' | while IFS=$'\t' read -r key value; do
-        printf '  %-24s %s\n' "$key" "$value"
-    done
+    local key
+    for key in "${!known[@]}"; do
+        [[ $key != output:* ]] || printf '  %-24s %s\n' "${key#output:}" "${known[$key]}"
+    done | sort
     say ""
     say "Next:"
     say "  aws secretsmanager put-secret-value --region $region --secret-id $(output Secret) --secret-string YOUR_POLYGON_KEY"
@@ -499,8 +496,13 @@ status() {
     printf 'schedule: %s\n' "$(aws scheduler get-schedule --name "$(output Schedule)" --output text \
         --query '[State, ScheduleExpression, ScheduleExpressionTimezone]' | tr '\t' ' ')"
     printf 'last executions:\n'
-    aws stepfunctions list-executions --state-machine-arn "$pipeline" --max-items 7 --output text \
-        --query 'executions[].[status, startDate, stopDate, name]' | sed -e '/^None$/d' -e 's/^/  /'
+    aws stepfunctions list-executions --state-machine-arn "$pipeline" --max-results 7 --output json \
+        --query 'executions[].[status, startDate, name]' | python3 -c '
+import datetime, json, sys
+for status, start, name in json.load(sys.stdin):
+    if not isinstance(start, str):
+        start = datetime.datetime.fromtimestamp(start, datetime.timezone.utc).isoformat("T", "seconds")
+    print(f"  {status:<10} {start}  {name}")'
     failed=$(last_failed)
     [ -n "$failed" ] || return 0
     printf 'last failure: %s\n' "${failed##*:}"
@@ -526,13 +528,11 @@ set_schedule() {
 }
 
 delete() {
-    stack_exists || fail "there is no stack $stack in $region" 2
-    local bucket existing
+    [ -n "${known[status]:-}" ] || fail "there is no stack $stack in $region" 2
+    local bucket=${known[output:Bucket]:-} existing
     existing=$(parameter_in_force ExistingBucket)
-    bucket=$(aws cloudformation describe-stacks --stack-name "$stack" --output text \
-        --query "Stacks[0].Outputs[?OutputKey=='Bucket'].OutputValue")
     if [ "$delete_data" = true ]; then
-        [ -z "$existing" ] || [ "$existing" = None ] ||
+        [ -z "$existing" ] ||
             fail "the bucket $existing is not the stack's own: remove the lake in it by hand" 2
         confirm_data_loss "$bucket"
     fi
@@ -575,6 +575,7 @@ main() {
     full_prefix=$prefix${stage:+-$stage}
     stack=$full_prefix-ohlcv-pipeline
     check_tools
+    load_stack
     work=$(mktemp -d)
     trap 'rm -rf "$work"' EXIT
     case $action in

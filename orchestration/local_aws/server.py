@@ -201,6 +201,7 @@ def local_aws(
     from werkzeug.serving import make_server
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    logging.getLogger("moto").setLevel(logging.CRITICAL)
     services = DomainDispatcherApplication(create_backend_app)
     made = make_server(
         "127.0.0.1", port, services, threaded=True, request_handler=MotoRequestHandler
