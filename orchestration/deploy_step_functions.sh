@@ -454,13 +454,13 @@ last_failed() {
 
 state_output() {
     # The output of the last state of that name in an execution, as JSON.
-    aws stepfunctions get-execution-history --execution-arn "$1" --reverse-order --output text \
-        --query "events[?stateExitedEventDetails.name=='$2'] | [0].stateExitedEventDetails.output"
+    aws stepfunctions get-execution-history --execution-arn "$1" --output text \
+        --query "events[?stateExitedEventDetails.name=='$2'] | [-1].stateExitedEventDetails.output"
 }
 
 last_state() {
-    aws stepfunctions get-execution-history --execution-arn "$1" --reverse-order --output text \
-        --query "events[?stateEnteredEventDetails && !contains(['PipelineFailed', 'AlertNotDelivered', 'Alert', 'ComposeRedrive', 'DescribeFailures'], stateEnteredEventDetails.name)] | [0].stateEnteredEventDetails.name"
+    aws stepfunctions get-execution-history --execution-arn "$1" --output text \
+        --query "events[?stateEnteredEventDetails && !contains(['PipelineFailed', 'AlertNotDelivered', 'Alert', 'ComposeRedrive', 'DescribeFailures'], stateEnteredEventDetails.name)] | [-1].stateEnteredEventDetails.name"
 }
 
 # json_field TEXT FIELD prints a field of an object.

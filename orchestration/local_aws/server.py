@@ -39,6 +39,7 @@ class LocalAws:
         denied: What roles were refused.
         waits: Seconds that definitions asked to wait before a retry.
         ended: The event of every execution that ended.
+        watchers: Called with every call of a role, before it is answered.
         stacks: The stacks.
     """
 
@@ -47,6 +48,7 @@ class LocalAws:
     denied: list[Call] = field(default_factory=list)
     waits: list[float] = field(default_factory=list)
     ended: list[Mapping[str, Any]] = field(default_factory=list)
+    watchers: list[Callable[[Call], None]] = field(default_factory=list)
     stacks: Stacks = field(init=False)
 
     def __post_init__(self) -> None:
@@ -122,6 +124,8 @@ class Gate:
         statements = self._aws.policies(role)
         for call in calls:
             self._aws.calls.append(call)
+            for watcher in self._aws.watchers:
+                watcher(call)
             if not access.allows(statements, call):
                 self._aws.denied.append(call)
                 LOGGER.warning("%s may not %s on %s", role, call.action, call.resource)
