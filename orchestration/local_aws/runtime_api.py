@@ -6,6 +6,7 @@ https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -24,6 +25,15 @@ class Answer:
     failed: bool
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Stay silent where the runtime was ended while it waited for a second event."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class RuntimeApi:
     """Serves one event to one runtime, and takes its answer."""
 
@@ -31,8 +41,7 @@ class RuntimeApi:
         self.timed_out = False
         self._answer: Answer | None = None
         self._answered = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler(event, timeout_s, arn))
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), self._handler(event, timeout_s, arn))
 
     @property
     def address(self) -> str:
