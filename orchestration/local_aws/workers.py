@@ -293,9 +293,13 @@ class Workers:
 
 
 def _copy(process: subprocess.Popen[str], target: Any) -> threading.Thread:
+    assert process.stdout is not None  # noqa: S101 - every launcher pipes it
+    lines = process.stdout
+
     def copy_lines() -> None:
-        for line in process.stdout or ():
-            target.write(line)
+        with lines:
+            for line in lines:
+                target.write(line)
 
     thread = threading.Thread(target=copy_lines, daemon=True)
     thread.start()
