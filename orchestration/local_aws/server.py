@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any, Final
+from uuid import uuid4
 
 import boto3
 
@@ -143,13 +144,10 @@ def _take_body(environ: Environ) -> bytes:
 def _refuse(start_response: StartResponse, service: str, call: Call) -> Iterable[bytes]:
     told = f"{call.role} is not authorized to perform {call.action} on {call.resource}"
     if service in {"s3", "sns"}:
-        error = f"<Code>AccessDenied</Code><Message>{told}</Message>"
-        text = (
-            f"<Error>{error}</Error>"
-            if service == "s3"
-            else f"<ErrorResponse><Error>{error}</Error></ErrorResponse>"
-        )
-        return _respond(start_response, 403, text, "text/xml")
+        error = f"<Error><Code>AccessDenied</Code><Message>{told}</Message></Error>"
+        if service == "sns":
+            error = f"<ErrorResponse>{error}<RequestId>{uuid4()}</RequestId></ErrorResponse>"
+        return _respond(start_response, 403, error, "text/xml")
     body = json.dumps({"__type": "AccessDeniedException", "message": told})
     return _respond(
         start_response, 403, body, "application/json", ("x-amzn-ErrorType", "AccessDeniedException")

@@ -152,7 +152,7 @@ def test_a_consolidator_that_is_told_to_stop_exits_75_and_is_repaired_by_the_red
     quiet: Deployed,
 ) -> None:
     with stopping_consolidators(quiet, reason="stopped by an operator") as stopped:
-        ended = quiet.run(full=True)
+        ended = quiet.run(full=True, intervals=[34])
     alert = only_alert(quiet)
     repaired = quiet.run(**redrive_input(alert))
 
@@ -167,7 +167,7 @@ def test_an_interrupted_spot_task_is_tried_again_by_batch_without_an_alert(
     quiet: Deployed,
 ) -> None:
     with stopping_consolidators(quiet, reason="Your Spot Task was interrupted.") as stopped:
-        ended = quiet.run(full=True)
+        ended = quiet.run(full=True, intervals=[34])
 
     (job,) = quiet.aws.client("batch").describe_jobs(jobs=stopped)["jobs"]
     assert ended.states[-1] == "PipelineComplete"
@@ -290,7 +290,7 @@ PLATFORM = ("logs:", "xray:", "ecr:")
 
 
 def test_no_role_may_do_what_its_code_never_does(quiet: Deployed) -> None:
-    quiet.run()
+    quiet.run(intervals=[])
     used = set(quiet.aws.calls)
     unused = []
     for role in sorted({call.role for call in used}):
