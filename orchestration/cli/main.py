@@ -20,6 +20,10 @@ SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "consolidate": ("batch.consolidator.command", "Merge deliveries into daily bars."),
         "resample": ("batch.resampler.command", "Fold daily bars into bars of N sessions."),
     },
+    "See them": {
+        "chart": ("orchestration.cli.chart", "Draw the candles of a symbol."),
+        "report": ("orchestration.cli.report", "Make one page of the lake's state."),
+    },
     "Trust them": {
         "verify": ("batch.verifier.command", "Recompute every bar with another engine."),
     },
