@@ -352,7 +352,7 @@ def _splits(marks: Sequence[SplitMark], x: Scale, top: float, bottom: float) -> 
         left = min(at, x.stop - flag)
         parts += [
             f'<g class="split-mark"><path class="split" d="M{px(at)} {px(top)}V{px(bottom)}"/>',
-            f'<rect class="split-flag" x="{px(left)}" y="3" width="{px(flag)}" height="16" rx="3"/>',
+            f'<rect class="split-flag" x="{px(left)}" y="3" width="{px(flag)}" height="16"/>',
             text_at(left + flag / 2, 15, mark.text, "flag-text", anchor="middle"),
             "</g>",
         ]

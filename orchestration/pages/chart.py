@@ -34,6 +34,7 @@ background:repeating-linear-gradient(45deg,var(--rise) 0 1.5px,transparent 1.5px
 .legend .s{border:0;border-left:2px dashed var(--accent);width:5px}
 figure h2{font-size:15px}
 figcaption{font-size:12.5px;line-height:1.4;min-height:2.8em;white-space:pre-wrap;margin:0 0 4px}
+.patterns{position:absolute;width:0;height:0}
 .scroll{overflow-x:auto}
 .many{display:grid;grid-template-columns:repeat(2,minmax(0,1fr));gap:14px}
 .panel:focus-visible{outline:2px solid var(--accent);outline-offset:3px}
@@ -117,9 +118,7 @@ class Chart:
         figures = "".join(
             _figure(series, drawing) for series, drawing in zip(self.series, drawings, strict=True)
         )
-        hatches = (
-            f'<svg width="0" height="0" style="position:absolute"><defs>{HATCHES}</defs></svg>'
-        )
+        hatches = f'<svg class="patterns"><defs>{HATCHES}</defs></svg>'
         body = (
             f'<header><h1>{escape(self.title)}</h1><p class="muted">{escape(self.subtitle)}</p>'
             f'</header>{hatches}<div class="{"one" if one else "many"}">{figures}</div>'

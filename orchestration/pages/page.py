@@ -16,7 +16,8 @@ h1{{font-size:27px;line-height:1.2;font-weight:680;letter-spacing:-.015em;margin
 h2{{font-size:18px;line-height:1.3;font-weight:650;letter-spacing:-.005em;margin:0}}
 p{{margin:6px 0 0;max-width:74ch}}
 .muted,figcaption{{color:var(--muted)}}
-figure{{margin:0;background:var(--card);border:1px solid var(--line);border-radius:10px;padding:14px}}
+figure{{margin:0;padding:14px;background:var(--card);border:1px solid var(--line);
+border-radius:10px}}
 svg{{display:block;width:100%;height:auto;font-family:{FONT}}}
 code{{font-family:{MONO};font-size:.92em}}
 footer{{margin-top:36px;padding-top:12px;border-top:1px solid var(--line);color:var(--muted);

@@ -1,0 +1,409 @@
+"""What the report tells of a lake, worked out from its tables. Pure: frames in, facts out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from batch.core.sessions import Calendar, day_of
+from orchestration.pages.candles import ratio_text
+
+SUSPECT_FACTOR = 1.8
+"""A close that is this many times the one before, or this part of it, is a big move."""
+
+NEAR_SESSIONS = 10
+"""How far from a move a split on record may lie to be named beside it."""
+
+_CLEAN_RATIOS = (2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 20, 25, 30, 40, 50, 100, 1.5, 4 / 3, 5 / 4)
+_CLEAN_WITHIN = 0.03
+_AROUND = 20
+
+
+@dataclass(frozen=True, slots=True)
+class SessionCoverage:
+    """How much of the market one session has.
+
+    Attributes:
+        session: The session.
+        present: Symbols with a bar.
+        expected: Symbols whose first and last bars lie around it, both inclusive.
+    """
+
+    session: date
+    present: int
+    expected: int
+
+    @property
+    def share(self) -> float:
+        """Symbols present as a share of those expected; 0 where nothing is."""
+        return self.present / self.expected if self.expected else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """All sessions from the first to the newest, and who misses most of them.
+
+    Attributes:
+        sessions: Every session of the exchange in between, those without bars too.
+        patchy: Symbols that miss sessions within their own span: symbol, its sessions,
+            those it misses; the worst first.
+        patchy_symbols: How many symbols miss any.
+        symbols: How many symbols there are.
+        rows: How many daily bars.
+    """
+
+    sessions: list[SessionCoverage]
+    patchy: list[tuple[str, int, int]]
+    patchy_symbols: int
+    symbols: int
+    rows: int
+
+    @property
+    def empty_sessions(self) -> list[date]:
+        """Sessions without a single bar."""
+        return [found.session for found in self.sessions if not found.present]
+
+
+def coverage_of(daily: pl.LazyFrame, calendar: Calendar, *, worst: int = 8) -> Coverage:
+    """Count symbols per session against those that were listed around it.
+
+    Args:
+        daily: Daily bars: ``symbol`` and ``date`` are read.
+        calendar: Must cover the dates.
+        worst: How many patchy symbols to name.
+    """
+    by_date, by_symbol = pl.collect_all(
+        [
+            daily.group_by("date").len().sort("date"),
+            daily.group_by("symbol").agg(
+                rows=pl.len(), first=pl.col("date").min(), last=pl.col("date").max()
+            ),
+        ]
+    )
+    if by_date.is_empty():
+        return Coverage([], [], 0, 0, 0)
+    sessions = calendar.sessions_between(by_date["date"][0], by_date["date"][-1])
+    low = calendar.session_no(sessions[0])
+    present = dict(by_date.iter_rows())
+    firsts, lasts = (_session_nos(by_symbol[name], calendar) - low for name in ("first", "last"))
+    change = np.bincount(firsts, minlength=len(sessions) + 1)
+    change -= np.bincount(lasts + 1, minlength=len(sessions) + 1)
+    expected = np.cumsum(change)
+    spans = (lasts - firsts + 1).astype(np.int64)
+    missing = by_symbol.select("symbol", span=spans, missing=spans - pl.col("rows").cast(pl.Int64))
+    patchy = missing.filter(pl.col("missing") > 0).sort(
+        "missing", "symbol", descending=[True, False]
+    )
+    return Coverage(
+        [
+            SessionCoverage(session, int(present.get(session, 0)), int(expected[n]))
+            for n, session in enumerate(sessions)
+        ],
+        list(patchy.head(worst).iter_rows()),
+        patchy.height,
+        by_symbol.height,
+        int(by_date["len"].sum()),
+    )
+
+
+def _session_nos(days: pl.Series, calendar: Calendar) -> Any:
+    return calendar.session_nos(days.cast(pl.Int32).to_numpy())
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A change of price that no split on record accounts for.
+
+    Attributes:
+        symbol: Whose.
+        session: The session after the change.
+        before: The close before, in the shares of the session.
+        after: The close of the session.
+        looks_like: The split that it looks like, such as ``1:10``, or empty.
+        on_record: A split of the symbol on record nearby, or empty.
+        closes: Closes around it, in the shares of the session, for a small drawing.
+        at: Place of the session among them.
+    """
+
+    symbol: str
+    session: date
+    before: float
+    after: float
+    looks_like: str
+    on_record: str
+    closes: list[float]
+    at: int
+
+    @property
+    def factor(self) -> float:
+        """The close after over the close before."""
+        return self.after / self.before
+
+
+@dataclass(frozen=True, slots=True)
+class Moves:
+    """The biggest moves, and how many more there are.
+
+    Attributes:
+        biggest: Biggest ratio first.
+        count: Every move of :data:`SUSPECT_FACTOR` and more.
+        clean: How many of them look like a split.
+    """
+
+    biggest: list[Move]
+    count: int
+    clean: int
+
+
+def moves_of(
+    daily: pl.LazyFrame, splits: pl.DataFrame, calendar: Calendar, *, most: int = 12
+) -> Moves:
+    """Find the biggest changes from close to close that remain after the splits on record.
+
+    A price that falls to a tenth is as big a move as one that rises tenfold.
+
+    Args:
+        daily: Daily bars, those of each symbol in order of date.
+        splits: The splits on record.
+        calendar: Must cover the dates.
+        most: How many to return.
+    """
+    before = pl.col("close").shift(1).over("symbol") / pl.col("split_ratio")
+    steps = (
+        daily.select("symbol", "date", "close", "split_ratio")
+        .with_columns(before=before)
+        .with_columns(size=(pl.col("close") / pl.col("before")).log().abs())
+        .filter(pl.col("size") >= np.log(SUSPECT_FACTOR))
+        .sort("size", "symbol", "date", descending=[True, False, False])
+        .collect()
+    )
+    clean = [
+        _clean_ratio(after / prior) for after, prior in steps.select("close", "before").iter_rows()
+    ]
+    chosen = steps.head(most)
+    around = (
+        daily.select("symbol", "date", "close", "split_ratio")
+        .filter(pl.col("symbol").is_in(chosen["symbol"].unique().to_list()))
+        .collect()
+    )
+    biggest = []
+    for symbol, session, after, prior in chosen.select(
+        "symbol", "date", "close", "before"
+    ).iter_rows():
+        closes, at = _closes_around(around.filter(pl.col("symbol") == symbol), session)
+        biggest.append(
+            Move(
+                symbol,
+                session,
+                prior,
+                after,
+                _clean_ratio(after / prior),
+                _split_near(splits.filter(pl.col("symbol") == symbol), session, calendar),
+                closes,
+                at,
+            )
+        )
+    return Moves(biggest, steps.height, sum(map(bool, clean)))
+
+
+def _closes_around(rows: pl.DataFrame, session: date) -> tuple[list[float], int]:
+    at = int(rows["date"].search_sorted(session))
+    first = max(at - _AROUND, 0)
+    part = rows.slice(first, at - first + _AROUND + 1)
+    ratios = part["split_ratio"].to_numpy()
+    later = np.append(np.cumprod(ratios[::-1])[::-1][1:], 1.0)
+    scaled = part["close"].to_numpy() / later
+    return [float(value) for value in scaled], at - first
+
+
+def _clean_ratio(factor: float) -> str:
+    """Return the split that a change of price looks like, or nothing."""
+    shares = 1 / factor
+    for ratio in _CLEAN_RATIOS:
+        for candidate in (ratio, 1 / ratio):
+            if abs(shares / candidate - 1) <= _CLEAN_WITHIN:
+                return ratio_text(candidate)
+    return ""
+
+
+def _split_near(splits: pl.DataFrame, session: date, calendar: Calendar) -> str:
+    here = int(np.searchsorted(calendar.days, day_of(session)))
+    for day, ratio in splits.select("date", "ratio").iter_rows():
+        away = int(np.searchsorted(calendar.days, day_of(day))) - here
+        if abs(away) <= NEAR_SESSIONS:
+            return f"{ratio_text(ratio)} on {day}"
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Restated:
+    """What later deliveries changed.
+
+    Attributes:
+        fields: For each field: how many values, the median and the largest relative change.
+        months: For each month of receipt, ``2016-03``: values changed by field.
+    """
+
+    fields: list[tuple[str, int, float | None, float | None]]
+    months: list[tuple[str, dict[str, int]]]
+
+    @property
+    def count(self) -> int:
+        """All values changed."""
+        return sum(field[1] for field in self.fields)
+
+
+def restated_of(restatements: pl.DataFrame) -> Restated:
+    """Count restatements by field and by the month they were received in."""
+    change = (pl.col("new") / pl.col("old") - 1).abs()
+    finite = pl.when(change.is_finite()).then(change)
+    by_field = (
+        restatements.group_by("field")
+        .agg(count=pl.len(), median=finite.median(), largest=finite.max())
+        .sort("count", "field", descending=[True, False])
+    )
+    by_month = (
+        restatements.group_by(pl.col("received_at").dt.strftime("%Y-%m").alias("month"), "field")
+        .len()
+        .sort("month")
+    )
+    months: dict[str, dict[str, int]] = {}
+    for month, name, count in by_month.iter_rows():
+        months.setdefault(month, {})[name] = count
+    return Restated(list(by_field.iter_rows()), list(months.items()))
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Rows that were refused.
+
+    Attributes:
+        reasons: For each reason: how often it applied, the first and last date, an example.
+        rows: All rows refused.
+    """
+
+    reasons: list[tuple[str, int, date | None, date | None, str]]
+    rows: int
+
+
+def refused_of(rejected: pl.DataFrame) -> Refused:
+    """Count refused rows by reason; a row may have several."""
+    reasons = (
+        rejected.with_columns(pl.col("reason").str.split("; "))
+        .explode("reason")
+        .group_by("reason")
+        .agg(
+            count=pl.len(),
+            first=pl.col("date").min(),
+            last=pl.col("date").max(),
+            example=pl.concat_str(
+                pl.col("symbol").fill_null("(none)"),
+                pl.lit(" "),
+                pl.col("date").cast(pl.String).fill_null("no date"),
+            ).min(),
+        )
+        .sort("count", "reason", descending=[True, False])
+    )
+    return Refused(list(reasons.iter_rows()), rejected.height)
+
+
+@dataclass(frozen=True, slots=True)
+class TableSize:
+    """One silver table.
+
+    Attributes:
+        table: Its name.
+        size_bytes: Bytes of each year's partition.
+        rows: Rows, where the manifest tells.
+    """
+
+    table: str
+    size_bytes: Mapping[int, int]
+    rows: int | None
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes of all its partitions."""
+        return sum(self.size_bytes.values())
+
+
+@dataclass(frozen=True, slots=True)
+class RunFact:
+    """One run of a job, as its report tells.
+
+    Attributes:
+        job: Name of the job.
+        started_at: When it started.
+        duration_s: How long it took, None where it never ended.
+        exit_code: Its exit status.
+        told: What it did or what ended it, in a few words.
+    """
+
+    job: str
+    started_at: datetime
+    duration_s: float | None
+    exit_code: int | None
+    told: str
+
+
+def runs_of(reports: Iterable[Mapping[str, Any]]) -> list[RunFact]:
+    """Read the reports of runs, newest first."""
+    runs = [
+        RunFact(
+            job=str(report["job"]),
+            started_at=datetime.fromisoformat(str(report["started_at"])),
+            duration_s=report.get("duration_s"),
+            exit_code=report.get("exit_code"),
+            told=str(report["error"]) if report.get("error") else _published(report),
+        )
+        for report in reports
+    ]
+    return sorted(runs, key=lambda run: run.started_at, reverse=True)
+
+
+def _published(report: Mapping[str, Any]) -> str:
+    parts = report.get("partitions") or []
+    if not parts:
+        return "nothing to do"
+    tables = list(dict.fromkeys(str(part["table"]) for part in parts))
+    rows = sum(int(part["rows"]) for part in parts)
+    many = f"{len(parts)} partitions" if len(parts) > 1 else "1 partition"
+    return f"{many} of {', '.join(tables)}; {rows:,} rows"
+
+
+@dataclass(frozen=True, slots=True)
+class LakeFacts:
+    """All that the report tells.
+
+    Attributes:
+        uri: Root of the lake.
+        made_at: When the facts were gathered.
+        newest_closed: Newest session that had closed by then.
+        behind: Sessions that closed since the newest one in the lake.
+        coverage: Sessions and symbols.
+        moves: Changes of price without a split on record.
+        splits: How many splits are on record.
+        restated: What later deliveries changed.
+        refused: Rows refused.
+        tables: Silver tables.
+        runs: Runs, newest first.
+        waiting: Deliveries announced and not yet consolidated.
+    """
+
+    uri: str
+    made_at: datetime
+    newest_closed: date
+    behind: int
+    coverage: Coverage
+    moves: Moves
+    splits: int
+    restated: Restated
+    refused: Refused
+    tables: list[TableSize]
+    runs: list[RunFact]
+    waiting: int
