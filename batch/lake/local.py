@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
@@ -190,7 +191,8 @@ class LocalStore:
 
 
 def _stored(key: str, stat: os.stat_result) -> StoredObject:
-    return StoredObject(key, stat.st_size, f"{stat.st_mtime_ns}-{stat.st_size}")
+    modified_at = datetime.fromtimestamp(stat.st_mtime, tz=UTC)
+    return StoredObject(key, stat.st_size, f"{stat.st_mtime_ns}-{stat.st_size}", modified_at)
 
 
 def _flush(path: Path) -> None:

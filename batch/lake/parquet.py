@@ -48,7 +48,7 @@ class TableWriter:
     """
 
     def __init__(self, path: Path, table_schema: Any, metadata: dict[str, str]) -> None:
-        self._schema = table_schema.with_metadata(metadata)
+        self._schema = table_schema.remove_metadata()
         self._waiting: list[Any] = []
         self._waiting_rows = 0
         self.rows = 0
@@ -61,6 +61,7 @@ class TableWriter:
             write_statistics=True,
             store_schema=False,
         )
+        self._writer.add_key_value_metadata(metadata)
 
     def __enter__(self) -> TableWriter:
         return self

@@ -108,7 +108,7 @@ class S3Store:
             for page in pages:
                 for found in page.get("Contents", ()):
                     key = found["Key"].removeprefix(self.prefix)
-                    yield StoredObject(key, found["Size"], _etag(found))
+                    yield StoredObject(key, found["Size"], _etag(found), found["LastModified"])
 
     def head(self, key: str) -> StoredObject | None:
         """Ask for an object's size and ETag; see :class:`ObjectStore`."""

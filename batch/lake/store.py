@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from enum import Enum
 from pathlib import Path
 from typing import Protocol
@@ -21,11 +22,13 @@ class StoredObject:
         key: Path relative to the root, with ``/`` between its parts.
         size_bytes: Length of its content.
         version: Changes whenever the content is written again; opaque.
+        modified_at: When it was written, where the store told.
     """
 
     key: str
     size_bytes: int
     version: str
+    modified_at: datetime | None = field(default=None, compare=False)
 
 
 class Expect(Enum):

@@ -1,0 +1,203 @@
+"""Recognising the columns of a delivery, whoever wrote it. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import polars as pl
+
+from batch.core.errors import DeliveryUnreadable
+from batch.core.rules import DELIVERY_POLARS
+
+EXCHANGE_ZONE: Final = "America/New_York"
+
+_NAMES: Final[dict[str, tuple[str, ...]]] = {
+    "symbol": ("symbol", "ticker", "sym", "act_symbol", "code"),
+    "date": (
+        "date",
+        "session",
+        "trade_date",
+        "trading_day",
+        "window_start",
+        "timestamp",
+        "datetime",
+        "time",
+        "t",
+    ),
+    "open": ("open", "o", "open_price"),
+    "high": ("high", "h", "high_price"),
+    "low": ("low", "l", "low_price"),
+    "close": ("close", "c", "close_price", "last"),
+    "volume": ("volume", "v", "vol", "shares"),
+    "vwap": ("vwap", "vw", "volume_weighted_average_price"),
+    "trades": ("trades", "transactions", "n", "trade_count", "number_of_trades"),
+}
+_REQUIRED: Final = ("date", "open", "high", "low", "close", "volume")
+_CAPITAL_T: Final = "T"
+_DAILY: Final = ("1d", "d", "day", "1day", "daily", "1 day")
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Which column of a file stands for what.
+
+    Attributes:
+        taken: Column of the file for each of ours; ``symbol`` may be missing, as in files
+            of one symbol.
+        unused: Columns that nothing was taken from.
+        per: Column that tells the interval of a row, where there is one.
+    """
+
+    taken: dict[str, str]
+    unused: tuple[str, ...]
+    per: str | None = None
+
+    @property
+    def told(self) -> str:
+        """What was taken for what, in one line."""
+        pairs = ", ".join(f"{ours} from {theirs!r}" for ours, theirs in self.taken.items())
+        rest = f"; not used: {', '.join(self.unused)}" if self.unused else ""
+        return f"{pairs}{rest}"
+
+    @property
+    def is_adjusted_vendor(self) -> bool:
+        """Tell whether these are the columns of a vendor whose prices are split-adjusted."""
+        names = {_plain(name) for name in self.unused}
+        return "adj_close" in names and "symbol" not in self.taken
+
+
+def recognise_columns(header: Sequence[str], *, named: str) -> Columns:
+    """Find our columns among a file's, by the names that vendors use.
+
+    Case, blanks and the angle brackets of Stooq do not matter; of several candidates the
+    one named first in our list wins, so ``date`` goes before ``timestamp``.
+
+    Raises:
+        DeliveryUnreadable: One that is needed is not there.
+    """
+    theirs: dict[str, str] = {}
+    for name in header:
+        theirs.setdefault("symbol" if name == _CAPITAL_T else _plain(name), name)
+    taken = {
+        ours: theirs[candidate]
+        for ours, candidates in _NAMES.items()
+        for candidate in [next((c for c in candidates if c in theirs), None)]
+        if candidate is not None
+    }
+    missing = [name for name in _REQUIRED if name not in taken]
+    if missing:
+        raise DeliveryUnreadable(
+            f"{named}: no column for {', '.join(missing)} among {', '.join(header) or 'none'};"
+            " expected a header such as symbol,date,open,high,low,close,volume"
+        )
+    per = next((theirs[name] for name in ("per", "interval") if name in theirs), None)
+    used = {*taken.values(), per}
+    return Columns(taken, tuple(name for name in header if name not in used), per)
+
+
+def to_delivery_rows(raw: pl.DataFrame, columns: Columns, *, symbol: str | None) -> pl.DataFrame:
+    """Return a file's rows under our columns; what cannot be read becomes null.
+
+    Args:
+        raw: The file, as text or typed.
+        columns: Which column stands for what.
+        symbol: Used where the file has no column of symbols.
+    """
+    if columns.per is not None:
+        raw = raw.filter(pl.col(columns.per).cast(pl.String).str.to_lowercase().is_in(_DAILY))
+    text = {
+        "symbol": pl.col(columns.taken["symbol"]).cast(pl.String).str.strip_chars()
+        if "symbol" in columns.taken
+        else pl.lit(symbol, dtype=pl.String)
+    }
+    rows = raw.select(
+        **text,
+        date=_date(pl.col(columns.taken["date"]), raw.schema[columns.taken["date"]]),
+        **{
+            name: _number(columns.taken.get(name), raw.schema)
+            for name in DELIVERY_POLARS
+            if name not in ("symbol", "date", "trades")
+        },
+        trades=_number(columns.taken.get("trades"), raw.schema),
+    )
+    whole = pl.when(pl.col("trades").is_finite()).then(pl.col("trades").round())
+    return rows.with_columns(whole.cast(pl.Int64, strict=False)).select(*DELIVERY_POLARS)
+
+
+def symbol_of_name(stem: str) -> str:
+    """Return the symbol that a file of one symbol is named after.
+
+    Stooq writes ``aapl.us.txt`` and ``aapl_us_d.csv``; others write ``AAPL.csv``.
+    """
+    stooq = re.fullmatch(r"([a-z0-9.-]+?)[._]us(?:_d)?", stem)
+    return stooq[1].upper().replace("-", ".") if stooq else stem
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+
+
+def _number(column: str | None, schema: pl.Schema) -> pl.Expr:
+    if column is None:
+        return pl.lit(None, dtype=pl.Float64)
+    value = pl.col(column)
+    if schema[column] == pl.String:
+        value = value.str.strip_chars().str.replace_all(",", "", literal=True)
+    return value.cast(pl.Float64, strict=False)
+
+
+def _date(value: pl.Expr, kind: pl.DataType) -> pl.Expr:
+    """Read dates as ISO text, as 20150716, as epochs of any unit, or typed."""
+    if kind == pl.Date:
+        return value
+    if isinstance(kind, pl.Datetime):
+        return _session_of(value) if kind.time_zone else value.dt.date()
+    if kind.is_numeric():
+        return _of_number(value.cast(pl.Int64, strict=False))
+    text = value.cast(pl.String).str.strip_chars()
+    number = text.str.extract(r"^(\d{8,19})$").cast(pl.Int64, strict=False)
+    iso = text.str.slice(0, 10).str.to_date("%Y-%m-%d", strict=False)
+    zoned = (
+        pl.when(text.str.contains(r"T.*(?:Z|[+-]\d\d:?\d\d)$"))
+        .then(text)
+        .str.to_datetime("%+", strict=False, time_zone="UTC")
+    )
+    return pl.coalesce(
+        _of_number(number), _session_of(zoned), iso, text.str.to_date("%m/%d/%Y", strict=False)
+    )
+
+
+def _of_number(number: pl.Expr) -> pl.Expr:
+    day = pl.when(number < 100_000_000).then(number).cast(pl.String)
+    nanos = (
+        pl.when(number >= 10**17)
+        .then(number)
+        .when(number >= 10**14)
+        .then(number * 1_000)
+        .when(number >= 10**11)
+        .then(number * 1_000_000)
+        .when(number >= 100_000_000)
+        .then(number * 1_000_000_000)
+    )
+    return pl.coalesce(
+        day.str.to_date("%Y%m%d", strict=False),
+        _session_of(pl.from_epoch(nanos, time_unit="ns").dt.replace_time_zone("UTC")),
+    )
+
+
+def _session_of(instant: pl.Expr) -> pl.Expr:
+    """Return the exchange's date of an instant; midnight in UTC stands for its own date.
+
+    A vendor's daily bar is stamped somewhere in its session's day in New York; files
+    that hold dates only come out as midnight UTC when read as instants.
+    """
+    midnight = instant.dt.time() == pl.time(0, 0, 0)
+    in_utc = instant.dt.convert_time_zone("UTC")
+    return (
+        pl.when(midnight)
+        .then(in_utc.dt.date())
+        .otherwise(in_utc.dt.convert_time_zone(EXCHANGE_ZONE).dt.date())
+    )
