@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,12 +12,10 @@ from batch.console.output import Output, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import date, datetime
+    from datetime import datetime
 
-    from batch.lake.read import Lake
     from orchestration.pages.chart import Chart
 
-NEWEST_BARS = 150
 FORMATS = ("html", "svg", "png")
 
 
@@ -55,7 +52,7 @@ Examples:
     "--start",
     type=click.DateTime(["%Y-%m-%d"]),
     metavar="DATE",
-    help=f"First date, inclusive.  [default: the newest {NEWEST_BARS} of the narrowest bars]",
+    help="First date, inclusive.  [default: the newest 150 of the narrowest bars]",
 )
 @click.option("--end", type=click.DateTime(["%Y-%m-%d"]), metavar="DATE", help="Last, inclusive.")
 @click.option("--log", is_flag=True, help="Logarithmic prices: equal ratios are equally high.")
@@ -98,6 +95,7 @@ def command(
     from batch.core.layout import INTERVALS  # noqa: PLC0415
     from batch.core.settings import Settings  # noqa: PLC0415
     from batch.lake.read import Lake  # noqa: PLC0415
+    from orchestration.charts import load_chart  # noqa: PLC0415
 
     if all_six and intervals:
         raise SettingsError("--all and --interval: give one of the two")
@@ -134,81 +132,6 @@ def command(
     )
     drawn = ", ".join(f"{count} of {name}" for name, count in bars.items())
     output.say(f"{path}  {size_text(len(content))}  bars: {drawn}")
-
-
-def load_chart(
-    lake: Lake,
-    symbol: str,
-    widths: Sequence[int],
-    *,
-    start: date | None = None,
-    end: date | None = None,
-    adjusted: bool = True,
-    log: bool = False,
-) -> Chart:
-    """Read the bars and splits of one symbol and lay them out as a chart.
-
-    Args:
-        lake: Where from.
-        symbol: Exact and case-sensitive.
-        widths: Sessions per bar, ascending.
-        start: First date, inclusive; the newest bars where it is None.
-        end: Last date, inclusive.
-        adjusted: Bring prices to the shares of the newest bar.
-        log: Whether equal ratios of price are equally high.
-
-    Raises:
-        SettingsError: The lake has no such symbol, interval or dates.
-    """
-    import polars as pl  # noqa: PLC0415 - help stays quick
-
-    from batch.core.errors import SettingsError  # noqa: PLC0415
-    from batch.core.sessions import EPOCH, load_calendar  # noqa: PLC0415
-    from orchestration.pages.candles import series_of, split_marks  # noqa: PLC0415
-    from orchestration.pages.chart import Chart  # noqa: PLC0415
-
-    def read(width: int, first: date | None) -> pl.DataFrame:
-        return lake.bars(f"{width}d", symbol, first, end, adjusted=adjusted, complete=False)
-
-    narrowest = read(widths[0], start)
-    if narrowest.is_empty():
-        raise SettingsError(_nothing(lake, symbol, start, end))
-    note = ""
-    if start is None and narrowest.height > NEWEST_BARS:
-        narrowest = narrowest.tail(NEWEST_BARS)
-        start = narrowest["date" if widths[0] == 1 else "start"][0]
-        note = f"newest {NEWEST_BARS} bars of {widths[0]}d"
-    frames = {widths[0]: narrowest} | {width: read(width, start) for width in widths[1:]}
-    frames = {width: bars for width, bars in frames.items() if bars.height}
-    first = min(bars["date" if width == 1 else "start"][0] for width, bars in frames.items())
-    calendar = load_calendar(min(first, EPOCH))
-    newest = lake.newest_session()
-    assert newest is not None  # noqa: S101 - there are bars
-    return Chart(
-        symbol=symbol,
-        series=[series_of(bars, width, calendar) for width, bars in frames.items()],
-        splits=split_marks(lake.splits().filter(pl.col("symbol") == symbol), calendar),
-        calendar=calendar,
-        newest=min(newest, end) if end else newest,
-        adjusted=adjusted,
-        log=log,
-        note=note,
-    )
-
-
-def _nothing(lake: Lake, symbol: str, start: date | None, end: date | None) -> str:
-    """Say why there are no bars, and what might have been meant."""
-    known = lake.symbols()
-    if symbol in known:
-        asked = f"from {start or 'the first session'} to {end or 'the newest'}"
-        return f"{symbol} has no whole bars {asked} in {lake.store.uri}: ask for more dates"
-    by_capitals = {name.upper(): name for name in known}
-    near = get_close_matches(symbol.upper(), by_capitals, n=3, cutoff=0.5)
-    hint = f"; near it: {', '.join(by_capitals[name] for name in near)}" if near else ""
-    return (
-        f"{lake.store.uri} has no symbol {symbol!r}: symbols are case-sensitive, and it has"
-        f" {len(known):,} of them{hint}"
-    )
 
 
 def _render(chart: Chart, kind: str, theme: str) -> bytes:

@@ -94,8 +94,9 @@ def coverage_of(daily: pl.LazyFrame, calendar: Calendar, *, worst: int = 8) -> C
     change = np.bincount(firsts, minlength=len(sessions) + 1)
     change -= np.bincount(lasts + 1, minlength=len(sessions) + 1)
     expected = np.cumsum(change)
-    spans = (lasts - firsts + 1).astype(np.int64)
-    missing = by_symbol.select("symbol", span=spans, missing=spans - pl.col("rows").cast(pl.Int64))
+    missing = by_symbol.select(
+        "symbol", "rows", span=pl.Series((lasts - firsts + 1).astype(np.int64))
+    ).select("symbol", "span", missing=pl.col("span") - pl.col("rows").cast(pl.Int64))
     patchy = missing.filter(pl.col("missing") > 0).sort(
         "missing", "symbol", descending=[True, False]
     )

@@ -42,7 +42,8 @@ margin:22px 0 4px;padding:0}
 .facts .good{border-color:var(--rise)}
 section{margin-top:38px}
 section>p{color:var(--muted);margin-bottom:14px}
-.years{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,430px),1fr));gap:20px 28px}
+.years{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,430px),1fr));
+gap:20px 28px}
 .years h3,.side h3{font-size:13.5px;font-weight:640;margin:0 0 6px}
 .year{max-width:900px}
 .legend{display:flex;flex-wrap:wrap;gap:2px 16px;font-size:12.5px;color:var(--muted);
@@ -84,11 +85,17 @@ def report_page(facts: LakeFacts, *, theme: str = "auto") -> str:
             _tables(facts.tables),
             _runs(facts.runs),
             "</div>",
-            f"<footer>Made by <code>ohlcv report</code> on {facts.made_at:%Y-%m-%d at %H:%M} UTC"
-            " from the tables of the lake. Prices in USD.</footer>",
+            _footer(facts),
         )
     )
     return page(f"Lake report, {facts.made_at:%Y-%m-%d}", body, css=_CSS, theme=theme)
+
+
+def _footer(facts: LakeFacts) -> str:
+    return (
+        f"<footer>Made by <code>ohlcv report</code> on {facts.made_at:%Y-%m-%d at %H:%M} UTC"
+        " from the tables of the lake. Prices in USD.</footer>"
+    )
 
 
 def _header(facts: LakeFacts) -> str:

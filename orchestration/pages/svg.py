@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from html import escape
+from typing import Final
 
 
 def px(value: float) -> str:
@@ -87,6 +88,19 @@ class DateTick:
     label: str
 
 
+_LEVELS: Final[tuple[Callable[[date], object], ...]] = (
+    lambda day: day.isocalendar()[:2],
+    lambda day: (day.year, day.month),
+    lambda day: (day.year, (day.month - 1) // 3),
+    lambda day: (day.year, (day.month - 1) // 6),
+    lambda day: day.year,
+    lambda day: day.year // 2,
+    lambda day: day.year // 5,
+    lambda day: day.year // 10,
+)
+"""What dates between two labels have in common, from weeks to decades."""
+
+
 def date_ticks(sessions: Sequence[date], count: int) -> list[DateTick]:
     """Label years, quarters, months or weeks: the finest that gives at most ``count`` labels.
 
@@ -96,18 +110,8 @@ def date_ticks(sessions: Sequence[date], count: int) -> list[DateTick]:
         sessions: The sessions of the axis, ascending.
         count: How many labels there is room for.
     """
-    levels = (
-        lambda day: day.isocalendar()[:2],
-        lambda day: (day.year, day.month),
-        lambda day: (day.year, (day.month - 1) // 3),
-        lambda day: (day.year, (day.month - 1) // 6),
-        lambda day: day.year,
-        lambda day: day.year // 2,
-        lambda day: day.year // 5,
-        lambda day: day.year // 10,
-    )
     chosen: list[DateTick] = []
-    for at_level, group in enumerate(levels):
+    for at_level, group in enumerate(_LEVELS):
         begins = [
             n for n in range(1, len(sessions)) if group(sessions[n]) != group(sessions[n - 1])
         ]
