@@ -19,15 +19,7 @@ if TYPE_CHECKING:
 FORMATS = ("html", "svg", "png")
 
 
-@click.command(
-    name="chart",
-    epilog="""\b
-Examples:
-  ohlcv chart AAPL                          all six intervals, newest bars
-  ohlcv chart AAPL --interval 5d --log      one interval, large
-  ohlcv chart NFLX -i 1d -i 21d --raw       two intervals, prices as traded
-  ohlcv chart AAPL --start 2020-01-01 --output aapl.png""",
-)
+@click.command(name="chart")
 @click.argument("symbol")
 @click.option(
     "-i",
@@ -90,6 +82,13 @@ def command(
     The bar whose window is still open is hatched and says how many of its sessions it
     has; splits are marked. An HTML page is one file that needs no network, shows each
     bar under the pointer, and follows the reader's light or dark setting.
+
+    \b
+    Examples:
+      ohlcv chart AAPL                          all six intervals, newest bars
+      ohlcv chart AAPL --interval 5d --log      one interval, large
+      ohlcv chart NFLX -i 1d -i 21d --raw       two intervals, prices as traded
+      ohlcv chart AAPL --start 2020-01-01 --output aapl.png
     """
     from batch.core.errors import SettingsError  # noqa: PLC0415 - help stays quick
     from batch.core.layout import INTERVALS  # noqa: PLC0415

@@ -10,14 +10,7 @@ from batch.console.command import lake_option, output_options
 from batch.console.output import Output, size_text
 
 
-@click.command(
-    name="report",
-    epilog="""\b
-Examples:
-  ohlcv report
-  ohlcv report --output monday.html --theme light
-  ohlcv report --lake s3://bucket/market --output market.html""",
-)
+@click.command(name="report")
 @click.option(
     "-o",
     "--output",
@@ -41,6 +34,12 @@ def command(output: Output, lake: str | None, path: Path, theme: str) -> None:
     Coverage of every session, gaps, refused rows by reason, what later deliveries changed,
     the biggest moves that no split on record explains, sizes and run times. One file, no
     network; light, dark and print.
+
+    \b
+    Examples:
+      ohlcv report
+      ohlcv report --output monday.html --theme light
+      ohlcv report --lake s3://bucket/market --output market.html
     """
     from datetime import UTC, datetime  # noqa: PLC0415 - help stays quick
 

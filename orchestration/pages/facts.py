@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -17,10 +18,13 @@ SUSPECT_FACTOR = 1.8
 """A close that is this many times the one before, or this part of it, is a big move."""
 
 NEAR_SESSIONS = 10
-"""How far from a move a split on record may lie to be named beside it."""
+"""How far from a move a split on record, or the move back, may lie to be named beside it."""
 
 _CLEAN_RATIOS = (2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 20, 25, 30, 40, 50, 100, 1.5, 4 / 3, 5 / 4)
 _CLEAN_WITHIN = 0.03
+_BACK_WITHIN = 0.25
+_CLEAN_FROM_USD = 0.5
+"""Below this price a cent is a step that can look like any ratio."""
 _AROUND = 20
 
 
@@ -127,6 +131,7 @@ class Move:
         after: The close of the session.
         looks_like: The split that it looks like, such as ``1:10``, or empty.
         on_record: A split of the symbol on record nearby, or empty.
+        back_on: The session at which the price was back where it had been, or None.
         closes: Closes around it, in the shares of the session, for a small drawing.
         at: Place of the session among them.
     """
@@ -137,6 +142,7 @@ class Move:
     after: float
     looks_like: str
     on_record: str
+    back_on: date | None
     closes: list[float]
     at: int
 
@@ -148,23 +154,30 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Moves:
-    """The biggest moves, and how many more there are.
+    """Moves of :data:`SUSPECT_FACTOR` and more; there and back is one.
 
     Attributes:
-        biggest: Biggest ratio first.
-        count: Every move of :data:`SUSPECT_FACTOR` and more.
-        clean: How many of them look like a split.
+        like_splits: Those that look like a split and stayed, most money traded first.
+        others: The biggest of the others.
+        like_splits_count: How many look like a split.
+        others_count: How many others there are.
     """
 
-    biggest: list[Move]
-    count: int
-    clean: int
+    like_splits: list[Move]
+    others: list[Move]
+    like_splits_count: int
+    others_count: int
+
+    @property
+    def count(self) -> int:
+        """All of them."""
+        return self.like_splits_count + self.others_count
 
 
 def moves_of(
-    daily: pl.LazyFrame, splits: pl.DataFrame, calendar: Calendar, *, most: int = 12
+    daily: pl.LazyFrame, splits: pl.DataFrame, calendar: Calendar, *, most: int = 8
 ) -> Moves:
-    """Find the biggest changes from close to close that remain after the splits on record.
+    """Find the changes from close to close that remain after the splits on record.
 
     A price that falls to a tenth is as big a move as one that rises tenfold.
 
@@ -172,44 +185,87 @@ def moves_of(
         daily: Daily bars, those of each symbol in order of date.
         splits: The splits on record.
         calendar: Must cover the dates.
-        most: How many to return.
+        most: How many of each kind to return.
     """
     before = pl.col("close").shift(1).over("symbol") / pl.col("split_ratio")
     steps = (
-        daily.select("symbol", "date", "close", "split_ratio")
+        daily.select("symbol", "date", "close", "split_ratio", "volume")
         .with_columns(before=before)
-        .with_columns(size=(pl.col("close") / pl.col("before")).log().abs())
-        .filter(pl.col("size") >= np.log(SUSPECT_FACTOR))
-        .sort("size", "symbol", "date", descending=[True, False, False])
+        .with_columns(size=(pl.col("close") / pl.col("before")).log())
+        .filter(pl.col("size").abs() >= np.log(SUSPECT_FACTOR))
+        .sort("symbol", "date")
         .collect()
     )
-    clean = [
-        _clean_ratio(after / prior) for after, prior in steps.select("close", "before").iter_rows()
-    ]
-    chosen = steps.head(most)
+    found = _there_and_back(steps, calendar)
+    like_splits = [step for step in found if step.looks_like and step.back_on is None]
+    others = [step for step in found if not step.looks_like or step.back_on is not None]
+    like_splits.sort(key=lambda step: (-step.traded_usd, step.symbol, step.session))
+    others.sort(key=lambda step: (-step.size, step.symbol, step.session))
+    shown = [*like_splits[:most], *others[:most]]
     around = (
         daily.select("symbol", "date", "close", "split_ratio")
-        .filter(pl.col("symbol").is_in(chosen["symbol"].unique().to_list()))
+        .filter(pl.col("symbol").is_in([step.symbol for step in shown]))
         .collect()
     )
-    biggest = []
-    for symbol, session, after, prior in chosen.select(
-        "symbol", "date", "close", "before"
-    ).iter_rows():
-        closes, at = _closes_around(around.filter(pl.col("symbol") == symbol), session)
-        biggest.append(
-            Move(
-                symbol,
-                session,
-                prior,
-                after,
-                _clean_ratio(after / prior),
-                _split_near(splits.filter(pl.col("symbol") == symbol), session, calendar),
-                closes,
-                at,
-            )
+
+    def whole(step: _Step) -> Move:
+        closes, at = _closes_around(around.filter(pl.col("symbol") == step.symbol), step.session)
+        return Move(
+            symbol=step.symbol,
+            session=step.session,
+            before=step.before,
+            after=step.after,
+            looks_like=step.looks_like,
+            on_record=_split_near(
+                splits.filter(pl.col("symbol") == step.symbol), step.session, calendar
+            ),
+            back_on=step.back_on,
+            closes=closes,
+            at=at,
         )
-    return Moves(biggest, steps.height, sum(map(bool, clean)))
+
+    return Moves(
+        [whole(step) for step in like_splits[:most]],
+        [whole(step) for step in others[:most]],
+        len(like_splits),
+        len(others),
+    )
+
+
+@dataclass(slots=True)
+class _Step:
+    symbol: str
+    session: date
+    before: float
+    after: float
+    traded_usd: float
+    back_on: date | None = None
+
+    @property
+    def size(self) -> float:
+        return abs(math.log(self.after / self.before))
+
+    @property
+    def looks_like(self) -> str:
+        if min(self.before, self.after) < _CLEAN_FROM_USD:
+            return ""
+        return _clean_ratio(self.after / self.before)
+
+
+def _there_and_back(steps: pl.DataFrame, calendar: Calendar) -> list[_Step]:
+    """Make one of a move and the move back to where the price had been soon after."""
+    found: list[_Step] = []
+    for symbol, session, before, after, volume in steps.select(
+        "symbol", "date", "before", "close", "volume"
+    ).iter_rows():
+        last = found[-1] if found else None
+        if last and last.symbol == symbol and last.back_on is None:
+            near = calendar.session_no(session) - calendar.session_no(last.session)
+            if near <= NEAR_SESSIONS and abs(after / last.before - 1) <= _BACK_WITHIN:
+                last.back_on = session
+                continue
+        found.append(_Step(symbol, session, before, after, volume * after))
+    return found
 
 
 def _closes_around(rows: pl.DataFrame, session: date) -> tuple[list[float], int]:

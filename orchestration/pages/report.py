@@ -44,7 +44,8 @@ section{margin-top:38px}
 section>p{color:var(--muted);margin-bottom:14px}
 .years{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,430px),1fr));
 gap:20px 28px}
-.years h3,.side h3{font-size:13.5px;font-weight:640;margin:0 0 6px}
+.years h3{font-size:13.5px;font-weight:640;margin:0 0 6px}
+section>h3{font-size:13.5px;font-weight:600;margin:18px 0 4px}
 .year{max-width:900px}
 .legend{display:flex;flex-wrap:wrap;gap:2px 16px;font-size:12.5px;color:var(--muted);
 margin:14px 0 0;max-width:none}
@@ -60,7 +61,7 @@ td{padding:5px 14px 5px 0;border-bottom:1px solid var(--line);vertical-align:mid
 th:last-child,td:last-child{padding-right:0}
 .n{text-align:right;white-space:nowrap}
 .nw{white-space:nowrap}
-.grow{width:34%;min-width:90px}
+.grow{width:26%;min-width:64px}
 .flag{color:var(--warn)}
 .fine{color:var(--muted);font-size:13px}
 figure+figure{margin-top:14px}
@@ -172,49 +173,55 @@ def _coverage(coverage: Coverage) -> str:
         many = coverage.patchy_symbols
         notes.append(
             f'<p class="fine">{_many(many, "symbol")} {"misses" if many == 1 else "miss"} sessions'
-            f" between its first and its last bar. Most: {named}.</p>"
+            f" between first and last bar. Most: {named}.</p>"
         )
     body = f'<div class="years">{years}</div><p class="legend">{legend}</p>{"".join(notes)}'
     return _section("Coverage", intro, body)
 
 
 def _moves(moves: Moves, splits: int) -> str:
+    title = "Moves that no split explains"
+    big = f"{SUSPECT_FACTOR:g} times the close before, or less than that part of it"
+    if not moves.count:
+        return _section(title, f"No close is {big}, after {_many(splits, 'split')} on record.", "")
     intro = (
-        f"Closes that are {SUSPECT_FACTOR:g} times the close before, or less than that part of it,"
-        f" after the {_many(splits, 'split')} on record: {moves.count:,}, of which"
-        f" {moves.clean:,} look like a split. The biggest:"
+        f"Closes that are {big}, after the {_many(splits, 'split')} on record: {moves.count:,},"
+        " a price that went and came back counted once."
     )
-    if not moves.biggest:
-        return _section(
-            "Moves that no split explains",
-            f"No close is {SUSPECT_FACTOR:g} times the one before, or less than that part of it.",
-            "",
+    body = ""
+    if moves.like_splits:
+        body += _move_table(
+            f"As clean as a split, and it stayed: {moves.like_splits_count:,}. Most traded first;"
+            " a split may be missing from the record.",
+            "Looks like",
+            moves.like_splits,
         )
-    rows = [_move_row(move) for move in moves.biggest]
-    head = (
-        "Symbol",
-        "Session",
-        ">Before",
-        ">After",
-        ">Factor",
-        "Looks like",
-        "On record",
-        "Closes",
-    )
-    return _section("Moves that no split explains", intro, _table(head, rows))
+    if moves.others:
+        body += _move_table(
+            f"Others: {moves.others_count:,}. Biggest first.", "Back again", moves.others
+        )
+    return _section(title, intro, body)
+
+
+def _move_table(caption: str, told: str, moves: Sequence[Move]) -> str:
+    head = ("Symbol", "Session", ">Before", ">After", ">Factor", told, "Split on record", "Closes")
+    return f"<h3>{escape(caption)}</h3>" + _table(head, [_move_row(move) for move in moves])
 
 
 def _move_row(move: Move) -> list[str]:
     label = f"{move.symbol}: closes around {move.session}"
     factor = move.factor
-    text = f"×{factor:,.2f}" if factor >= 1 else f"÷{1 / factor:,.2f}"
+    if move.back_on:
+        told = str(move.back_on)
+    else:
+        told = f'<span class="flag">{move.looks_like}</span>' if move.looks_like else ""
     return [
         f"<strong>{escape(move.symbol)}</strong>",
         str(move.session),
         price_text(move.before),
         price_text(move.after),
-        text,
-        f'<span class="flag">split {move.looks_like}</span>' if move.looks_like else "",
+        f"×{factor:,.2f}" if factor >= 1 else f"÷{1 / factor:,.2f}",
+        told,
         escape(move.on_record) or '<span class="fine">none near</span>',
         sparkline(move.closes, move.at, label),
     ]
@@ -356,4 +363,6 @@ def _some(names: Sequence[str], most: int) -> str:
 def _percent(value: float | None) -> str:
     if value is None:
         return ""
+    if 0 < value < 0.00005:
+        return "&lt; 0.01%"
     return f"{value:.2%}" if value < 10 else f"×{value + 1:,.0f}"
