@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import sys
@@ -187,5 +188,7 @@ def command_name() -> str:
 
 
 def _tell(text: str, code: int) -> int:
-    click.echo(f"error: {text}", err=True)
+    plain = bool(os.environ.get("NO_COLOR"))
+    lead = "error:" if plain else click.style("error:", fg="red", bold=True)
+    click.echo(f"{lead} {text}", err=True)
     return int(code)

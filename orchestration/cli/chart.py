@@ -60,7 +60,7 @@ FORMATS = ("html", "svg", "png")
     "path",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Where to: .html, .svg or .png.  [default: SYMBOL-INTERVAL.html here]",
+    help="Where to: .html, .svg or .png.  [default: SYMBOL.html here]",
 )
 @lake_option
 @output_options
@@ -99,7 +99,7 @@ def command(
     if all_six and intervals:
         raise SettingsError("--all and --interval: give one of the two")
     widths = sorted({_width(text) for text in intervals}) or [*INTERVALS]
-    path = path or Path(_file_name(symbol, widths))
+    path = path or Path(_file_name(symbol, widths if intervals else []))
     kind = path.suffix.lower().removeprefix(".")
     if kind not in FORMATS:
         raise SettingsError(f"--output {path}: expected a name ending in .html, .svg or .png")
@@ -129,8 +129,8 @@ def command(
             "bars": bars,
         }
     )
-    drawn = ", ".join(f"{count} of {name}" for name, count in bars.items())
-    output.say(f"{path}  {size_text(len(content))}  bars: {drawn}")
+    output.say(f"{path}  {size_text(len(content))}")
+    output.say("bars: " + ", ".join(f"{count:,} of {name}" for name, count in bars.items()))
 
 
 def _render(chart: Chart, kind: str, theme: str) -> bytes:
@@ -156,4 +156,4 @@ def _width(text: str) -> int:
 
 def _file_name(symbol: str, widths: Sequence[int]) -> str:
     safe = "".join(c if c.isalnum() or c in "._-" else "_" for c in symbol)
-    return f"{safe}-{'-'.join(f'{width}d' for width in widths)}.html"
+    return "-".join([safe, *(f"{width}d" for width in widths)]) + ".html"
