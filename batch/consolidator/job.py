@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
+from functools import cached_property
 from itertools import groupby
 from typing import Any
 
@@ -38,6 +39,7 @@ from batch.core.errors import (
 from batch.core.layout import (
     ARRIVALS,
     BRONZE,
+    CARRY,
     DAILY_TABLE,
     RESTATEMENTS_TABLE,
     Delivery,
@@ -47,7 +49,7 @@ from batch.core.layout import (
     partition_key,
 )
 from batch.core.progress import Progress, Silent, StopRequested, never, require_going
-from batch.core.sessions import Calendar, day_of, load_calendar
+from batch.core.sessions import EARLIEST, Calendar, day_of, load_calendar
 from batch.lake.carry import read_carry, write_carry
 from batch.lake.manifest import (
     DailyRecord,
@@ -129,7 +131,7 @@ def consolidate(
             f"{store.uri}: there is no lake; give --lake or OHLCV_LAKE,"
             " or make one with `ohlcv import` or `ohlcv demo`"
         )
-    calendar = calendar or load_calendar()
+    calendar = calendar or load_calendar(EARLIEST)
     job = _Job(store, full, as_of, workers, progress, stop_requested, calendar)
     for attempt in range(_PLANS):
         try:
@@ -166,7 +168,7 @@ class _CarryChain:
         self._year, self._state, self.digest = year, state, state.digest
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class _BuiltYear:
     """A daily partition ready to be published."""
 
@@ -175,13 +177,14 @@ class _BuiltYear:
     restatements: pl.DataFrame
     carry: Carry
     inputs: YearInputs
+    unreadable: set[Delivery]
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Digest of all rows."""
         return fingerprint(self.sessions)
 
-    @property
+    @cached_property
     def restatements_digest(self) -> str:
         """Digest of the restatements."""
         return hashlib.sha256(self.restatements.write_csv().encode()).hexdigest()[:16]
@@ -202,6 +205,7 @@ class _Job:
     daily: TablePartitions = field(init=False)
     restated: TablePartitions = field(init=False)
     splits: pl.DataFrame = field(init=False)
+    carries: set[str] = field(init=False)
     outcome: Consolidation = field(init=False)
 
     def run(self) -> Consolidation:
@@ -212,6 +216,7 @@ class _Job:
         self._require_calendar()
         inputs = self._list_inputs(arrivals)
         self.splits = read_splits(self.store)
+        self.carries = {item.key for item in self.store.list(CARRY)}
         self.daily = TablePartitions.list(self.store, DAILY_TABLE)
         self.restated = TablePartitions.list(self.store, RESTATEMENTS_TABLE)
         records = self.manifest.partitions
@@ -289,23 +294,31 @@ class _Job:
             inputs_digest = listed.digest if listed else record.inputs_digest
             verdict = self._verdict(record, inputs_digest, splits, carry)
         if verdict is Verdict.CURRENT and record:
-            carry.pass_over(year, record)
-            self.outcome.current += 1
+            self._keep(year, record, carry)
         elif verdict is Verdict.RECHAIN and record:
             self._rechain(year, record, carry)
         else:
             base = record if whole and not self.full else None
             built = self._build(listed or self._relist(year), splits, base, carry.state())
-            if not len(built.bars):
+            if not len(built.bars) and built.unreadable:
+                if record:
+                    carry.pass_over(year, record)
+            elif not len(built.bars):
                 self._remove(year)
             elif (
                 base and self._verdict(base, built.inputs.digest, splits, carry) is Verdict.CURRENT
             ):
-                carry.pass_over(year, base)
-                self.outcome.current += 1
+                self._keep(year, base, carry)
             else:
                 self._publish(year, built, splits, carry)
                 carry.hand_on(year, built.carry)
+
+    def _keep(self, year: int, record: DailyRecord, carry: _CarryChain) -> None:
+        """Leave a year as it is; only the instant that it is known to be right at may move."""
+        if record.as_of != _text(self.as_of):
+            self._commit({year: replace(record, as_of=_text(self.as_of))})
+        carry.pass_over(year, record)
+        self.outcome.current += 1
 
     def _verdict(
         self, record: DailyRecord, inputs_digest: str, splits: pl.DataFrame, carry: _CarryChain
@@ -320,6 +333,8 @@ class _Job:
 
     def _is_whole(self, year: int, record: DailyRecord) -> bool:
         """Tell whether what the record describes is what the lake holds."""
+        if carry_key(year, record.carry_digest) not in self.carries:
+            return False
         if not self.daily.holds(self.store, year, record.version, record.digest):
             return False
         if not record.restatements_version:
@@ -344,8 +359,14 @@ class _Job:
             own.select("symbol", "pending_ratio"),
         )
         write_carry(self.store, year, state.state)
-        handed_on = replace(record, carry_in_digest=carry.digest, carry_digest=state.digest)
+        handed_on = replace(
+            record,
+            carry_in_digest=carry.digest,
+            carry_digest=state.digest,
+            as_of=_text(self.as_of),
+        )
         self._commit({year: handed_on})
+        self._drop_unreferenced(year, record)
         carry.hand_on(year, state)
 
     def _build(
@@ -376,6 +397,7 @@ class _Job:
             restatements,
             handed_on,
             inputs.without(unreadable),
+            unreadable,
         )
 
     def _kept_sessions(self, year: int, changed: set[date]) -> MergedSessions:
@@ -469,7 +491,22 @@ class _Job:
             restatements_version=restatements_version,
             as_of=_text(self.as_of),
         )
+        before = self.manifest.partitions.get(year)
         self._commit({year: record})
+        self._drop_unreferenced(year, before)
+
+    def _drop_unreferenced(self, year: int, before: DailyRecord | None) -> None:
+        """Take away what an earlier record referred to and the present one does not."""
+        if before is None:
+            return
+        now = self.manifest.partitions.get(year)
+        old = {inputs_key(year, before.inputs_digest), carry_key(year, before.carry_digest)}
+        new = (
+            {inputs_key(year, now.inputs_digest), carry_key(year, now.carry_digest)}
+            if now
+            else set()
+        )
+        self.store.delete(sorted(old - new))
 
     def _publish_restatements(self, year: int, built: _BuiltYear, metadata: dict[str, str]) -> str:
         """Write the year's restatements, or take the old ones away where there are none now."""
@@ -502,17 +539,11 @@ class _Job:
 
     def _remove(self, year: int) -> None:
         """Take away a year that has no deliveries any more, its record first."""
+        before = self.manifest.partitions.get(year)
         self._commit({year: None})
-        keys = [
-            *(
-                part.objects[year].key
-                for part in (self.daily, self.restated)
-                if year in part.objects
-            ),
-            carry_key(year),
-            inputs_key(year),
-        ]
-        self.store.delete(keys)
+        parts = (self.daily, self.restated)
+        self.store.delete([part.objects[year].key for part in parts if year in part.objects])
+        self._drop_unreferenced(year, before)
         self.outcome.removed.append(year)
 
     def _commit(self, changed: Mapping[int, DailyRecord | None]) -> None:
