@@ -140,7 +140,7 @@ def ratio_text(ratio: float) -> str:
     """Return a split as people say it: ``7:1``, ``1:10``, ``3:2``, or its factor."""
     for after in range(1, 101):
         before = after / ratio
-        if before <= 1000 and abs(before - round(before)) < 1e-3 * before and round(before):
+        if before <= 1000 and abs(before - round(before)) < 2e-5 * before and round(before):
             return f"{after}:{round(before)}"
     return f"x{ratio:.4g}"
 

@@ -132,7 +132,7 @@ class Move:
         looks_like: The split that it looks like, such as ``1:10``, or empty.
         on_record: A split of the symbol on record nearby, or empty.
         back_on: The session at which the price was back where it had been, or None.
-        closes: Closes around it, in the shares of the session, for a small drawing.
+        closes: Closes around it, in the shares of the last of them, for a small drawing.
         at: Place of the session among them.
     """
 
