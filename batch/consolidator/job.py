@@ -144,28 +144,33 @@ def consolidate(
 
 
 class _CarryChain:
-    """What has been handed on so far; read from the lake only where somebody looks."""
+    """What has been handed on so far; read from the lake only where somebody looks.
+
+    Attributes:
+        year: The last year gone past, None before the first.
+        digest: Digest of the state after it.
+    """
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
-        self._year: int | None = None
+        self.year: int | None = None
         self._state: Carry | None = Carry.none()
         self.digest = ""
 
     def state(self) -> Carry:
         """Return the state itself."""
         if self._state is None:
-            assert self._year is not None  # noqa: S101 - set together with the digest
-            self._state = Carry(read_carry(self._store, self._year, self.digest))
+            assert self.year is not None  # noqa: S101 - set together with the digest
+            self._state = Carry(read_carry(self._store, self.year, self.digest))
         return self._state
 
     def pass_over(self, year: int, record: DailyRecord) -> None:
         """Go past a year whose state is in the lake."""
-        self._year, self._state, self.digest = year, None, record.carry_digest
+        self.year, self._state, self.digest = year, None, record.carry_digest
 
     def hand_on(self, year: int, state: Carry) -> None:
         """Go past a year whose state was just made."""
-        self._year, self._state, self.digest = year, state, state.digest
+        self.year, self._state, self.digest = year, state, state.digest
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,6 +228,8 @@ class _Job:
         years = sorted({*records, *inputs, *self.daily.objects, *self.restated.objects})
         self.progress.begin("consolidating", len(years), "years")
         carry = _CarryChain(self.store)
+        if self.as_of:
+            self.manifest = commit(self.store, self.manifest, {}, as_of=self.as_of.isoformat())
         for year in years:
             require_going(self.stop_requested)
             listed = inputs.get(year)
@@ -231,6 +238,8 @@ class _Job:
             else:
                 self._bring_up(year, listed, carry)
             self.progress.advance()
+        if self.manifest.as_of and not self.as_of:
+            self.manifest = commit(self.store, self.manifest, {}, as_of=None)
         self._take_arrivals_away(arrivals, inputs)
         newest = [max(record.sessions) for record in self.manifest.partitions.values()]
         self.outcome.newest = max(newest, default=None)
@@ -251,8 +260,7 @@ class _Job:
     def _list_inputs(self, arrivals: list[str]) -> dict[int, YearInputs]:
         """List the deliveries of every year that may have news; the others keep their record."""
         known = self.manifest.partitions
-        travelled = any(record.as_of != _text(self.as_of) for record in known.values())
-        if self.full or self.as_of or travelled or not known:
+        if self.full or self.as_of or self.manifest.as_of or not known:
             years = set(known)
             listing: Iterator[StoredObject] = self.store.list(BRONZE)
         else:
@@ -287,7 +295,7 @@ class _Job:
     def _bring_up(self, year: int, listed: YearInputs | None, carry: _CarryChain) -> None:
         """Make a year's partition again if anything that it depends on has changed."""
         record = self.manifest.partitions.get(year)
-        splits = splits_of_year(self.splits, year, self.as_of)
+        splits = splits_of_year(self.splits, year, after_year=carry.year, as_of=self.as_of)
         whole = record is not None and self._is_whole(year, record)
         verdict = Verdict.REBUILD
         if whole and record and not self.full:
@@ -489,7 +497,6 @@ class _Job:
             restatements=built.restatements.height,
             restatements_digest=built.restatements_digest,
             restatements_version=restatements_version,
-            as_of=_text(self.as_of),
         )
         before = self.manifest.partitions.get(year)
         self._commit({year: record})
@@ -583,7 +590,3 @@ def _stretches(fresh: list[Delivery], inputs: YearInputs) -> Iterator[list[Deliv
             stretch, stretch_bytes = [], 0
     if stretch:
         yield stretch
-
-
-def _text(instant: datetime | None) -> str | None:
-    return instant.isoformat() if instant else None
