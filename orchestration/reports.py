@@ -22,6 +22,7 @@ from orchestration.pages.facts import (
     refused_of,
     restated_of,
     runs_of,
+    table_order,
 )
 
 RUNS_READ = 60
@@ -87,12 +88,7 @@ def _tables(store: ObjectStore) -> list[TableSize]:
         sizes.append(
             TableSize(table, {year: part.size_bytes for year, part in parts.items()}, rows)
         )
-    return sorted(sizes, key=lambda size: _order(size.table))
-
-
-def _order(table: str) -> tuple[int, str]:
-    digits = table.partition("d")[0]
-    return (int(digits) if digits.isdigit() else 1_000_000, table)
+    return sorted(sizes, key=lambda size: table_order(size.table))
 
 
 def _runs(store: ObjectStore) -> list[RunFact]:

@@ -33,6 +33,7 @@ _TOP = 8
 _FLAGS_HEIGHT = 16
 _VOLUME_SHARE = 0.2
 _GAP = 10
+_LETTER = 6.6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -256,10 +257,14 @@ def readouts(series: Series) -> list[str]:
 
 def _state(series: Series, n: int) -> str:
     if not series.complete[n]:
-        return f"  open, {series.sessions[n]} of {series.width}"
+        return _kept_together(f"open, {series.sessions[n]} of {series.width}")
     if series.sessions[n] < series.width:
-        return f"  {series.sessions[n]} of {series.width} traded"
+        return _kept_together(f"{series.sessions[n]} of {series.width} traded")
     return ""
+
+
+def _kept_together(words: str) -> str:
+    return "  " + words.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _price_axis(y: Scale, right: float, *, hidden_near: float) -> list[str]:
@@ -286,7 +291,7 @@ def _date_axis(span: Span, calendar: Calendar, x: Scale, top: float, bottom: flo
         calendar.session_at(span.first_no), calendar.session_at(span.last_no)
     )
     parts, free_from = [], 0.0
-    for tick in date_ticks(sessions, max(int(x.stop / 64), 2)):
+    for tick in date_ticks(sessions, max(int(x.stop / 52), 2)):
         at = x(span.first_no + tick.at)
         parts.append(f'<path class="grid" d="M{px(at)} {px(top)}V{px(bottom + 4)}"/>')
         if at >= free_from and at + 34 < x.stop + _AXIS_WIDTH:
@@ -365,8 +370,17 @@ def _open_notes(series: Series, x: Scale, y: Scale, right: float) -> list[str]:
         if series.complete[n]:
             continue
         label = f"open: {series.sessions[n]} of {series.width}"
-        edge = min(max(_sides(series, n, x)[1], 6.2 * len(label)), right)
-        at = max(y(float(series.high[n])) - 6, y.stop + 10)
+        left, own_right = _sides(series, n, x)
+        edge = min(max(own_right, _LETTER * len(label)), right)
+        beneath = [
+            y(float(series.high[m]))
+            for m in range(len(series))
+            if x(series.end_no[m] + 1) > edge - _LETTER * len(label)
+        ]
+        at = max(min(beneath) - 7, y.stop + 10)
+        middle, high = (left + own_right) / 2, y(float(series.high[n]))
+        if high - at > 12:
+            parts.append(f'<path class="leader" d="M{px(middle)} {px(at + 4)}V{px(high - 3)}"/>')
         parts.append(text_at(edge, at, label, "open-note", anchor="end"))
     return parts
 

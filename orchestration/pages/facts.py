@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from batch.core.sessions import Calendar, day_of
+from batch.core.windows import WIDEST
 from orchestration.pages.candles import ratio_text
 
 SUSPECT_FACTOR = 1.8
@@ -423,11 +424,17 @@ def runs_of(reports: Iterable[Mapping[str, Any]]) -> list[RunFact]:
     return sorted(runs, key=lambda run: run.started_at, reverse=True)
 
 
+def table_order(table: str) -> tuple[int, str]:
+    """Return where a table stands among the others: the narrowest interval first."""
+    digits = table.partition("d")[0]
+    return (int(digits) if digits.isdigit() else WIDEST + 1, table)
+
+
 def _published(report: Mapping[str, Any]) -> str:
     parts = report.get("partitions") or []
     if not parts:
         return "nothing to do"
-    tables = list(dict.fromkeys(str(part["table"]) for part in parts))
+    tables = sorted({str(part["table"]) for part in parts}, key=table_order)
     rows = sum(int(part["rows"]) for part in parts)
     many = f"{len(parts)} partitions" if len(parts) > 1 else "1 partition"
     return f"{many} of {', '.join(tables)}; {rows:,} rows"

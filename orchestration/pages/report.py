@@ -61,7 +61,8 @@ td{padding:5px 14px 5px 0;border-bottom:1px solid var(--line);vertical-align:mid
 th:last-child,td:last-child{padding-right:0}
 .n{text-align:right;white-space:nowrap}
 .nw{white-space:nowrap}
-.grow{width:26%;min-width:64px}
+.grow{width:22%;min-width:60px}
+.wrap{width:36%;min-width:120px}
 .flag{color:var(--warn)}
 .fine{color:var(--muted);font-size:13px}
 figure+figure{margin-top:14px}
@@ -332,7 +333,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]], *, wrap: int = -1
         wrap: The column whose text may break into lines.
     """
     kinds = [
-        "n" if name.startswith(">") else "grow" if name == "+" else "" if n == wrap else "nw"
+        "n" if name.startswith(">") else "grow" if name == "+" else "wrap" if n == wrap else "nw"
         for n, name in enumerate(head)
     ]
     titles = "".join(

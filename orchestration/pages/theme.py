@@ -106,8 +106,9 @@ DRAWING_CSS: Final = """\
 .volume{stroke:none;opacity:.42}
 .hatch-rise{stroke:var(--rise);stroke-width:1.6}
 .hatch-fall{stroke:var(--fall);stroke-width:1.6}
-.open-note{fill:var(--ink);font-size:11px;font-weight:600}
-.open-edge{stroke:var(--muted);stroke-dasharray:2 3;fill:none}
+.open-note{fill:var(--ink);font-size:11px;font-weight:600;paint-order:stroke;
+stroke:var(--card);stroke-width:4px;stroke-linejoin:round}
+.leader{stroke:var(--muted);stroke-width:1;stroke-dasharray:1 3;fill:none}
 .split{stroke:var(--accent);stroke-width:1;stroke-dasharray:4 3;fill:none}
 .split-flag{fill:var(--accent)}
 .flag-text{fill:var(--card);font-size:10px;font-weight:600}

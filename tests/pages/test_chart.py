@@ -110,13 +110,13 @@ def test_the_open_bar_alone_is_hatched_and_says_how_far_it_is(calendar: Calendar
     assert drawing.markup.count("url(#hatch-") == 1
     assert 'class="bar fall open" style="fill:url(#hatch-fall)"' in drawing.markup
     assert re.findall(r'class="open-note"[^>]*>([^<]+)<', drawing.markup) == ["open: 2 of 5"]
-    assert drawing.places["readouts"][-1].endswith("open, 2 of 5")
+    assert drawing.places["readouts"][-1].endswith("open,\xa02\xa0of\xa05")
 
 
 def test_a_bar_that_misses_sessions_says_so(calendar: Calendar) -> None:
     drawing = drawn(some_bars(calendar, 5, [2800], sessions=3), 5, calendar)
 
-    assert drawing.places["readouts"][0].endswith("3 of 5 traded")
+    assert drawing.places["readouts"][0].endswith("3\xa0of\xa05\xa0traded")
 
 
 def test_a_split_on_a_holiday_is_marked_at_the_next_session(calendar: Calendar) -> None:
