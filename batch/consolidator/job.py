@@ -302,7 +302,8 @@ class _Job:
             inputs_digest = listed.digest if listed else record.inputs_digest
             verdict = self._verdict(record, inputs_digest, splits, carry)
         if verdict is Verdict.CURRENT and record:
-            self._keep(year, record, carry)
+            carry.pass_over(year, record)
+            self.outcome.current += 1
         elif verdict is Verdict.RECHAIN and record:
             self._rechain(year, record, carry)
         else:
@@ -316,17 +317,11 @@ class _Job:
             elif (
                 base and self._verdict(base, built.inputs.digest, splits, carry) is Verdict.CURRENT
             ):
-                self._keep(year, base, carry)
+                carry.pass_over(year, base)
+                self.outcome.current += 1
             else:
                 self._publish(year, built, splits, carry)
                 carry.hand_on(year, built.carry)
-
-    def _keep(self, year: int, record: DailyRecord, carry: _CarryChain) -> None:
-        """Leave a year as it is; only the instant that it is known to be right at may move."""
-        if record.as_of != _text(self.as_of):
-            self._commit({year: replace(record, as_of=_text(self.as_of))})
-        carry.pass_over(year, record)
-        self.outcome.current += 1
 
     def _verdict(
         self, record: DailyRecord, inputs_digest: str, splits: pl.DataFrame, carry: _CarryChain
@@ -371,7 +366,6 @@ class _Job:
             record,
             carry_in_digest=carry.digest,
             carry_digest=state.digest,
-            as_of=_text(self.as_of),
         )
         self._commit({year: handed_on})
         self._drop_unreferenced(year, record)
