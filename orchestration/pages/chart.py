@@ -29,8 +29,7 @@ font-size:13px;max-width:none}
 border:1px solid}
 .legend .r{background:var(--rise);border-color:var(--rise)}
 .legend .f{background:var(--fall);border-color:var(--fall)}
-.legend .o{border-color:var(--rise);
-background:repeating-linear-gradient(45deg,var(--rise) 0 1.5px,transparent 1.5px 4px)}
+.legend svg{display:inline-block;width:12px;height:12px;margin-right:6px;vertical-align:-2px}
 .legend .s{border:0;border-left:2px dashed var(--accent);width:5px}
 figure h2{font-size:15px}
 figcaption{font-size:12.5px;line-height:1.4;min-height:2.8em;white-space:pre-wrap;margin:0 0 4px}
@@ -45,6 +44,12 @@ figcaption{font-size:12.5px;line-height:1.4;min-height:2.8em;white-space:pre-wra
 .one svg{min-width:var(--least)}}
 @media print{.many{grid-template-columns:1fr 1fr}.scroll{overflow:visible}.one svg{min-width:0}}
 """
+
+
+_OPEN_KEY = (
+    '<svg viewBox="0 0 12 12"><path class="rise" style="fill:url(#hatch-rise)"'
+    ' d="M1 1H11V11H1z"/></svg>'
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -132,7 +137,7 @@ class Chart:
         entries = ['<span><i class="r"></i>closed higher</span>']
         entries.append('<span><i class="f"></i>closed lower</span>')
         if any(not all(series.complete) for series in self.series):
-            entries.append('<span><i class="o"></i>open: its window has not closed yet</span>')
+            entries.append("<span>" + _OPEN_KEY + "open: its window has not closed yet</span>")
         span = Span.of(self.series)
         if any(mark.session_no in span for mark in self.splits):
             entries.append('<span><i class="s"></i>split, shares after : before</span>')

@@ -23,7 +23,7 @@ code{{font-family:{MONO};font-size:.92em}}
 footer{{margin-top:36px;padding-top:12px;border-top:1px solid var(--line);color:var(--muted);
 font-size:13px}}
 @media (max-width:640px){{main{{padding:22px 14px 32px}}h1{{font-size:23px}}figure{{padding:10px}}}}
-@media print{{main{{max-width:none;padding:0}}figure{{break-inside:avoid}}
+@media print{{body{{background:none}}main{{max-width:none;padding:0}}figure{{break-inside:avoid}}
 *{{-webkit-print-color-adjust:exact;print-color-adjust:exact}}}}
 """
 
