@@ -37,13 +37,18 @@ def gather_facts(lake: Lake, *, now: datetime, progress: Progress) -> LakeFacts:
         StoreUnavailable: The store does not answer.
     """
     progress.begin("reading", 5, "parts")
-    records = load_daily_manifest(lake.store).partitions.values()
-    oldest = min((date.fromisoformat(min(record.sessions)) for record in records), default=EPOCH)
+    records = load_daily_manifest(lake.store).partitions
+    oldest = min(
+        (date.fromisoformat(min(record.sessions)) for record in records.values()), default=EPOCH
+    )
     calendar = load_calendar(min(oldest, EPOCH))
-    daily, splits = lake.lazy("1d"), lake.splits()
-    coverage = coverage_of(daily, calendar)
+    years = [
+        lake.lazy("1d", start=date(year, 1, 1), end=date(year, 12, 31)) for year in sorted(records)
+    ]
+    splits = lake.splits()
+    coverage = coverage_of(lake.lazy("1d"), calendar)
     progress.advance()
-    moves = moves_of(daily, splits, calendar)
+    moves = moves_of(years, splits, calendar)
     progress.advance()
     restated = restated_of(lake.restatements())
     progress.advance()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -176,37 +176,35 @@ class Moves:
 
 
 def moves_of(
-    daily: pl.LazyFrame, splits: pl.DataFrame, calendar: Calendar, *, most: int = 8
+    years: Sequence[pl.LazyFrame], splits: pl.DataFrame, calendar: Calendar, *, most: int = 8
 ) -> Moves:
     """Find the changes from close to close that remain after the splits on record.
 
-    A price that falls to a tenth is as big a move as one that rises tenfold.
+    A price that falls to a tenth is as big a move as one that rises tenfold. One year at a
+    time is in memory.
 
     Args:
-        daily: Daily bars, those of each symbol in order of date.
+        years: Daily bars of one stretch of time after another, each sorted by (symbol, date).
         splits: The splits on record.
         calendar: Must cover the dates.
         most: How many of each kind to return.
     """
-    before = pl.col("close").shift(1).over("symbol") / pl.col("split_ratio")
-    steps = (
-        daily.select("symbol", "date", "close", "split_ratio", "volume")
-        .with_columns(before=before)
-        .with_columns(size=(pl.col("close") / pl.col("before")).log())
-        .filter(pl.col("size").abs() >= np.log(SUSPECT_FACTOR))
-        .sort("symbol", "date")
-        .collect()
-    )
+    if not years:
+        return Moves([], [], 0, 0)
+    steps = _steps(years)
     found = _there_and_back(steps, calendar)
     like_splits = [step for step in found if step.looks_like and step.back_on is None]
     others = [step for step in found if not step.looks_like or step.back_on is not None]
     like_splits.sort(key=lambda step: (-step.traded_usd, step.symbol, step.session))
     others.sort(key=lambda step: (-step.size, step.symbol, step.session))
     shown = [*like_splits[:most], *others[:most]]
-    around = (
-        daily.select("symbol", "date", "close", "split_ratio")
-        .filter(pl.col("symbol").is_in([step.symbol for step in shown]))
-        .collect()
+    around = pl.concat(
+        [
+            year.select("symbol", "date", "close", "split_ratio")
+            .filter(pl.col("symbol").is_in([step.symbol for step in shown]))
+            .collect()
+            for year in years
+        ]
     )
 
     def whole(step: _Step) -> Move:
@@ -231,6 +229,31 @@ def moves_of(
         len(like_splits),
         len(others),
     )
+
+
+def _steps(years: Sequence[pl.LazyFrame]) -> pl.DataFrame:
+    """Return the rows whose close is far from the one before, with that one as ``before``."""
+    size = (pl.col("close") / pl.col("before")).log().abs()
+    own_first = (pl.col("symbol") != pl.col("symbol").shift(1)).fill_null(value=True)
+    own_last = (pl.col("symbol") != pl.col("symbol").shift(-1)).fill_null(value=True)
+    last_closes = pl.DataFrame(schema={"symbol": pl.String, "last_close": pl.Float64})
+    found = []
+    for year in years:
+        bars = (
+            year.select("symbol", "date", "close", "split_ratio", "volume")
+            .with_columns(
+                before=pl.col("close").shift(1) / pl.col("split_ratio"), own_first=own_first
+            )
+            .collect()
+        )
+        firsts = bars.filter("own_first").join(last_closes, on="symbol")
+        joined = firsts.with_columns(before=pl.col("last_close") / pl.col("split_ratio"))
+        inner = bars.filter(~pl.col("own_first"))
+        rows = pl.concat([inner, joined.drop("last_close")])
+        found.append(rows.filter(size >= math.log(SUSPECT_FACTOR)).drop("own_first"))
+        own_lasts = bars.filter(own_last).select("symbol", last_close="close")
+        last_closes = pl.concat([last_closes, own_lasts]).unique("symbol", keep="last")
+    return pl.concat(found).sort("symbol", "date")
 
 
 @dataclass(slots=True)

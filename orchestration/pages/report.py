@@ -66,7 +66,8 @@ th:last-child,td:last-child{padding-right:0}
 .flag{color:var(--warn)}
 .fine{color:var(--muted);font-size:13px}
 figure+figure{margin-top:14px}
-@media print{section{margin-top:24px}.side{margin-top:24px}.side section{margin-top:0}tr,.years>div{break-inside:avoid}
+@media print{section{margin-top:24px}.side{margin-top:24px}.side section{margin-top:0}
+tr,.years>div{break-inside:avoid}
 h2,h3,section>p{break-after:avoid}.facts{grid-template-columns:repeat(5,auto);gap:12px}
 .wide{overflow:visible}body{font-size:11pt}}
 """

@@ -49,7 +49,7 @@ def daily(
         {
             "symbol": symbol,
             "date": session,
-            "close": close,
+            "close": float(close),
             "volume": 100.0,
             "split_ratio": ratios.get(f"{symbol}_{n}", 1.0),
         }
@@ -90,7 +90,7 @@ def test_the_heat_of_a_session_is_its_share_of_symbols(
 def test_a_split_on_record_is_no_move(calendar: Calendar) -> None:
     bars = daily(calendar, {"A": [100, 100, 10, 10]}, A_2=10.0)
 
-    assert moves_of(bars, NO_SPLITS, calendar).count == 0
+    assert moves_of([bars], NO_SPLITS, calendar).count == 0
 
 
 def test_a_missing_split_is_told_by_its_ratio_and_by_one_on_record_nearby(
@@ -99,7 +99,7 @@ def test_a_missing_split_is_told_by_its_ratio_and_by_one_on_record_nearby(
     bars = daily(calendar, {"A": [100, 100, 10.1, 10, 10], "B": [4, 4, 40, 40, 40]})
     splits = pl.DataFrame({"symbol": ["A"], "date": [date(2024, 1, 8)], "ratio": [10.0]})
 
-    moves = moves_of(bars, splits, calendar)
+    moves = moves_of([bars], splits, calendar)
 
     told = [(m.symbol, m.session, m.looks_like, m.on_record) for m in moves.like_splits]
     assert sorted(told) == [
@@ -111,7 +111,7 @@ def test_a_missing_split_is_told_by_its_ratio_and_by_one_on_record_nearby(
 def test_a_price_that_went_and_came_back_is_one_move_and_no_split(calendar: Calendar) -> None:
     bars = daily(calendar, {"A": [100, 10, 10, 101, 101]})
 
-    moves = moves_of(bars, NO_SPLITS, calendar)
+    moves = moves_of([bars], NO_SPLITS, calendar)
 
     assert (moves.like_splits_count, moves.others_count) == (0, 1)
     assert moves.others[0].session == date(2024, 1, 3)
@@ -119,7 +119,7 @@ def test_a_price_that_went_and_came_back_is_one_move_and_no_split(calendar: Cale
 
 
 def test_the_step_of_a_cent_does_not_look_like_a_split(calendar: Calendar) -> None:
-    moves = moves_of(daily(calendar, {"A": [0.01, 0.01, 0.02]}), NO_SPLITS, calendar)
+    moves = moves_of([daily(calendar, {"A": [0.01, 0.01, 0.02]})], NO_SPLITS, calendar)
 
     assert (moves.like_splits_count, moves.others_count) == (0, 1)
 
@@ -127,14 +127,14 @@ def test_the_step_of_a_cent_does_not_look_like_a_split(calendar: Calendar) -> No
 def test_another_symbols_price_is_not_the_one_before(calendar: Calendar) -> None:
     bars = daily(calendar, {"A": [100, 100], "B": [1, 1]})
 
-    assert moves_of(bars, NO_SPLITS, calendar).count == 0
+    assert moves_of([bars], NO_SPLITS, calendar).count == 0
 
 
-def test_the_year_boundary_hides_no_move(calendar: Calendar) -> None:
+def test_the_end_of_a_year_hides_no_move(calendar: Calendar) -> None:
     before = daily(calendar, {"A": [100, 100], "B": [7, 7]})
     after = daily(calendar, {"A": [None, None, 20], "B": [None, None, 7]})
 
-    moves = moves_of(pl.concat([before, after]), NO_SPLITS, calendar)
+    moves = moves_of([before, after], NO_SPLITS, calendar)
 
     assert [(m.symbol, m.looks_like) for m in moves.like_splits] == [("A", "5:1")]
 
@@ -142,7 +142,7 @@ def test_the_year_boundary_hides_no_move(calendar: Calendar) -> None:
 def test_the_small_drawing_is_on_one_scale(calendar: Calendar) -> None:
     bars = daily(calendar, {"A": [80, 80, 20, 69, 34.5, 34.5]}, A_2=4.0, A_4=2.0)
 
-    (move,) = moves_of(bars, NO_SPLITS, calendar).others
+    (move,) = moves_of([bars], NO_SPLITS, calendar).others
 
     assert move.session == date(2024, 1, 5)
     assert (move.before, move.after) == (20, 69)
