@@ -131,8 +131,16 @@ def consolidate(
             f"{store.uri}: there is no lake; give --lake or OHLCV_LAKE,"
             " or make one with `ohlcv import` or `ohlcv demo`"
         )
-    calendar = calendar or load_calendar(EARLIEST)
-    job = _Job(store, full, as_of, workers, progress, stop_requested, calendar)
+    job = _Job(
+        store=store,
+        full=full,
+        as_of=as_of,
+        workers=workers,
+        progress=progress,
+        stop_requested=stop_requested,
+        calendar=calendar or load_calendar(),
+        calendar_is_given=calendar is not None,
+    )
     for attempt in range(_PLANS):
         try:
             return job.run()
@@ -206,6 +214,7 @@ class _Job:
     progress: Progress
     stop_requested: StopRequested
     calendar: Calendar
+    calendar_is_given: bool
     manifest: Manifest[DailyRecord] = field(init=False)
     daily: TablePartitions = field(init=False)
     restated: TablePartitions = field(init=False)
@@ -250,6 +259,7 @@ class _Job:
         if seen is None or self.full:
             return
         first, last = date.fromisoformat(seen.first), date.fromisoformat(seen.last)
+        self._cover(first)
         if self.calendar.digest(first, last) != seen.digest:
             raise CalendarMoved(
                 f"{self.store.uri}: the calendar of {self.calendar.name} no longer has the sessions"
@@ -272,7 +282,7 @@ class _Job:
         found: dict[int, dict[Delivery, int]] = {year: {} for year in years}
         for item in listing:
             delivery = Delivery.parse(item.key)
-            if delivery is not None and self.calendar.is_session(delivery.session):
+            if delivery is not None and self._is_session(delivery.session):
                 found.setdefault(delivery.session.year, {})[delivery] = item.size_bytes
             elif not item.key.rpartition("/")[2].startswith((".", "_")):
                 why = "is not a session" if delivery else "is not a delivery's name"
@@ -281,6 +291,15 @@ class _Job:
             year: YearInputs(year, deliveries).known_at(self.as_of)
             for year, deliveries in found.items()
         }
+
+    def _is_session(self, day: date) -> bool:
+        self._cover(day)
+        return self.calendar.is_session(day)
+
+    def _cover(self, day: date) -> None:
+        """Reach back with the library's calendar where the lake does; a given one stays."""
+        if day < self.calendar.first and not self.calendar_is_given:
+            self.calendar = load_calendar(EARLIEST)
 
     def _list_years(self, late: list[int], newest: int) -> Iterator[StoredObject]:
         for year in late:
@@ -350,7 +369,7 @@ class _Job:
         found = {
             delivery: item.size_bytes
             for item in self.store.list(bronze_year_prefix(year))
-            if (delivery := Delivery.parse(item.key)) and self.calendar.is_session(delivery.session)
+            if (delivery := Delivery.parse(item.key)) and self._is_session(delivery.session)
         }
         return YearInputs(year, found).known_at(self.as_of)
 

@@ -19,7 +19,7 @@ from batch.core.layout import (
     bars_table,
     partition_key,
 )
-from batch.core.settings import parse_instant
+from batch.core.settings import parse_date, parse_instant
 from batch.core.windows import require_width
 from batch.lake.adjust import adjust_for_splits, split_events
 from batch.lake.manifest import load_daily_manifest
@@ -295,10 +295,7 @@ def _day(value: Day | None, named: str) -> date | None:
         return value.date()
     if value is None or isinstance(value, date):
         return value
-    try:
-        return date.fromisoformat(value)
-    except ValueError as err:
-        raise SettingsError(f"{named} {value!r}: expected a date such as 2025-01-31") from err
+    return parse_date(value, named=named)
 
 
 def _instant(value: datetime | str) -> datetime:

@@ -21,14 +21,18 @@ SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "consolidate": ("batch.consolidator.command", "Merge deliveries into daily bars."),
         "resample": ("batch.resampler.command", "Fold daily bars into bars of N sessions."),
     },
-    "See them": {
+    "Look at it": {
+        "status": ("orchestration.cli.status", "Tell how fresh and whole the lake is."),
         "chart": ("orchestration.cli.chart", "Draw the candles of a symbol."),
         "report": ("orchestration.cli.report", "Make one page of the lake's state."),
+        "sql": ("orchestration.cli.sql", "Run a DuckDB query over the lake."),
     },
-    "Trust them": {
+    "Trust it": {
+        "quality": ("orchestration.cli.quality", "Look for bars that are not what they seem."),
         "verify": ("batch.verifier.command", "Recompute every bar with another engine."),
     },
-    "Set up": {
+    "Keep house": {
+        "vacuum": ("orchestration.cli.vacuum", "Remove deliveries that newer ones supersede."),
         "completion": ("orchestration.cli.completion", "Complete commands in your shell."),
     },
 }
