@@ -22,7 +22,6 @@ from orchestration.pages.facts import (
     refused_of,
     restated_of,
     runs_of,
-    table_order,
 )
 
 RUNS_READ = 60
@@ -78,7 +77,7 @@ def gather_facts(lake: Lake, *, now: datetime, progress: Progress) -> LakeFacts:
 
 
 def _tables(store: ObjectStore) -> list[TableSize]:
-    """List the silver tables, the narrowest interval first."""
+    """Tell the size of every silver table."""
     daily = load_daily_manifest(store).partitions.values()
     sizes = []
     for table, parts in list_tables(store).items():
@@ -93,7 +92,7 @@ def _tables(store: ObjectStore) -> list[TableSize]:
         sizes.append(
             TableSize(table, {year: part.size_bytes for year, part in parts.items()}, rows)
         )
-    return sorted(sizes, key=lambda size: table_order(size.table))
+    return sizes
 
 
 def _runs(store: ObjectStore) -> list[RunFact]:

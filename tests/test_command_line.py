@@ -181,7 +181,27 @@ def test_a_terminal_gets_a_drawing_within_its_width(landed: LocalStore) -> None:
     lines = lines_of(shown)
     assert COLOUR.search(shown)
     assert max(map(len, lines)) <= 80
-    assert any(re.search(r"consolidating .* 1 years +in 0 s", line) for line in lines)
+    assert any(re.search(r"consolidating .* 1 years +in \d+ s", line) for line in lines)
+
+
+def test_results_stand_below_the_finished_drawing(landed: LocalStore) -> None:
+    lines = lines_of(in_terminal("consolidate", "--lake", landed.uri))
+
+    finished = max(n for n, line in enumerate(lines) if "1 years" in line)
+    assert next(line for line in lines[finished + 1 :] if line).split() == [
+        "table",
+        "year",
+        "rows",
+        "size",
+    ]
+
+
+def test_a_long_error_wraps_between_words_on_a_terminal(tmp_path: Path) -> None:
+    lines = lines_of(in_terminal("consolidate", "--lake", str(tmp_path / "none"), columns=60))
+
+    words = " ".join(" ".join(lines).split())
+    assert "make one with `ohlcv import` or `ohlcv demo`" in words
+    assert all(len(line) < 60 for line in lines if "/" not in line)
 
 
 def test_no_color_is_heeded_on_a_terminal(landed: LocalStore) -> None:

@@ -41,4 +41,6 @@ def steps_drawing() -> Progress:
         _Pace(),
         console=Console(stderr=True),
         speed_estimate_period=10,
+        redirect_stdout=False,
+        redirect_stderr=False,
     )

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
@@ -37,6 +37,7 @@ class Output:
     as_json: bool = False
     quiet: bool = False
     debug: bool = False
+    _live: list[RichProgress] = field(default_factory=list, repr=False, compare=False)
 
     def set_up_logs(self) -> None:
         """Send log lines to stderr, in UTC."""
@@ -53,13 +54,20 @@ class Output:
 
     def result(self, content: Mapping[str, Any]) -> None:
         """Print the result as JSON, if that was asked for."""
+        self._settle()
         if self.as_json:
             click.echo(json.dumps(content, default=str, indent=2))
 
     def say(self, text: str) -> None:
         """Print a line for a reader."""
+        self._settle()
         if not self.as_json and not self.quiet:
             click.echo(text)
+
+    def _settle(self) -> None:
+        """Leave a live drawing as it stands, so that what follows stands below it."""
+        for drawing in self._live:
+            drawing.stop()
 
     def table(
         self, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str | None = None
@@ -71,6 +79,7 @@ class Output:
         """
         if self.as_json or self.quiet:
             return
+        self._settle()
         from rich import box  # noqa: PLC0415 - only where something is drawn
         from rich.console import Console  # noqa: PLC0415
         from rich.table import Table  # noqa: PLC0415
@@ -83,9 +92,13 @@ class Output:
             drawn.add_column(name, justify=justify, overflow="fold")
         for row in rows:
             drawn.add_row(*(_cell(value) for value in row))
-        Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 80).print(
-            drawn
+        console = Console(
+            file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 80
         )
+        with console.capture() as captured:
+            console.print(drawn)
+        lines = [line.rstrip() for line in captured.get().splitlines()]
+        click.echo("\n".join(lines[1:] if not lines[0] else lines))
 
     @contextmanager
     def progress(self) -> Iterator[Progress]:
@@ -96,7 +109,11 @@ class Output:
         from batch.console.drawing import steps_drawing  # noqa: PLC0415 - brings rich
 
         with steps_drawing() as drawing:
-            yield DrawnProgress(drawing)
+            self._live.append(drawing)
+            try:
+                yield DrawnProgress(drawing)
+            finally:
+                self._live.remove(drawing)
 
 
 class LoggedProgress:
@@ -149,6 +166,10 @@ class DrawnProgress:
 
     def begin(self, step: str, total: int, unit: str) -> None:
         """Start a bar."""
+        if not self._drawing.live.is_started:  # a result was printed since the last step
+            for task in self._drawing.task_ids:
+                self._drawing.remove_task(task)
+            self._drawing.start()
         self._task = self._drawing.add_task(step, total=total, unit=unit)
 
     def advance(self, count: int = 1) -> None:

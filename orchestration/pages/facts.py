@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from batch.core.layout import table_order
 from batch.core.sessions import Calendar, day_of
-from batch.core.windows import WIDEST
 from orchestration.pages.candles import ratio_text
 
 SUSPECT_FACTOR = 1.8
@@ -445,12 +445,6 @@ def runs_of(reports: Iterable[Mapping[str, Any]]) -> list[RunFact]:
         for report in reports
     ]
     return sorted(runs, key=lambda run: run.started_at, reverse=True)
-
-
-def table_order(table: str) -> tuple[int, str]:
-    """Return where a table stands among the others: the narrowest interval first."""
-    digits = table.partition("d")[0]
-    return (int(digits) if digits.isdigit() else WIDEST + 1, table)
 
 
 def _published(report: Mapping[str, Any]) -> str:
