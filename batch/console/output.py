@@ -67,7 +67,9 @@ class Output:
     def _settle(self) -> None:
         """Leave a live drawing as it stands, so that what follows stands below it."""
         for drawing in self._live:
-            drawing.stop()
+            if drawing.live.is_started:
+                drawing.stop()
+                click.echo(err=True)
 
     def table(
         self, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str | None = None
