@@ -63,7 +63,7 @@ th:last-child,td:last-child{padding-right:0}
 .nw{white-space:nowrap}
 .grow{width:22%;min-width:60px}
 .wrap{width:36%;min-width:120px}
-.flag{color:var(--warn)}
+.flag,.fine.flag{color:var(--warn)}
 .fine{color:var(--muted);font-size:13px}
 figure+figure{margin-top:14px}
 @media print{section{margin-top:24px}.side{margin-top:24px}.side section{margin-top:0}
