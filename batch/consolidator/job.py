@@ -131,8 +131,16 @@ def consolidate(
             f"{store.uri}: there is no lake; give --lake or OHLCV_LAKE,"
             " or make one with `ohlcv import` or `ohlcv demo`"
         )
-    calendar = calendar or load_calendar(EARLIEST)
-    job = _Job(store, full, as_of, workers, progress, stop_requested, calendar)
+    job = _Job(
+        store=store,
+        full=full,
+        as_of=as_of,
+        workers=workers,
+        progress=progress,
+        stop_requested=stop_requested,
+        calendar=calendar or load_calendar(),
+        calendar_is_given=calendar is not None,
+    )
     for attempt in range(_PLANS):
         try:
             return job.run()
@@ -144,28 +152,33 @@ def consolidate(
 
 
 class _CarryChain:
-    """What has been handed on so far; read from the lake only where somebody looks."""
+    """What has been handed on so far; read from the lake only where somebody looks.
+
+    Attributes:
+        year: The last year gone past, None before the first.
+        digest: Digest of the state after it.
+    """
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
-        self._year: int | None = None
+        self.year: int | None = None
         self._state: Carry | None = Carry.none()
         self.digest = ""
 
     def state(self) -> Carry:
         """Return the state itself."""
         if self._state is None:
-            assert self._year is not None  # noqa: S101 - set together with the digest
-            self._state = Carry(read_carry(self._store, self._year, self.digest))
+            assert self.year is not None  # noqa: S101 - set together with the digest
+            self._state = Carry(read_carry(self._store, self.year, self.digest))
         return self._state
 
     def pass_over(self, year: int, record: DailyRecord) -> None:
         """Go past a year whose state is in the lake."""
-        self._year, self._state, self.digest = year, None, record.carry_digest
+        self.year, self._state, self.digest = year, None, record.carry_digest
 
     def hand_on(self, year: int, state: Carry) -> None:
         """Go past a year whose state was just made."""
-        self._year, self._state, self.digest = year, state, state.digest
+        self.year, self._state, self.digest = year, state, state.digest
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,6 +214,7 @@ class _Job:
     progress: Progress
     stop_requested: StopRequested
     calendar: Calendar
+    calendar_is_given: bool
     manifest: Manifest[DailyRecord] = field(init=False)
     daily: TablePartitions = field(init=False)
     restated: TablePartitions = field(init=False)
@@ -223,6 +237,8 @@ class _Job:
         years = sorted({*records, *inputs, *self.daily.objects, *self.restated.objects})
         self.progress.begin("consolidating", len(years), "years")
         carry = _CarryChain(self.store)
+        if self.as_of:
+            self.manifest = commit(self.store, self.manifest, {}, as_of=self.as_of.isoformat())
         for year in years:
             require_going(self.stop_requested)
             listed = inputs.get(year)
@@ -231,6 +247,8 @@ class _Job:
             else:
                 self._bring_up(year, listed, carry)
             self.progress.advance()
+        if self.manifest.as_of and not self.as_of:
+            self.manifest = commit(self.store, self.manifest, {}, as_of=None)
         self._take_arrivals_away(arrivals, inputs)
         newest = [max(record.sessions) for record in self.manifest.partitions.values()]
         self.outcome.newest = max(newest, default=None)
@@ -241,6 +259,7 @@ class _Job:
         if seen is None or self.full:
             return
         first, last = date.fromisoformat(seen.first), date.fromisoformat(seen.last)
+        self._cover(first)
         if self.calendar.digest(first, last) != seen.digest:
             raise CalendarMoved(
                 f"{self.store.uri}: the calendar of {self.calendar.name} no longer has the sessions"
@@ -251,8 +270,7 @@ class _Job:
     def _list_inputs(self, arrivals: list[str]) -> dict[int, YearInputs]:
         """List the deliveries of every year that may have news; the others keep their record."""
         known = self.manifest.partitions
-        travelled = any(record.as_of != _text(self.as_of) for record in known.values())
-        if self.full or self.as_of or travelled or not known:
+        if self.full or self.as_of or self.manifest.as_of or not known:
             years = set(known)
             listing: Iterator[StoredObject] = self.store.list(BRONZE)
         else:
@@ -264,7 +282,7 @@ class _Job:
         found: dict[int, dict[Delivery, int]] = {year: {} for year in years}
         for item in listing:
             delivery = Delivery.parse(item.key)
-            if delivery is not None and self.calendar.is_session(delivery.session):
+            if delivery is not None and self._is_session(delivery.session):
                 found.setdefault(delivery.session.year, {})[delivery] = item.size_bytes
             elif not item.key.rpartition("/")[2].startswith((".", "_")):
                 why = "is not a session" if delivery else "is not a delivery's name"
@@ -273,6 +291,15 @@ class _Job:
             year: YearInputs(year, deliveries).known_at(self.as_of)
             for year, deliveries in found.items()
         }
+
+    def _is_session(self, day: date) -> bool:
+        self._cover(day)
+        return self.calendar.is_session(day)
+
+    def _cover(self, day: date) -> None:
+        """Reach back with the library's calendar where the lake does; a given one stays."""
+        if day < self.calendar.first and not self.calendar_is_given:
+            self.calendar = load_calendar(EARLIEST)
 
     def _list_years(self, late: list[int], newest: int) -> Iterator[StoredObject]:
         for year in late:
@@ -287,14 +314,15 @@ class _Job:
     def _bring_up(self, year: int, listed: YearInputs | None, carry: _CarryChain) -> None:
         """Make a year's partition again if anything that it depends on has changed."""
         record = self.manifest.partitions.get(year)
-        splits = splits_of_year(self.splits, year, self.as_of)
+        splits = splits_of_year(self.splits, year, after_year=carry.year, as_of=self.as_of)
         whole = record is not None and self._is_whole(year, record)
         verdict = Verdict.REBUILD
         if whole and record and not self.full:
             inputs_digest = listed.digest if listed else record.inputs_digest
             verdict = self._verdict(record, inputs_digest, splits, carry)
         if verdict is Verdict.CURRENT and record:
-            self._keep(year, record, carry)
+            carry.pass_over(year, record)
+            self.outcome.current += 1
         elif verdict is Verdict.RECHAIN and record:
             self._rechain(year, record, carry)
         else:
@@ -308,17 +336,11 @@ class _Job:
             elif (
                 base and self._verdict(base, built.inputs.digest, splits, carry) is Verdict.CURRENT
             ):
-                self._keep(year, base, carry)
+                carry.pass_over(year, base)
+                self.outcome.current += 1
             else:
                 self._publish(year, built, splits, carry)
                 carry.hand_on(year, built.carry)
-
-    def _keep(self, year: int, record: DailyRecord, carry: _CarryChain) -> None:
-        """Leave a year as it is; only the instant that it is known to be right at may move."""
-        if record.as_of != _text(self.as_of):
-            self._commit({year: replace(record, as_of=_text(self.as_of))})
-        carry.pass_over(year, record)
-        self.outcome.current += 1
 
     def _verdict(
         self, record: DailyRecord, inputs_digest: str, splits: pl.DataFrame, carry: _CarryChain
@@ -347,7 +369,7 @@ class _Job:
         found = {
             delivery: item.size_bytes
             for item in self.store.list(bronze_year_prefix(year))
-            if (delivery := Delivery.parse(item.key)) and self.calendar.is_session(delivery.session)
+            if (delivery := Delivery.parse(item.key)) and self._is_session(delivery.session)
         }
         return YearInputs(year, found).known_at(self.as_of)
 
@@ -363,7 +385,6 @@ class _Job:
             record,
             carry_in_digest=carry.digest,
             carry_digest=state.digest,
-            as_of=_text(self.as_of),
         )
         self._commit({year: handed_on})
         self._drop_unreferenced(year, record)
@@ -489,7 +510,6 @@ class _Job:
             restatements=built.restatements.height,
             restatements_digest=built.restatements_digest,
             restatements_version=restatements_version,
-            as_of=_text(self.as_of),
         )
         before = self.manifest.partitions.get(year)
         self._commit({year: record})
@@ -583,7 +603,3 @@ def _stretches(fresh: list[Delivery], inputs: YearInputs) -> Iterator[list[Deliv
             stretch, stretch_bytes = [], 0
     if stretch:
         yield stretch
-
-
-def _text(instant: datetime | None) -> str | None:
-    return instant.isoformat() if instant else None

@@ -230,9 +230,8 @@ class _Job:
 
     def _register_splits(self) -> None:
         splits = read_splits(self.store).select("symbol", "date", "ratio")
-        cut_off = [record.as_of for record in self.manifest.partitions.values() if record.as_of]
-        if cut_off:
-            until = datetime.fromisoformat(cut_off[0]).astimezone(UTC).date()
+        if self.manifest.as_of:
+            until = datetime.fromisoformat(self.manifest.as_of).astimezone(UTC).date()
             splits = splits.filter(pl.col("date") <= until)
         self.database.register("splits", splits.to_arrow())
         self.database.execute(SPLIT_ROWS)
@@ -254,8 +253,8 @@ class _Job:
             for item in self.store.list(bronze_year_prefix(year))
             if (found := Delivery.parse(item.key))
         }
-        if record and record.as_of:
-            cut_off = datetime.fromisoformat(record.as_of)
+        if self.manifest.as_of:
+            cut_off = datetime.fromisoformat(self.manifest.as_of)
             listed = {found: item for found, item in listed.items() if found.received_at <= cut_off}
         known = (load_inputs(self.store, year, record) if record else None) or {}
         left_out = [found.key for found in listed if found.key not in known]
