@@ -111,6 +111,7 @@ class Status:
     Attributes:
         lake: Its root.
         at: The instant that it was judged at.
+        as_of: The past instant that its daily bars show, ISO 8601, None in the present.
         expected: The newest session that should be there by then.
         oldest: Oldest consolidated session, None where there is none.
         newest: Newest consolidated session, None where there is none.
@@ -130,6 +131,7 @@ class Status:
 
     lake: str
     at: datetime
+    as_of: str | None
     expected: date
     oldest: date | None
     newest: date | None
@@ -184,6 +186,7 @@ def look_at(
     return Status(
         lake=store.uri,
         at=now,
+        as_of=manifest.as_of,
         expected=expected,
         oldest=oldest,
         newest=newest,
@@ -198,8 +201,16 @@ def look_at(
         tables=tables,
         outdated=outdated,
         runs=tuple(_last_runs(store)),
-        problems=tuple(_problems(newest, expected, behind, missing, outdated, patience)),
+        problems=(
+            *_in_the_past(manifest.as_of),
+            *_problems(newest, expected, behind, missing, outdated, patience),
+        ),
     )
+
+
+def _in_the_past(as_of: str | None) -> Iterable[str]:
+    if as_of:
+        yield f"in the past: the daily bars show what was known at {as_of}; run `ohlcv consolidate`"
 
 
 def _problems(

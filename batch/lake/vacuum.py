@@ -151,19 +151,19 @@ def apply_vacuum(store: ObjectStore, plan: VacuumPlan) -> None:
 
 def _consolidated(store: ObjectStore) -> dict[str, int]:
     """Return key and size of every delivery that the daily bars were made from."""
-    records = load_daily_manifest(store).partitions
-    if not records:
+    manifest = load_daily_manifest(store)
+    if not manifest.partitions:
         raise DataRefused(
             f"{store.uri}: there are no daily bars yet, so nothing tells what is superseded;"
             " run `ohlcv consolidate` first"
         )
+    if manifest.as_of is not None:
+        raise DataRefused(
+            f"{store.uri}: the daily bars show what was known at {manifest.as_of};"
+            " run `ohlcv consolidate` to return to the present, then vacuum"
+        )
     used: dict[str, int] = {}
-    for year, record in records.items():
-        if record.as_of is not None:
-            raise DataRefused(
-                f"{store.uri}: the daily bars of {year} show what was known at {record.as_of};"
-                " run `ohlcv consolidate` to return to the present, then vacuum"
-            )
+    for year, record in manifest.partitions.items():
         used |= load_inputs(store, year, record) or {}
     return used
 
