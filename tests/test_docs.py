@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import re
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from batch.core import rules, schema
+from batch.core.sessions import Calendar
+from tests.support.bars import bar, frame
 from tests.support.documents import REPOSITORY, Block, Reader, blocks_of, run_document
 
 DOCUMENTS = ("docs/data.md", "CONTRIBUTING.md")
@@ -20,6 +24,29 @@ def reader(tmp_path: Path) -> Reader:
     """Somebody in an empty folder."""
     keep = {"PATH", "HOME", "LANG", "TMPDIR", "TZ"}
     return Reader(tmp_path, {name: os.environ[name] for name in keep & os.environ.keys()})
+
+
+def leave_deliveries(folder: Path, calendar: Calendar) -> None:
+    """Leave what the README takes for granted: a reader's own deliveries and splits."""
+    (folder / "deliveries").mkdir()
+    for number, session in enumerate(
+        calendar.sessions_between(date(2025, 9, 2), date(2025, 11, 20))
+    ):
+        rows = [bar(symbol, session, 10.0 + number % 7) for symbol in ("AAPL", "MSFT", "NA")]
+        text = frame(rows).drop("vwap", "trades").write_csv()
+        path = folder / "deliveries" / f"{session}.csv.gz"
+        path.write_bytes(gzip.compress(text.encode()))
+    (folder / "splits.csv").write_text(
+        "ticker,execution_date,split_from,split_to\nAAPL,2025-10-01,1,4\n"
+    )
+
+
+def test_every_example_of_the_readme_runs(
+    reader: Reader, tmp_path: Path, calendar: Calendar
+) -> None:
+    leave_deliveries(tmp_path, calendar)
+
+    assert run_document(REPOSITORY / "README.md", reader) > 1
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

@@ -303,10 +303,12 @@ def _restated(
 
 
 def _waiting(store: ObjectStore) -> Iterable[str]:
-    for item in store.list(ARRIVALS):
-        delivery = Delivery.of_arrival(item.key)
-        if delivery is not None and store.head(delivery.key) is not None:
-            yield delivery.key
+    announced = [Delivery.of_arrival(item.key) for item in store.list(ARRIVALS)]
+    waiting = sorted(delivery.key for delivery in announced if delivery)
+    if waiting:
+        before_first = waiting[0].rpartition("/")[0]
+        there = {item.key for item in store.list(BRONZE, start_after=before_first)}
+        yield from (key for key in waiting if key in there)
 
 
 def _tables(store: ObjectStore, daily: Mapping[int, DailyRecord]) -> Iterable[TableStatus]:
