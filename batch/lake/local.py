@@ -25,7 +25,7 @@ from batch.core.errors import (
     StoreUnavailable,
 )
 from batch.core.layout import STATE
-from batch.lake.store import Expect, Expectation, StoredObject
+from batch.lake.objects import Expect, Expectation, StoredObject
 
 _LOCK = f"{STATE}lock"
 _SCRATCH = f"{STATE}scratch"
