@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from batch.core.errors import SettingsError
+from batch.core.errors import SettingsError, StoreFull
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,32 @@ class ObjectStore(Protocol):
 
     def scratch(self) -> AbstractContextManager[Path]:
         """Give an empty local folder, from which :meth:`write` may take files."""
+
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What the operating system calls a full disk."""
+
+
+def no_room(path: Path) -> StoreFull:
+    """Return the error that tells of a disk without room."""
+    return StoreFull(
+        f"{path}: no space left; nothing was published, free some and run the job again"
+    )
+
+
+@contextmanager
+def room_watched(folder: Path) -> Iterator[None]:
+    """Tell of a full disk as the store does, whatever library was writing into a folder.
+
+    Raises:
+        StoreFull: There was no room for a file.
+    """
+    try:
+        yield
+    except OSError as err:
+        if err.errno in NO_ROOM:
+            raise no_room(folder) from err
+        raise
 
 
 def open_store(uri: str) -> ObjectStore:
