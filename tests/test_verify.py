@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from datetime import date
 from pathlib import Path
 
@@ -48,6 +49,20 @@ def fill(store: ObjectStore, calendar: Calendar) -> None:
     resample(store, intervals=[5, 21], anchor=Anchor.LISTING, calendar=calendar)
 
 
+@pytest.fixture(scope="session")
+def filled(tmp_path_factory: pytest.TempPathFactory, calendar: Calendar) -> Path:
+    """The lake that :func:`fill` makes, to be copied."""
+    root = tmp_path_factory.mktemp("filled")
+    fill(LocalStore(root), calendar)
+    return root
+
+
+@pytest.fixture
+def lake(filled: Path, tmp_path: Path) -> LocalStore:
+    """A lake of its own for each test."""
+    return LocalStore(Path(shutil.copytree(filled, tmp_path / "lake")))
+
+
 def tamper(path: Path, symbol: str, column: str, change: float) -> None:
     table = pq.read_table(path)
     values = table.column(column).to_pylist()
@@ -75,7 +90,6 @@ def test_an_untouched_lake_has_no_differences(any_lake: ObjectStore, calendar: C
 def test_one_tampered_value_is_found(
     lake: LocalStore, calendar: Calendar, table: str, column: str
 ) -> None:
-    fill(lake, calendar)
     tamper(lake.root / f"silver/{table}/year=2025/data.parquet", "SPLIT", column, 1)
 
     outcome = verify(lake, calendar=calendar)
@@ -85,7 +99,6 @@ def test_one_tampered_value_is_found(
 
 
 def test_the_last_digit_of_a_price_matters(lake: LocalStore, calendar: Calendar) -> None:
-    fill(lake, calendar)
     tamper(lake.root / "silver/5d/year=2024/data.parquet", "SPLIT", "close", 1e-11)
 
     outcome = verify(lake, calendar=calendar)
@@ -94,7 +107,6 @@ def test_the_last_digit_of_a_price_matters(lake: LocalStore, calendar: Calendar)
 
 
 def test_missing_and_additional_rows_are_found(lake: LocalStore, calendar: Calendar) -> None:
-    fill(lake, calendar)
     path = lake.root / "silver/3d/year=2025/data.parquet"
     bars = pl.read_parquet(path)
     invented = bars.head(1).with_columns(symbol=pl.lit("ZZZ"))
@@ -107,7 +119,6 @@ def test_missing_and_additional_rows_are_found(lake: LocalStore, calendar: Calen
 
 
 def test_rows_out_of_order_are_found(lake: LocalStore, calendar: Calendar) -> None:
-    fill(lake, calendar)
     path = lake.root / "silver/8d/year=2025/data.parquet"
     pl.read_parquet(path).reverse().write_parquet(path)
 
@@ -119,7 +130,6 @@ def test_rows_out_of_order_are_found(lake: LocalStore, calendar: Calendar) -> No
 def test_a_missing_partition_and_a_stray_one_are_found(
     lake: LocalStore, calendar: Calendar
 ) -> None:
-    fill(lake, calendar)
     silver = lake.root / "silver"
     (silver / "5d/year=2024/data.parquet").unlink()
     (silver / "8d/year=1999").mkdir()
@@ -134,7 +144,6 @@ def test_a_missing_partition_and_a_stray_one_are_found(
 
 
 def test_a_delivery_that_was_not_consolidated_is_told(lake: LocalStore, calendar: Calendar) -> None:
-    fill(lake, calendar)
     late = land_rows(
         lake,
         [bar("LATE", date(2025, 1, 3))],
@@ -148,8 +157,9 @@ def test_a_delivery_that_was_not_consolidated_is_told(lake: LocalStore, calendar
 
 
 def test_sessions_without_bars_are_gaps_and_no_differences(
-    lake: LocalStore, calendar: Calendar
+    tmp_path: Path, calendar: Calendar
 ) -> None:
+    lake = LocalStore(tmp_path / "empty")
     for session in (date(2025, 1, 8), date(2025, 1, 13)):
         land_rows(lake, [bar("A", session)], calendar, received_at=received_after(session))
     consolidate(lake, calendar=calendar)
@@ -160,7 +170,8 @@ def test_sessions_without_bars_are_gaps_and_no_differences(
     assert outcome.count == 0
 
 
-def test_the_engines_agree_on_a_synthetic_market(lake: LocalStore, calendar: Calendar) -> None:
+def test_the_engines_agree_on_a_synthetic_market(tmp_path: Path, calendar: Calendar) -> None:
+    lake = LocalStore(tmp_path / "synthetic")
     spec = ExchangeSpec(symbols=60, first=date(2019, 10, 1), last=date(2021, 3, 31), seed=3)
     exchange = SyntheticExchange(spec, calendar)
     for sent in exchange.deliveries():
@@ -182,7 +193,6 @@ def test_the_engines_agree_on_a_synthetic_market(lake: LocalStore, calendar: Cal
 def test_the_command_ends_with_3_and_shows_the_difference(
     lake: LocalStore, calendar: Calendar
 ) -> None:
-    fill(lake, calendar)
     clean = run_ohlcv("verify", "--lake", lake.uri)
     tamper(lake.root / "silver/34d/year=2024/data.parquet", "NA", "close", 0.25)
 

@@ -162,10 +162,11 @@ class LocalStore:
         with _translated(self.root):
             base = self.root / _SCRATCH
             base.mkdir(parents=True, exist_ok=True)
-            _remove_abandoned(base)
-            folder = Path(tempfile.mkdtemp(dir=base))
-            owner = (folder / ".owner").open("w")
-            fcntl.flock(owner, fcntl.LOCK_EX)
+            with self._locked():  # or another job could take the folder for an abandoned one
+                _remove_abandoned(base)
+                folder = Path(tempfile.mkdtemp(dir=base))
+                owner = (folder / ".owner").open("w")
+                fcntl.flock(owner, fcntl.LOCK_EX)
         try:
             with room_watched(folder):
                 yield folder

@@ -266,10 +266,11 @@ def load_inputs(store: ObjectStore, year: int, record: DailyRecord) -> dict[str,
     """Read which deliveries a daily partition was made from: key and size of each.
 
     Returns:
-        None where the list is not the one that the record was committed with.
+        None where the list that the record refers to is gone or damaged.
     """
+    key = inputs_key(year, record.inputs_digest)
     try:
-        found = _decode(store.read(inputs_key(year)), inputs_key(year))
+        found = _decode(store.read(key), key)
     except (ObjectMissing, DataRefused):
         return None
     deliveries: dict[str, int] = found["deliveries"]
@@ -278,6 +279,6 @@ def load_inputs(store: ObjectStore, year: int, record: DailyRecord) -> dict[str,
 
 def write_inputs(store: ObjectStore, year: int, deliveries: Mapping[str, int]) -> str:
     """Keep which deliveries a daily partition is made from; returns their digest."""
-    ordered = dict(sorted(deliveries.items()))
-    store.write(inputs_key(year), encode_json({"deliveries": ordered}))
-    return fingerprint(ordered)
+    digest = fingerprint(deliveries)
+    store.write(inputs_key(year, digest), encode_json({"deliveries": deliveries}))
+    return digest

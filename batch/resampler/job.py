@@ -9,10 +9,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 
 from batch.core import schema
 from batch.core.columns import ROW_ARRAYS, DailyColumns, Ints, concat_columns
@@ -21,7 +20,6 @@ from batch.core.layout import DAILY_TABLE, INTERVALS, Anchor, bars_table, partit
 from batch.core.progress import Progress, Silent, StopRequested, never, require_going
 from batch.core.sessions import EPOCH, Calendar, SessionNos, day_of, load_calendar
 from batch.core.windows import require_width
-from batch.lake.carry import read_carry
 from batch.lake.manifest import (
     BarsRecord,
     Manifest,
@@ -33,7 +31,13 @@ from batch.lake.manifest import (
 from batch.lake.parquet import TableWriter, with_encoded_symbols
 from batch.lake.partitions import TablePartitions, table_metadata
 from batch.lake.store import ObjectStore
-from batch.resampler.bars import Bars, CalendarYear, fold_calendar_windows, fold_listing_windows
+from batch.resampler.bars import (
+    Bars,
+    CalendarYear,
+    Traded,
+    fold_calendar_windows,
+    fold_listing_windows,
+)
 from batch.resampler.plan import (
     BarsPlan,
     DailyYears,
@@ -49,6 +53,9 @@ from batch.resampler.rows import (
     with_own_symbols,
 )
 from batch.version import RESULTS_VERSION
+
+if TYPE_CHECKING:
+    import polars as pl
 
 PIECE_ROWS = 1_000_000
 """Daily rows folded at once, unless a memory limit asks for fewer."""
@@ -179,12 +186,14 @@ class _Piece:
     Attributes:
         rows: Rows of the year at hand and later ones, sorted by (symbol, date).
         session_no: Number of each row's session.
+        traded: What the rows contribute to sums.
         rows_before: With the listing anchor, each symbol's rows before the year.
         own_rows: With the listing anchor, each symbol's rows in the year.
     """
 
     rows: DailyColumns
     session_no: SessionNos
+    traded: Traded
     rows_before: Ints
     own_rows: Ints
 
@@ -352,15 +361,23 @@ class _Job:
         assert self.calendar is not None  # noqa: S101 - planning loaded it
         none = np.empty(0, np.int64)
         if self.anchor is Anchor.CALENDAR:
-            return _Piece(rows, self.calendar.session_nos(rows.day), none, none)
+            return _Piece(rows, self.calendar.session_nos(rows.day), Traded.of(rows), none, none)
+        import polars as pl  # noqa: PLC0415 - only the listing anchor needs it
+
         counts = self._carry(year)
         own = pl.DataFrame({"symbol": pl.Series(rows.symbols.to_pylist(), dtype=pl.String)})
         own = own.join(counts, on="symbol", how="left", maintain_order="left").fill_null(0)
         return _Piece(
-            rows, none.astype(np.int32), own["rows_before"].to_numpy(), own["rows"].to_numpy()
+            rows,
+            none.astype(np.int32),
+            Traded.of(rows),
+            own["rows_before"].to_numpy(),
+            own["rows"].to_numpy(),
         )
 
     def _carry(self, year: int) -> pl.DataFrame:
+        from batch.lake.carry import read_carry  # noqa: PLC0415 - brings polars
+
         if self.counts is None or self.counts[0] != year:
             record = self.daily.records[year]
             state = read_carry(self.store, year, record.carry_digest)
@@ -416,6 +433,8 @@ class _Job:
 
     def _completing_rows(self, plan: BarsPlan, later: DailyColumns) -> DailyColumns:
         """Return the later rows that complete windows which start in the plan's year."""
+        import polars as pl  # noqa: PLC0415 - only the listing anchor needs it
+
         counts = self._carry(plan.year).filter(pl.col("rows") > 0)
         total = counts["rows_before"] + counts["rows"]
         open_rows = total % plan.width
@@ -443,6 +462,7 @@ class _Job:
                 output.table.width,
                 rows_before=piece.rows_before,
                 own_rows=piece.own_rows,
+                traded=piece.traded,
             )
         assert self.calendar is not None  # noqa: S101 - planning loaded it
         return fold_calendar_windows(
@@ -451,6 +471,7 @@ class _Job:
             CalendarYear.of(self.calendar, output.table.width, output.plan.year),
             calendar=self.calendar,
             last_closed=self.calendar.session_no(self.daily.newest),
+            traded=piece.traded,
         )
 
     def _publish(self, output: _Output) -> None:

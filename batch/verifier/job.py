@@ -24,7 +24,7 @@ from batch.core.layout import (
     partition_key,
 )
 from batch.core.progress import Progress, Silent, StopRequested, never, require_going
-from batch.core.sessions import EPOCH, Calendar, load_calendar
+from batch.core.sessions import EARLIEST, EPOCH, Calendar, load_calendar
 from batch.lake.manifest import (
     DailyRecord,
     Manifest,
@@ -218,7 +218,8 @@ class _Job:
         dates = [day for record in self.manifest.partitions.values() for day in record.sessions]
         oldest = min((date.fromisoformat(day) for day in dates), default=EPOCH)
         if self.calendar is None:
-            self.calendar = load_calendar(min(EPOCH, date(oldest.year - 50, 1, 1)))
+            early = date(max(oldest.year - 50, EARLIEST.year + 1), 1, 1)
+            self.calendar = load_calendar(min(EPOCH, early))
         numbers = self.calendar.session_nos(self.calendar.days)
         sessions = pl.DataFrame(
             {"no": numbers, "date": pl.Series(self.calendar.days).cast(pl.Date)},
