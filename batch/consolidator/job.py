@@ -63,7 +63,7 @@ from batch.lake.manifest import (
     load_inputs,
     write_inputs,
 )
-from batch.lake.parquet import read_table, with_encoded_symbols
+from batch.lake.parquet import read_table, require_schema, with_encoded_symbols
 from batch.lake.partitions import DIGEST_ENTRY, TablePartitions, publish_partition, table_metadata
 from batch.lake.reference import read_splits
 from batch.lake.store import ObjectStore, StoredObject
@@ -469,7 +469,8 @@ class _Job:
             table = read_table(
                 self.store.read(delivery.key), schema.DELIVERY.names, named=delivery.name
             )
-            columns = DailyColumns.from_table(table)
+            sound = require_schema(table, schema.DELIVERY, named=delivery.name)
+            columns = DailyColumns.from_table(sound)
         except (DeliveryUnreadable, ObjectMissing) as err:
             return str(err)
         return find_unsound(delivery, columns) or columns
