@@ -35,12 +35,14 @@ from batch.core.errors import (
     DeliveryUnreadable,
     LakeMissing,
     ObjectMissing,
+    StateDamaged,
 )
 from batch.core.layout import (
     ARRIVALS,
     BRONZE,
     CARRY,
     DAILY_TABLE,
+    INPUTS,
     RESTATEMENTS_TABLE,
     Delivery,
     bronze_year_prefix,
@@ -61,7 +63,7 @@ from batch.lake.manifest import (
     load_inputs,
     write_inputs,
 )
-from batch.lake.parquet import read_table, with_encoded_symbols
+from batch.lake.parquet import read_table, require_schema, with_encoded_symbols
 from batch.lake.partitions import DIGEST_ENTRY, TablePartitions, publish_partition, table_metadata
 from batch.lake.reference import read_splits
 from batch.lake.store import ObjectStore, StoredObject
@@ -148,6 +150,11 @@ def consolidate(
             if attempt == _PLANS - 1:
                 raise
             progress.note(f"planning again: {err}")
+        except StateDamaged as err:
+            if attempt == _PLANS - 1:
+                raise
+            progress.warn(f"{err}; its year is made again")
+            store.delete([err.key])
     raise AssertionError("unreachable")
 
 
@@ -219,18 +226,18 @@ class _Job:
     daily: TablePartitions = field(init=False)
     restated: TablePartitions = field(init=False)
     splits: pl.DataFrame = field(init=False)
-    carries: set[str] = field(init=False)
+    kept: set[str] = field(init=False)
     outcome: Consolidation = field(init=False)
 
     def run(self) -> Consolidation:
         """Plan from what is there now, and work the plan off."""
         self.outcome = Consolidation()
         arrivals = [item.key for item in self.store.list(ARRIVALS)]
-        self.manifest = load_daily_manifest(self.store)
+        self.manifest = load_daily_manifest(self.store, mend=self.progress.warn)
         self._require_calendar()
         inputs = self._list_inputs(arrivals)
         self.splits = read_splits(self.store)
-        self.carries = {item.key for item in self.store.list(CARRY)}
+        self.kept = {item.key for prefix in (CARRY, INPUTS) for item in self.store.list(prefix)}
         self.daily = TablePartitions.list(self.store, DAILY_TABLE)
         self.restated = TablePartitions.list(self.store, RESTATEMENTS_TABLE)
         records = self.manifest.partitions
@@ -249,6 +256,8 @@ class _Job:
             self.progress.advance()
         if self.manifest.as_of and not self.as_of:
             self.manifest = commit(self.store, self.manifest, {}, as_of=None)
+        if self.full:
+            self._sweep()
         self._take_arrivals_away(arrivals, inputs)
         newest = [max(record.sessions) for record in self.manifest.partitions.values()]
         self.outcome.newest = max(newest, default=None)
@@ -355,7 +364,7 @@ class _Job:
 
     def _is_whole(self, year: int, record: DailyRecord) -> bool:
         """Tell whether what the record describes is what the lake holds."""
-        if carry_key(year, record.carry_digest) not in self.carries:
+        if not self.kept.issuperset(_kept_keys(year, record)):
             return False
         if not self.daily.holds(self.store, year, record.version, record.digest):
             return False
@@ -460,7 +469,8 @@ class _Job:
             table = read_table(
                 self.store.read(delivery.key), schema.DELIVERY.names, named=delivery.name
             )
-            columns = DailyColumns.from_table(table)
+            sound = require_schema(table, schema.DELIVERY, named=delivery.name)
+            columns = DailyColumns.from_table(sound)
         except (DeliveryUnreadable, ObjectMissing) as err:
             return str(err)
         return find_unsound(delivery, columns) or columns
@@ -520,13 +530,14 @@ class _Job:
         if before is None:
             return
         now = self.manifest.partitions.get(year)
-        old = {inputs_key(year, before.inputs_digest), carry_key(year, before.carry_digest)}
-        new = (
-            {inputs_key(year, now.inputs_digest), carry_key(year, now.carry_digest)}
-            if now
-            else set()
-        )
-        self.store.delete(sorted(old - new))
+        new = _kept_keys(year, now) if now else set()
+        self.store.delete(sorted(_kept_keys(year, before) - new))
+
+    def _sweep(self) -> None:
+        """Take away what jobs that were cut off kept for records never committed."""
+        records = self.manifest.partitions.items()
+        now = {key for year, record in records for key in _kept_keys(year, record)}
+        self.store.delete(sorted(self.kept - now))
 
     def _publish_restatements(self, year: int, built: _BuiltYear, metadata: dict[str, str]) -> str:
         """Write the year's restatements, or take the old ones away where there are none now."""
@@ -588,6 +599,11 @@ class _Job:
         done = [key for key in arrivals if Delivery.of_arrival(key) in listed]
         if not self.outcome.problems:
             self.store.delete(done)
+
+
+def _kept_keys(year: int, record: DailyRecord) -> set[str]:
+    """What a record keeps beside the manifest."""
+    return {carry_key(year, record.carry_digest), inputs_key(year, record.inputs_digest)}
 
 
 def _stretches(fresh: list[Delivery], inputs: YearInputs) -> Iterator[list[Delivery]]:

@@ -52,10 +52,14 @@ def find_unsound(delivery: Delivery, rows: DailyColumns) -> str | None:
         "volumes that are not finite or are negative": ~(
             np.isfinite(rows.volume) & (rows.volume >= 0)
         ),
+        "a vwap that is infinite or not above zero": (rows.vwap <= 0) | np.isinf(rows.vwap),
+        "a negative count of trades": rows.trades < NO_TRADES,
     }
     for told, broken in checks.items():
         if broken.any():
             return f"{int(broken.sum())} rows have {told}"
+    if any(not symbol.strip() for symbol in rows.symbols.to_pylist()):
+        return "a row has no symbol"
     if (rows.code[1:] <= rows.code[:-1]).any():
         return "symbols are repeated or out of order"
     return None
@@ -70,6 +74,7 @@ def merge_sessions(received: Sequence[tuple[Delivery, DailyColumns]]) -> MergedS
         received: Every delivery of the sessions in question, in the deliveries' own
             order (session, then received, then source), each sorted by symbol.
     """
+    received = [(delivery, columns) for delivery, columns in received if len(columns)]
     if not received:
         return MergedSessions(DailyColumns.empty(), no_restatements(), {})
     rows = concat_columns([columns for _, columns in received])

@@ -238,7 +238,7 @@ class _Job:
 
     def _survey(self, width: int) -> _Table:
         name = bars_table(width, self.anchor)
-        manifest = load_bars_manifest(self.store, name)
+        manifest = load_bars_manifest(self.store, name, mend=self.progress.warn)
         return _Table(width, name, manifest, TablePartitions.list(self.store, name))
 
     def _plan(self, table: _Table) -> None:
