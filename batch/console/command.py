@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import sys
 import threading
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar, cast
 from uuid import uuid4
@@ -171,6 +173,17 @@ def run_main(command: click.Command, arguments: list[str] | None = None, *, name
             ExitCode.BUG,
         )
     return ExitCode.DONE
+
+
+def command_name() -> str:
+    """Return how a user can call ``ohlcv`` from where they are: by name, or by its path."""
+    if shutil.which("ohlcv"):
+        return "ohlcv"
+    beside = Path(sys.executable).parent / "ohlcv"
+    if not beside.exists():
+        return "ohlcv"
+    here = Path.cwd()
+    return str(beside.relative_to(here) if beside.is_relative_to(here) else beside)
 
 
 def _tell(text: str, code: int) -> int:

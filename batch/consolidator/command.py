@@ -68,6 +68,8 @@ def command(output: Output, **options: Any) -> None:
                     for part in outcome.published
                 ],
             )
+        if outcome.removed:
+            output.say(f"years without deliveries, taken away: {outcome.removed}")
         output.say(
             f"{outcome.deliveries_read:,} deliveries read, {outcome.current} years up to date,"
             f" newest session {outcome.newest or 'none'}"

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
+from functools import cached_property
 from itertools import groupby
 from typing import Any
 
@@ -38,6 +39,7 @@ from batch.core.errors import (
 from batch.core.layout import (
     ARRIVALS,
     BRONZE,
+    CARRY,
     DAILY_TABLE,
     RESTATEMENTS_TABLE,
     Delivery,
@@ -47,7 +49,7 @@ from batch.core.layout import (
     partition_key,
 )
 from batch.core.progress import Progress, Silent, StopRequested, never, require_going
-from batch.core.sessions import Calendar, day_of, load_calendar
+from batch.core.sessions import EARLIEST, Calendar, day_of, load_calendar
 from batch.lake.carry import read_carry, write_carry
 from batch.lake.manifest import (
     DailyRecord,
@@ -129,8 +131,16 @@ def consolidate(
             f"{store.uri}: there is no lake; give --lake or OHLCV_LAKE,"
             " or make one with `ohlcv import` or `ohlcv demo`"
         )
-    calendar = calendar or load_calendar()
-    job = _Job(store, full, as_of, workers, progress, stop_requested, calendar)
+    job = _Job(
+        store=store,
+        full=full,
+        as_of=as_of,
+        workers=workers,
+        progress=progress,
+        stop_requested=stop_requested,
+        calendar=calendar or load_calendar(),
+        calendar_is_given=calendar is not None,
+    )
     for attempt in range(_PLANS):
         try:
             return job.run()
@@ -142,31 +152,36 @@ def consolidate(
 
 
 class _CarryChain:
-    """What has been handed on so far; read from the lake only where somebody looks."""
+    """What has been handed on so far; read from the lake only where somebody looks.
+
+    Attributes:
+        year: The last year gone past, None before the first.
+        digest: Digest of the state after it.
+    """
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
-        self._year: int | None = None
+        self.year: int | None = None
         self._state: Carry | None = Carry.none()
         self.digest = ""
 
     def state(self) -> Carry:
         """Return the state itself."""
         if self._state is None:
-            assert self._year is not None  # noqa: S101 - set together with the digest
-            self._state = Carry(read_carry(self._store, self._year, self.digest))
+            assert self.year is not None  # noqa: S101 - set together with the digest
+            self._state = Carry(read_carry(self._store, self.year, self.digest))
         return self._state
 
     def pass_over(self, year: int, record: DailyRecord) -> None:
         """Go past a year whose state is in the lake."""
-        self._year, self._state, self.digest = year, None, record.carry_digest
+        self.year, self._state, self.digest = year, None, record.carry_digest
 
     def hand_on(self, year: int, state: Carry) -> None:
         """Go past a year whose state was just made."""
-        self._year, self._state, self.digest = year, state, state.digest
+        self.year, self._state, self.digest = year, state, state.digest
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class _BuiltYear:
     """A daily partition ready to be published."""
 
@@ -175,13 +190,14 @@ class _BuiltYear:
     restatements: pl.DataFrame
     carry: Carry
     inputs: YearInputs
+    unreadable: set[Delivery]
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Digest of all rows."""
         return fingerprint(self.sessions)
 
-    @property
+    @cached_property
     def restatements_digest(self) -> str:
         """Digest of the restatements."""
         return hashlib.sha256(self.restatements.write_csv().encode()).hexdigest()[:16]
@@ -198,10 +214,12 @@ class _Job:
     progress: Progress
     stop_requested: StopRequested
     calendar: Calendar
+    calendar_is_given: bool
     manifest: Manifest[DailyRecord] = field(init=False)
     daily: TablePartitions = field(init=False)
     restated: TablePartitions = field(init=False)
     splits: pl.DataFrame = field(init=False)
+    carries: set[str] = field(init=False)
     outcome: Consolidation = field(init=False)
 
     def run(self) -> Consolidation:
@@ -212,12 +230,15 @@ class _Job:
         self._require_calendar()
         inputs = self._list_inputs(arrivals)
         self.splits = read_splits(self.store)
+        self.carries = {item.key for item in self.store.list(CARRY)}
         self.daily = TablePartitions.list(self.store, DAILY_TABLE)
         self.restated = TablePartitions.list(self.store, RESTATEMENTS_TABLE)
         records = self.manifest.partitions
         years = sorted({*records, *inputs, *self.daily.objects, *self.restated.objects})
         self.progress.begin("consolidating", len(years), "years")
         carry = _CarryChain(self.store)
+        if self.as_of:
+            self.manifest = commit(self.store, self.manifest, {}, as_of=self.as_of.isoformat())
         for year in years:
             require_going(self.stop_requested)
             listed = inputs.get(year)
@@ -226,6 +247,8 @@ class _Job:
             else:
                 self._bring_up(year, listed, carry)
             self.progress.advance()
+        if self.manifest.as_of and not self.as_of:
+            self.manifest = commit(self.store, self.manifest, {}, as_of=None)
         self._take_arrivals_away(arrivals, inputs)
         newest = [max(record.sessions) for record in self.manifest.partitions.values()]
         self.outcome.newest = max(newest, default=None)
@@ -236,6 +259,7 @@ class _Job:
         if seen is None or self.full:
             return
         first, last = date.fromisoformat(seen.first), date.fromisoformat(seen.last)
+        self._cover(first)
         if self.calendar.digest(first, last) != seen.digest:
             raise CalendarMoved(
                 f"{self.store.uri}: the calendar of {self.calendar.name} no longer has the sessions"
@@ -246,8 +270,7 @@ class _Job:
     def _list_inputs(self, arrivals: list[str]) -> dict[int, YearInputs]:
         """List the deliveries of every year that may have news; the others keep their record."""
         known = self.manifest.partitions
-        travelled = any(record.as_of != _text(self.as_of) for record in known.values())
-        if self.full or self.as_of or travelled or not known:
+        if self.full or self.as_of or self.manifest.as_of or not known:
             years = set(known)
             listing: Iterator[StoredObject] = self.store.list(BRONZE)
         else:
@@ -259,7 +282,7 @@ class _Job:
         found: dict[int, dict[Delivery, int]] = {year: {} for year in years}
         for item in listing:
             delivery = Delivery.parse(item.key)
-            if delivery is not None and self.calendar.is_session(delivery.session):
+            if delivery is not None and self._is_session(delivery.session):
                 found.setdefault(delivery.session.year, {})[delivery] = item.size_bytes
             elif not item.key.rpartition("/")[2].startswith((".", "_")):
                 why = "is not a session" if delivery else "is not a delivery's name"
@@ -268,6 +291,15 @@ class _Job:
             year: YearInputs(year, deliveries).known_at(self.as_of)
             for year, deliveries in found.items()
         }
+
+    def _is_session(self, day: date) -> bool:
+        self._cover(day)
+        return self.calendar.is_session(day)
+
+    def _cover(self, day: date) -> None:
+        """Reach back with the library's calendar where the lake does; a given one stays."""
+        if day < self.calendar.first and not self.calendar_is_given:
+            self.calendar = load_calendar(EARLIEST)
 
     def _list_years(self, late: list[int], newest: int) -> Iterator[StoredObject]:
         for year in late:
@@ -282,7 +314,7 @@ class _Job:
     def _bring_up(self, year: int, listed: YearInputs | None, carry: _CarryChain) -> None:
         """Make a year's partition again if anything that it depends on has changed."""
         record = self.manifest.partitions.get(year)
-        splits = splits_of_year(self.splits, year, self.as_of)
+        splits = splits_of_year(self.splits, year, after_year=carry.year, as_of=self.as_of)
         whole = record is not None and self._is_whole(year, record)
         verdict = Verdict.REBUILD
         if whole and record and not self.full:
@@ -296,7 +328,10 @@ class _Job:
         else:
             base = record if whole and not self.full else None
             built = self._build(listed or self._relist(year), splits, base, carry.state())
-            if not len(built.bars):
+            if not len(built.bars) and built.unreadable:
+                if record:
+                    carry.pass_over(year, record)
+            elif not len(built.bars):
                 self._remove(year)
             elif (
                 base and self._verdict(base, built.inputs.digest, splits, carry) is Verdict.CURRENT
@@ -320,6 +355,8 @@ class _Job:
 
     def _is_whole(self, year: int, record: DailyRecord) -> bool:
         """Tell whether what the record describes is what the lake holds."""
+        if carry_key(year, record.carry_digest) not in self.carries:
+            return False
         if not self.daily.holds(self.store, year, record.version, record.digest):
             return False
         if not record.restatements_version:
@@ -332,7 +369,7 @@ class _Job:
         found = {
             delivery: item.size_bytes
             for item in self.store.list(bronze_year_prefix(year))
-            if (delivery := Delivery.parse(item.key)) and self.calendar.is_session(delivery.session)
+            if (delivery := Delivery.parse(item.key)) and self._is_session(delivery.session)
         }
         return YearInputs(year, found).known_at(self.as_of)
 
@@ -344,8 +381,13 @@ class _Job:
             own.select("symbol", "pending_ratio"),
         )
         write_carry(self.store, year, state.state)
-        handed_on = replace(record, carry_in_digest=carry.digest, carry_digest=state.digest)
+        handed_on = replace(
+            record,
+            carry_in_digest=carry.digest,
+            carry_digest=state.digest,
+        )
         self._commit({year: handed_on})
+        self._drop_unreferenced(year, record)
         carry.hand_on(year, state)
 
     def _build(
@@ -376,6 +418,7 @@ class _Job:
             restatements,
             handed_on,
             inputs.without(unreadable),
+            unreadable,
         )
 
     def _kept_sessions(self, year: int, changed: set[date]) -> MergedSessions:
@@ -467,9 +510,23 @@ class _Job:
             restatements=built.restatements.height,
             restatements_digest=built.restatements_digest,
             restatements_version=restatements_version,
-            as_of=_text(self.as_of),
         )
+        before = self.manifest.partitions.get(year)
         self._commit({year: record})
+        self._drop_unreferenced(year, before)
+
+    def _drop_unreferenced(self, year: int, before: DailyRecord | None) -> None:
+        """Take away what an earlier record referred to and the present one does not."""
+        if before is None:
+            return
+        now = self.manifest.partitions.get(year)
+        old = {inputs_key(year, before.inputs_digest), carry_key(year, before.carry_digest)}
+        new = (
+            {inputs_key(year, now.inputs_digest), carry_key(year, now.carry_digest)}
+            if now
+            else set()
+        )
+        self.store.delete(sorted(old - new))
 
     def _publish_restatements(self, year: int, built: _BuiltYear, metadata: dict[str, str]) -> str:
         """Write the year's restatements, or take the old ones away where there are none now."""
@@ -502,17 +559,11 @@ class _Job:
 
     def _remove(self, year: int) -> None:
         """Take away a year that has no deliveries any more, its record first."""
+        before = self.manifest.partitions.get(year)
         self._commit({year: None})
-        keys = [
-            *(
-                part.objects[year].key
-                for part in (self.daily, self.restated)
-                if year in part.objects
-            ),
-            carry_key(year),
-            inputs_key(year),
-        ]
-        self.store.delete(keys)
+        parts = (self.daily, self.restated)
+        self.store.delete([part.objects[year].key for part in parts if year in part.objects])
+        self._drop_unreferenced(year, before)
         self.outcome.removed.append(year)
 
     def _commit(self, changed: Mapping[int, DailyRecord | None]) -> None:
@@ -552,7 +603,3 @@ def _stretches(fresh: list[Delivery], inputs: YearInputs) -> Iterator[list[Deliv
             stretch, stretch_bytes = [], 0
     if stretch:
         yield stretch
-
-
-def _text(instant: datetime | None) -> str | None:
-    return instant.isoformat() if instant else None

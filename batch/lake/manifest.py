@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from enum import Enum
 from typing import Any, Generic, TypeVar
 
 from batch.core.errors import CommitConflict, DataRefused, ObjectMissing
@@ -35,7 +36,7 @@ class DailyRecord:
     Attributes:
         results_version: Version of the code as far as it changes results.
         inputs_digest: Digest of the list of deliveries in it, kept beside.
-        splits_digest: Digest of the splits executed in the year.
+        splits_digest: Digest of the splits that its rows wait for.
         carry_in_digest: Digest of all that earlier years handed in.
         carry_slice_digest: Digest of the part of it that the rows depend on.
         carry_digest: Digest of what the year hands on.
@@ -47,7 +48,6 @@ class DailyRecord:
         restatements: Number of restatements.
         restatements_digest: Digest of them.
         restatements_version: The store's version of them, empty where there are none.
-        as_of: Instant that the deliveries were cut off at, ISO 8601, or None.
     """
 
     results_version: str
@@ -64,7 +64,6 @@ class DailyRecord:
     restatements: int
     restatements_digest: str
     restatements_version: str
-    as_of: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,12 +113,15 @@ class Manifest(Generic[Record]):
         table: Name of the table.
         partitions: Record of each year.
         calendar: The calendar that the table's windows were cut by, if it has windows.
+        as_of: Instant that deliveries are cut off at, ISO 8601, or None in the present. Set
+            before the first partition goes back, taken away after the last has returned.
         version: The store's version of the manifest, None where there was none.
     """
 
     table: str
     partitions: Mapping[int, Record] = field(default_factory=dict)
     calendar: PublishedCalendar | None = None
+    as_of: str | None = None
     version: str | None = None
 
 
@@ -149,8 +151,15 @@ def _load(store: ObjectStore, table: str, kind: type[Record]) -> Manifest[Record
         table,
         {int(year): kind(**record) for year, record in found["partitions"].items()},
         PublishedCalendar(**calendar) if calendar else None,
+        found.get("as_of"),
         seen.version,
     )
+
+
+class Keep(Enum):
+    """Stands for what the manifest says already."""
+
+    AS_OF = "as_of"
 
 
 def commit(
@@ -158,6 +167,8 @@ def commit(
     seen: Manifest[Record],
     changed: Mapping[int, Record | None],
     calendar: PublishedCalendar | None = None,
+    *,
+    as_of: str | Keep | None = Keep.AS_OF,
 ) -> Manifest[Record]:
     """Publish the records of changed partitions; None removes one.
 
@@ -166,6 +177,7 @@ def commit(
         seen: The manifest that the work was planned by.
         changed: Records to put in place of those of ``seen``.
         calendar: Replaces the manifest's calendar where given.
+        as_of: Replaces the manifest's instant where given.
 
     Returns:
         The manifest as published.
@@ -181,7 +193,12 @@ def commit(
                 partitions.pop(year, None)
             else:
                 partitions[year] = record
-        wanted = replace(current, partitions=partitions, calendar=calendar or current.calendar)
+        wanted = replace(
+            current,
+            partitions=partitions,
+            calendar=calendar or current.calendar,
+            as_of=current.as_of if as_of is Keep.AS_OF else as_of,
+        )
         if wanted == current:
             return current
         expect: Expectation = current.version or Expect.NOTHING
@@ -219,6 +236,7 @@ def _encode(manifest: Manifest[Any]) -> bytes:
         "format": FORMAT,
         "table": manifest.table,
         "calendar": asdict(manifest.calendar) if manifest.calendar else None,
+        "as_of": manifest.as_of,
         "partitions": {
             str(year): asdict(manifest.partitions[year]) for year in sorted(manifest.partitions)
         },
@@ -248,10 +266,11 @@ def load_inputs(store: ObjectStore, year: int, record: DailyRecord) -> dict[str,
     """Read which deliveries a daily partition was made from: key and size of each.
 
     Returns:
-        None where the list is not the one that the record was committed with.
+        None where the list that the record refers to is gone or damaged.
     """
+    key = inputs_key(year, record.inputs_digest)
     try:
-        found = _decode(store.read(inputs_key(year)), inputs_key(year))
+        found = _decode(store.read(key), key)
     except (ObjectMissing, DataRefused):
         return None
     deliveries: dict[str, int] = found["deliveries"]
@@ -260,6 +279,6 @@ def load_inputs(store: ObjectStore, year: int, record: DailyRecord) -> dict[str,
 
 def write_inputs(store: ObjectStore, year: int, deliveries: Mapping[str, int]) -> str:
     """Keep which deliveries a daily partition is made from; returns their digest."""
-    ordered = dict(sorted(deliveries.items()))
-    store.write(inputs_key(year), encode_json({"deliveries": ordered}))
-    return fingerprint(ordered)
+    digest = fingerprint(deliveries)
+    store.write(inputs_key(year, digest), encode_json({"deliveries": deliveries}))
+    return digest

@@ -150,7 +150,7 @@ class S3Store:
         condition = _condition(expect)
         size_bytes = content.stat().st_size if isinstance(content, Path) else len(content)
         try:
-            with self._translated(key, writing=bool(condition)):
+            with self._translated(key, writing=bool(condition), expects_one="IfMatch" in condition):
                 if isinstance(content, Path) and size_bytes > 4 * PART_BYTES:
                     answer = self._put_parts(key, content, writer, condition)
                 elif isinstance(content, Path):
@@ -234,8 +234,17 @@ class S3Store:
         return StoredObject(key, found["ContentLength"], _etag(found))
 
     @contextmanager
-    def _translated(self, key: str, *, writing: bool = False) -> Iterator[None]:
-        """Turn the SDK's errors into the store's."""
+    def _translated(
+        self, key: str, *, writing: bool = False, expects_one: bool = False
+    ) -> Iterator[None]:
+        """Turn the SDK's errors into the store's.
+
+        Args:
+            key: What the call is about.
+            writing: The call is a conditional write, so a broken connection leaves a doubt.
+            expects_one: The write expects a version; S3 answers 404 where there is no object
+                at all, which is a lost race like any other.
+        """
         where = f"{self.uri}/{key}" if key else self.uri
         try:
             yield
@@ -244,7 +253,7 @@ class S3Store:
         except ClientError as err:
             code = _code(err)
             told = err.response.get("Error", {}).get("Message", code)
-            if code in _CONFLICT:
+            if code in _CONFLICT or (expects_one and code in _MISSING):
                 raise CommitConflict(
                     f"{where}: another job wrote it first; nothing was published over it,"
                     " run the job again"

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from batch.console.command import job_run, lake_option, output_options
+from batch.console.command import command_name, job_run, lake_option, output_options
 from batch.console.output import Output, size_text
 
 
@@ -103,8 +103,9 @@ def command(
         raise DataRefused(f"{made.verification.count} values differ: run `ohlcv verify`")
     where = "" if settings.lake == "./lake" else f" --lake {shlex.quote(settings.lake)}"
     output.say("Every value is what a second engine computes. Try next:\n")
-    output.say(f"  ohlcv status{where}")
-    output.say(f'  ohlcv sql{where} "select * from bars_5d limit 5"')
+    ohlcv = command_name()
+    output.say(f"  {ohlcv} status{where}")
+    output.say(f'  {ohlcv} sql{where} "select * from bars_5d limit 5"')
 
 
 def _date(text: str | None, option: str) -> date | None:
