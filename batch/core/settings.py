@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, time
+from datetime import UTC, date, datetime, time
 from typing import Annotated, Any, Self
 
 from pydantic import AwareDatetime, BeforeValidator, ByteSize, Field, ValidationError
@@ -93,6 +93,18 @@ def explain(err: ValidationError, given: dict[str, Any]) -> str:
         )
         lines.append(f"{origin}: {problem['msg']}, got {problem['input']!r}")
     return "; ".join(lines)
+
+
+def parse_date(text: str, *, named: str) -> date:
+    """Read an ISO 8601 date.
+
+    Raises:
+        SettingsError: It is none.
+    """
+    try:
+        return date.fromisoformat(text)
+    except ValueError as err:
+        raise SettingsError(f"{named} {text!r}: expected a date such as 2025-01-31") from err
 
 
 def parse_instant(text: str) -> datetime:

@@ -34,7 +34,7 @@ from batch.core.errors import (
     StoreDenied,
     StoreUnavailable,
 )
-from batch.lake.store import Expect, Expectation, StoredObject
+from batch.lake.objects import Expect, Expectation, StoredObject
 
 PART_BYTES = 16 * 1024 * 1024
 """Objects above this are read and written in parts of this size, side by side."""

@@ -16,6 +16,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from batch.core import schema
+from batch.core.bars import (
+    Bars,
+    CalendarYear,
+    Traded,
+    fold_calendar_windows,
+    fold_listing_windows,
+)
 from batch.core.columns import ROW_ARRAYS, DailyColumns, Ints, concat_columns
 from batch.core.errors import CalendarMoved, CommitConflict, LakeMissing
 from batch.core.layout import DAILY_TABLE, INTERVALS, Anchor, bars_table, partition_key
@@ -33,13 +40,6 @@ from batch.lake.manifest import (
 from batch.lake.parquet import TableWriter, with_encoded_symbols
 from batch.lake.partitions import TablePartitions, table_metadata
 from batch.lake.store import ObjectStore
-from batch.resampler.bars import (
-    Bars,
-    CalendarYear,
-    Traded,
-    fold_calendar_windows,
-    fold_listing_windows,
-)
 from batch.resampler.lines import Line
 from batch.resampler.plan import (
     BarsPlan,

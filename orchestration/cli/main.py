@@ -20,6 +20,12 @@ SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "consolidate": ("batch.consolidator.command", "Merge deliveries into daily bars."),
         "resample": ("batch.resampler.command", "Fold daily bars into bars of N sessions."),
     },
+    "Look at it": {
+        "status": ("orchestration.cli.status", "Tell how fresh and whole the lake is."),
+        "quality": ("orchestration.cli.quality", "Look for bars that are not what they seem."),
+        "sql": ("orchestration.cli.sql", "Run a DuckDB query over the lake."),
+        "vacuum": ("orchestration.cli.vacuum", "Remove deliveries that newer ones supersede."),
+    },
     "Trust them": {
         "verify": ("batch.verifier.command", "Recompute every bar with another engine."),
     },
