@@ -33,6 +33,12 @@ def command(output: Output, **options: Any) -> None:
 
     The newest delivery of a symbol and session wins; what it changed is kept under
     silver/restatements. Only years with something new are written.
+
+    \b
+    Examples:
+      ohlcv consolidate
+      ohlcv consolidate --full
+      ohlcv consolidate --lake s3://bucket/market --as-of 2025-01-10T09:00Z
     """
     from batch.consolidator.job import consolidate  # noqa: PLC0415 - help stays quick
     from batch.core.settings import ConsolidatorSettings  # noqa: PLC0415
