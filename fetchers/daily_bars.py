@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -253,14 +254,21 @@ class _Job:
         return f"{holiday}newest session due {newest}, {missing}, {len(plan.again)} asked for again"
 
     def _answers(self, sessions: Sequence[date]) -> Iterator[SessionAnswer | VendorRefused]:
-        """Ask for sessions side by side, a bounded number ahead; give them in order."""
+        """Ask for sessions side by side, a bounded number ahead; give them in order.
+
+        Once an answer is an error that ends the run, no further session is asked for.
+        """
+        ended = threading.Event()
 
         def one(session: date) -> SessionAnswer | VendorRefused:
-            require_going(self.stop_requested)
+            require_going(lambda: ended.is_set() or self.stop_requested())
             try:
                 return self.ask(session)
             except VendorRefused as err:
                 return err
+            except BaseException:
+                ended.set()
+                raise
 
         waiting: deque[Future[SessionAnswer | VendorRefused]] = deque()
         rest = iter(sessions)
