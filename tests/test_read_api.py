@@ -417,6 +417,12 @@ def test_wrong_arguments_are_named(lake: LocalStore, arguments: dict[str, Any], 
         Lake(lake).bars(**arguments)
 
 
+def test_a_lake_is_opened_by_text_or_path(lake: LocalStore, tmp_path: Path) -> None:
+    lake.write("_state/note", b"")
+
+    assert Lake.open(tmp_path / "lake").store.uri == Lake.open(lake.uri).store.uri == lake.uri
+
+
 def test_a_lake_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(LakeMissing, match="there is no lake"):
         Lake.open(str(tmp_path / "nowhere"))

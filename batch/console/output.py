@@ -166,6 +166,10 @@ class DrawnProgress:
         self._drawing = drawing
         self._task: TaskID | None = None
 
+    def beside(self) -> DrawnProgress:
+        """Return another one that draws on the same terminal."""
+        return DrawnProgress(self._drawing)
+
     def begin(self, step: str, total: int, unit: str) -> None:
         """Start a bar."""
         if not self._drawing.live.is_started:  # a result was printed since the last step
@@ -188,6 +192,16 @@ class DrawnProgress:
         self._drawing.console.print(
             f"warning: {text}", style="yellow", highlight=False, markup=False
         )
+
+
+def beside(progress: Progress) -> Progress:
+    """Return a progress for a second job that runs at the same time as the first.
+
+    It draws bars of its own on the same terminal, or logs lines of its own.
+    """
+    if isinstance(progress, DrawnProgress):
+        return progress.beside()
+    return LoggedProgress() if isinstance(progress, LoggedProgress) else progress
 
 
 def _cell(value: Any) -> str:

@@ -19,6 +19,9 @@ STATE: Final = "_state/"
 ARRIVALS: Final = "_state/arrivals/"
 INPUTS: Final = "_state/inputs/"
 CARRY: Final = "_state/carry/"
+
+
+INCOMPLETE: Final = "_state/incomplete/"
 RUNS: Final = "_runs/"
 
 DAILY_TABLE: Final = "1d"
@@ -27,6 +30,9 @@ RESTATEMENTS_TABLE: Final = "restatements"
 TICKERS: Final = "reference/tickers/data.parquet"
 SPLITS: Final = "reference/splits/data.parquet"
 DIVIDENDS: Final = "reference/dividends/data.parquet"
+
+LISTED: Final = "_state/listed.json"
+"""How far the vendor's lists of reference data have been read."""
 
 INTERVALS: Final = (3, 5, 8, 13, 21, 34)
 """The Fibonacci intervals that the pipeline publishes, in sessions."""
@@ -39,6 +45,7 @@ _SOURCE = re.compile(r"[a-z0-9][a-z0-9._-]{0,80}")
 _DELIVERY = re.compile(
     r"bronze/daily/date=(?P<date>\d{4}-\d\d-\d\d)/(?P<at>\d{8}T\d{12}Z)-(?P<source>[^/]+)\.parquet"
 )
+_INCOMPLETE = re.compile(r"_state/incomplete/date=(\d{4}-\d\d-\d\d)\.json")
 _YEAR = re.compile(r"/year=(\d{4})/data\.parquet$")
 
 
@@ -82,6 +89,11 @@ class Delivery:
             raise ValueError(
                 f"source {self.source!r} must match {_SOURCE.pattern}: it is part of a file name"
             )
+
+    @property
+    def sender(self) -> str:
+        """Who sent it: the source without the digest of the rows."""
+        return self.source.rpartition("-")[0]
 
     @property
     def name(self) -> str:
@@ -138,6 +150,25 @@ def source_slug(text: str) -> str:
     """Return free text as a source: lower case, at most 40 characters."""
     slug = re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._")[:40]
     return slug or "unnamed"
+
+
+def bronze_session_prefix(session: date) -> str:
+    """Prefix of every delivery of one session."""
+    return f"{BRONZE}date={session}/"
+
+
+def incomplete_key(session: date) -> str:
+    """Where it is noted that what a vendor sent of a session may not be all of it."""
+    return f"{INCOMPLETE}date={session}.json"
+
+
+def incomplete_session(key: str) -> date | None:
+    """Return the session of such a note's key, or None if it is no such key."""
+    found = _INCOMPLETE.fullmatch(key)
+    try:
+        return date.fromisoformat(found[1]) if found else None
+    except ValueError:
+        return None
 
 
 def bronze_year_prefix(year: int) -> str:

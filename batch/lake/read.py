@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date, datetime
+from os import PathLike, fspath
 
 import polars as pl
 
@@ -51,14 +52,14 @@ class Lake:
         self.store = store
 
     @classmethod
-    def open(cls, uri: str) -> Lake:
+    def open(cls, uri: str | PathLike[str]) -> Lake:
         """Open the lake at a folder or at ``s3://bucket/prefix``.
 
         Raises:
             LakeMissing: There is none.
             SettingsError: The root is of another kind.
         """
-        store = open_store(str(uri))
+        store = open_store(fspath(uri))
         if not store.exists():
             raise LakeMissing(
                 f"{store.uri}: there is no lake; check the path, or make one with"

@@ -16,6 +16,11 @@ SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "Fill a lake": {
         "demo": ("orchestration.cli.demo", "Make a whole lake from a synthetic exchange."),
         "import": ("orchestration.cli.imports", "Bring in deliveries from files."),
+        "fetch": ("orchestration.cli.fetch", "Fetch bars and reference data from Polygon."),
+        "vendor-stub": ("orchestration.cli.vendor_stub", "Stand in for Polygon, without a key."),
+    },
+    "Every day": {
+        "run": ("orchestration.cli.run", "Fetch, consolidate and resample: the daily run."),
     },
     "Make bars": {
         "consolidate": ("batch.consolidator.command", "Merge deliveries into daily bars."),
