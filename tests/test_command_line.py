@@ -1,224 +1,276 @@
-"""What the containers' entry points say to bad input, and how they end."""
+"""The command line as a user meets it: help, mistakes, completion, terminals."""
 
 from __future__ import annotations
 
 import json
 import os
-import signal
+import pty
+import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from datetime import UTC, date, datetime
-from importlib import import_module
+from datetime import date
 from pathlib import Path
 
 import pytest
 
 from batch.console.command import run_main
-from tests.oracle import library_sessions
-from tests.support.bars import bar
-from tests.support.command_line import ROOT, run_python
-from tests.support.lakes import Filled, Receipt, new_lake, silver_bytes
+from batch.console.output import LOGGER, LoggedProgress, Output, duration_text, rate_text
+from batch.core.errors import SettingsError
+from batch.core.sessions import Calendar
+from batch.core.settings import ResamplerSettings
+from batch.lake.local import LocalStore
+from orchestration.cli.main import SECTIONS, cli
+from tests.support.bars import bar, land_rows, received_after
+from tests.support.command_line import ROOT, run_ohlcv
 
-CONSOLIDATOR = ("-m", "batch.consolidator")
-RESAMPLER = ("-m", "batch.resampler")
+COMMANDS = [name for section in SECTIONS.values() for name in section]
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def in_terminal(
+    *arguments: str, columns: int = 80, folder: Path | None = None, **environment: str
+) -> str:
+    """Run ``ohlcv`` on a terminal of its own and return all that it shows there."""
+    ours, theirs = pty.openpty()
+    inherited = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "from orchestration.cli.main import main; main()",
+            *arguments,
+        ],
+        env={
+            **inherited,
+            "PYTHONPATH": str(ROOT),
+            "COLUMNS": str(columns),
+            "TERM": "xterm-256color",
+            **environment,
+        },
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        cwd=folder,
+    )
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            part = os.read(ours, 65_536)
+        except OSError:  # the terminal's other end is closed
+            break
+        if not part:
+            break
+        shown += part
+    os.close(ours)
+    process.wait(timeout=60)
+    return shown.decode()
+
+
+def lines_of(shown: str) -> list[str]:
+    """Return the lines as a terminal has them, without colours and movements."""
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
+    return re.split(r"[\r\n]+", plain)
 
 
 @pytest.fixture
-def lake() -> Iterator[Filled]:
-    """One session in each of four years, not consolidated yet."""
-    with new_lake() as made:
-        for year in range(2019, 2023):
-            day = next(day for day in library_sessions() if day.year == year)
-            evening = datetime(day.year, day.month, day.day, 22, tzinfo=UTC)
-            made.receive(Receipt(evening, "a", (bar("A", day), bar("B", day))))
-        yield made
+def landed(lake: LocalStore, calendar: Calendar) -> LocalStore:
+    """A lake with two sessions of two symbols, not yet consolidated."""
+    for number in (14000, 14001):
+        session = calendar.session_at(number)
+        rows = [bar("A", session), bar("NA", session, 20.0)]
+        land_rows(lake, rows, calendar, received_at=received_after(session))
+    return lake
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_fits_80_columns_and_shows_examples(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_main(cli, [name, "--help"], name="ohlcv") == 0
+
+    text = capsys.readouterr().out
+    assert max(map(len, text.splitlines())) <= 80
+    assert f"ohlcv {name}" in text.partition("Examples:")[2]
+
+
+def test_the_first_help_names_every_command_and_the_exit_codes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run_main(cli, ["--help"], name="ohlcv") == 0
+
+    text = capsys.readouterr().out
+    assert [name for name in COMMANDS if not re.search(rf"^  {name} +\S", text, re.M)] == []
+    assert "Exit codes: 0 done, 1 bug, 2 usage or settings, 3 data refused, 75" in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_help_imports_no_command_and_no_table_library() -> None:
+    heavy = "polars", "pyarrow", "duckdb", "pandas", "numpy", "boto3", "rich", "pydantic"
+    code = (
+        "import sys\n"
+        "from batch.console.command import run_main\n"
+        "from orchestration.cli.main import cli\n"
+        "run_main(cli, ['--help'], name='ohlcv')\n"
+        f"print('loaded', [name for name in {heavy!r} if name in sys.modules])"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+
+    assert done.stdout.splitlines()[-1] == "loaded []"
+
+
+def test_a_mistyped_command_is_told_what_was_meant(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_main(cli, ["consolidat"], name="ohlcv") == 2
+
+    assert "Did you mean consolidate?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_completion_script_calls_ohlcv(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_main(cli, ["completion", shell], name="ohlcv") == 0
+
+    assert f"_OHLCV_COMPLETE={shell}_complete" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
-    [
-        ((*CONSOLIDATOR, "--lakes", "x"), "No such option"),
-        ((*CONSOLIDATOR, "--workers", "many"), "many"),
-        ((*CONSOLIDATOR, "--workers", "0"), "--workers: "),
-        ((*CONSOLIDATOR, "--as-of", "yesterday"), "'yesterday' is not an instant"),
-        ((*CONSOLIDATOR, "--as-of", "2022-01-03T10:00"), "has no time zone"),
-        ((*CONSOLIDATOR, "--as-of", "2022-13-03"), "'2022-13-03' is not an instant"),
-        ((*CONSOLIDATOR, "extra"), "extra"),
-        ((*CONSOLIDATOR, "--lake", "/no/such/lake"), "/no/such/lake: there is no lake"),
-        ((*CONSOLIDATOR, "--lake", "ftp://host/lake"), "expected a folder or s3://"),
-        ((*RESAMPLER, "--interval", "0"), "--intervals"),
-        ((*RESAMPLER, "--interval", "-3"), "greater than or equal to 1"),
-        ((*RESAMPLER, "--interval", "10001"), "less than or equal to 10000"),
-        ((*RESAMPLER, "--interval", "five"), "'five'"),
-        ((*RESAMPLER, "--interval", "2.5"), "'2.5'"),
-        ((*RESAMPLER, "--anchor", "moon"), "'calendar' or 'listing'"),
-        ((*RESAMPLER, "--memory-limit", "plenty"), "--memory-limit"),
-        ((*RESAMPLER, "--lake", "/no/such/lake"), "/no/such/lake: there is no lake"),
-    ],
+    ("typed", "at", "completed"),
+    [("ohlcv cons", 1, "plain,consolidate"), ("ohlcv resample --anch", 2, "plain,--anchor")],
 )
-def test_bad_usage_is_one_line_and_exit_code_2(
-    arguments: tuple[str, ...], told: str, capsys: pytest.CaptureFixture[str]
+def test_commands_and_options_are_completed(typed: str, at: int, completed: str) -> None:
+    done = run_ohlcv(_OHLCV_COMPLETE="bash_complete", COMP_WORDS=typed, COMP_CWORD=str(at))
+
+    assert done.out.split() == [completed]
+
+
+def test_intervals_may_be_written_as_their_tables_are_named(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    command = import_module(f"{arguments[1]}.command").command
+    monkeypatch.setenv("OHLCV_INTERVALS", "5d, 8 13d")
 
-    code = run_main(command, list(arguments[2:]), name=arguments[1])
-
-    said = capsys.readouterr()
-    last = said.err.splitlines()[-1]
-    assert code == 2
-    assert told in last
-    assert last.lower().startswith("error: ")
-    assert "Traceback" not in said.err
-    assert said.out == ""
+    assert ResamplerSettings.read().intervals == (5, 8, 13)
 
 
-def test_every_wrong_setting_is_told_at_once_with_its_name() -> None:
-    done = run_python(
-        *RESAMPLER,
-        "--workers",
-        "0",
-        OHLCV_INTERVALS="5, 0",
-        OHLCV_ANCHOR="moon",
-        OHLCV_MEMORY_LIMIT="plenty",
-        OHLCV_MAX_REFUSED_SHARE="2",
-        OHLCV_FULL="perhaps",
-    )
+def test_a_wrong_interval_is_one_error_under_the_name_of_its_option() -> None:
+    with pytest.raises(SettingsError) as caught:
+        ResamplerSettings.read(intervals=("week",))
 
-    assert done.code == 2
-    for name in (
-        "--workers",
-        "OHLCV_INTERVALS",
-        "OHLCV_ANCHOR",
-        "OHLCV_MEMORY_LIMIT",
-        "OHLCV_MAX_REFUSED_SHARE",
-        "OHLCV_FULL",
-    ):
-        assert f"{name}: " in done.err
-    assert "Traceback" not in done.err
+    assert str(caught.value).startswith("--interval: ")
+    assert ";" not in str(caught.value)
 
 
-def test_a_wrong_instant_is_told_together_with_the_other_settings() -> None:
-    done = run_python(*CONSOLIDATOR, OHLCV_AS_OF="yesterday", OHLCV_WORKERS="0")
+def test_quiet_says_nothing_and_still_does_the_work(landed: LocalStore) -> None:
+    done = run_ohlcv("consolidate", "--lake", landed.uri, "--quiet")
 
-    assert done.code == 2
-    assert "OHLCV_AS_OF: " in done.err
-    assert "OHLCV_WORKERS: " in done.err
+    assert (done.code, done.out, done.err) == (0, "", "")
+    assert (landed.root / "silver/1d/year=2025/data.parquet").exists()
 
 
-@pytest.mark.parametrize("entry", [CONSOLIDATOR, RESAMPLER])
-def test_a_lake_that_is_a_file_is_one_line_and_exit_code_2(
-    tmp_path: Path, entry: tuple[str, str]
+def test_json_is_all_that_stdout_has(landed: LocalStore) -> None:
+    done = run_ohlcv("consolidate", "--lake", landed.uri, "--json")
+
+    assert json.loads(done.out)["deliveries_read"] == 2
+
+
+def test_a_terminal_gets_a_drawing_within_its_width(landed: LocalStore) -> None:
+    shown = in_terminal("consolidate", "--lake", landed.uri)
+
+    lines = lines_of(shown)
+    assert COLOUR.search(shown)
+    assert max(map(len, lines)) <= 80
+    assert any(re.search(r"consolidating .* 1 years +in \d+ s", line) for line in lines)
+
+
+def test_results_stand_below_the_finished_drawing(landed: LocalStore) -> None:
+    lines = lines_of(in_terminal("consolidate", "--lake", landed.uri))
+
+    finished = max(n for n, line in enumerate(lines) if "1 years" in line)
+    assert next(line for line in lines[finished + 1 :] if line).split() == [
+        "table",
+        "year",
+        "rows",
+        "size",
+    ]
+
+
+def test_a_long_error_wraps_between_words_on_a_terminal(tmp_path: Path) -> None:
+    lines = lines_of(in_terminal("consolidate", "--lake", str(tmp_path / "none"), columns=60))
+
+    words = " ".join(" ".join(lines).split())
+    assert "make one with `ohlcv import` or `ohlcv demo`" in words
+    assert all(len(line) < 60 for line in lines if "/" not in line)
+
+
+def test_no_color_is_heeded_on_a_terminal(landed: LocalStore) -> None:
+    shown = in_terminal("consolidate", "--lake", landed.uri, NO_COLOR="1")
+
+    colours = [code for code in COLOUR.findall(shown) if re.search(r"[;\[][349][0-7]", code)]
+    assert colours == []
+    assert "newest session" in shown
+
+
+def test_errors_are_red_on_a_terminal_alone(tmp_path: Path) -> None:
+    missing = str(tmp_path / "none")
+
+    shown = in_terminal("consolidate", "--lake", missing)
+    plain = in_terminal("consolidate", "--lake", missing, NO_COLOR="1")
+    piped = run_ohlcv("consolidate", "--lake", missing)
+
+    assert "\x1b[31m\x1b[1merror:\x1b[0m" in shown
+    assert not COLOUR.search(plain + piped.err)
+    assert piped.err.startswith("error: ")
+
+
+def test_a_table_fits_80_columns_with_measures_to_the_right(
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    (tmp_path / "lake").write_text("mine")
+    rows = [
+        ("1d", 1_290_819, "18.1 MB", date(2025, 1, 2), "a long story " * 9),
+        ("34d", 7, "940 kB", date(2025, 1, 3), None),
+    ]
 
-    done = run_python(*entry, "--lake", tmp_path / "lake")
+    Output().table(["table", "rows", "size", "day", "story"], rows)
 
-    assert done.code == 2
-    assert done.err.splitlines()[-1].startswith(f"error: lake {tmp_path}/lake: is a file")
-    assert (tmp_path / "lake").read_text() == "mine"
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody else")
-def test_files_that_may_not_be_read_are_one_line_and_exit_code_2(lake: Filled) -> None:
-    from batch.core.errors import StoreDenied
-    from tests.test_store_local import NOBODY, as_nobody
-
-    root = Path(lake.store.uri)
-    root.parent.chmod(0o755)
-    for path in (root, *root.rglob("*")):
-        os.chown(path, NOBODY, NOBODY)
-    unreadable = sorted((root / "bronze/daily").rglob("*.parquet"))[0]
-    unreadable.chmod(0o000)
-
-    with as_nobody(), pytest.raises(StoreDenied, match=unreadable.name) as raised:
-        lake.run()
-
-    assert raised.value.exit_code == 2
-    assert list(lake.store.list("silver/1d/")) == []
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    first, second = (next(line for line in lines if name in line) for name in ("18.1 MB", "940 kB"))
+    assert first.index("18.1 MB") + 7 == second.index("940 kB") + 6
+    assert first.index("1,290,819") + 9 == second.index(" 7 ") + 2
+    assert first.index("2025-01-02") == second.index("2025-01-03")
 
 
-def test_debug_shows_the_traceback_and_without_it_there_is_none() -> None:
-    quiet = run_python(*CONSOLIDATOR, "--lake", "/no/such/lake")
-    loud = run_python(*CONSOLIDATOR, "--lake", "/no/such/lake", "--debug")
-
-    assert "Traceback" not in quiet.err
-    assert "Traceback (most recent call last)" in loud.err
-    assert "LakeMissing" in loud.err
-    assert loud.code != 0
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.4, "0 s"), (59.6, "1 min 00 s"), (200, "3 min 20 s"), (7500, "2 h 05 min")],
+)
+def test_durations_read_as_people_say_them(seconds: float, text: str) -> None:
+    assert duration_text(seconds) == text
 
 
-def test_options_come_before_the_environment_and_that_before_defaults(lake: Filled) -> None:
-    run_python(*CONSOLIDATOR, OHLCV_LAKE=lake.store.uri)
-    by_environment = run_python(
-        *RESAMPLER, "--json", OHLCV_LAKE=lake.store.uri, OHLCV_INTERVALS="2 7"
-    )
-    by_option = run_python(
-        *RESAMPLER,
-        "--json",
-        "--interval",
-        "4",
-        "--anchor",
-        "listing",
-        OHLCV_LAKE=lake.store.uri,
-        OHLCV_INTERVALS="2 7",
-    )
-
-    def tables(text: str) -> set[str]:
-        return {part["table"] for part in json.loads(text)["published"]}
-
-    assert tables(by_environment.out) == {"2d", "7d"}
-    assert tables(by_option.out) == {"4d_listing"}
+@pytest.mark.parametrize(
+    ("per_s", "text"), [(0.25, "0.2"), (69, "69"), (12_345, "12.3k"), (1_240_000, "1.24M")]
+)
+def test_rates_have_three_digits(per_s: float, text: str) -> None:
+    assert rate_text(per_s) == text
 
 
-def test_a_resampler_before_any_consolidation_says_what_to_run(lake: Filled) -> None:
-    done = run_python(*RESAMPLER, "--lake", lake.store.uri)
+def test_log_lines_tell_rate_and_time_left(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LOGGER, "handlers", [])
+    monkeypatch.setattr(LOGGER, "propagate", True)
+    clock = iter([0.0, 0.0, 20.0])
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    progress = LoggedProgress()
 
-    assert done.code == 0
-    assert "consolidate" in done.err
+    with caplog.at_level("INFO"):
+        progress.begin("folding", 5_000, "rows")
+        progress.advance(1_000)
 
-
-def test_sigterm_in_the_middle_gives_75_and_the_next_run_finishes(lake: Filled) -> None:
-    with new_lake() as undisturbed:
-        undisturbed.receive(*(Receipt(one.received_at, "a", one.rows) for one in lake.sent))
-        undisturbed.run([3])
-        wanted = silver_bytes(undisturbed.store)
-    blocked = sorted(Path(lake.store.uri, "bronze/daily").rglob("*.parquet"))[1]
-    content = blocked.read_bytes()
-    blocked.unlink()
-    os.mkfifo(blocked)
-    running = subprocess.Popen(
-        [sys.executable, *CONSOLIDATOR, "--lake", lake.store.uri],
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    with blocked.open("wb") as pipe:  # opens as soon as the job reads its second delivery
-        running.send_signal(signal.SIGTERM)
-        time.sleep(0.3)
-        pipe.write(content)
-    err = running.communicate(timeout=60)[1]
-    blocked.unlink()
-    blocked.write_bytes(content)
-    published = [item.key for item in lake.store.list("silver/1d/")]
-    (report,) = lake.store.list("_runs/")
-
-    lake.run([3])
-
-    assert running.returncode == 75
-    assert "SIGTERM: stopping after the current write" in err
-    assert err.splitlines()[-1].startswith("error: stopped on request")
-    assert "Traceback" not in err
-    assert published[0] == "silver/1d/year=2019/data.parquet"
-    assert len(published) < 4
-    assert json.loads(lake.store.read(report.key))["exit_code"] == 75
-    assert silver_bytes(lake.store) == wanted
-
-
-def test_as_of_a_day_is_its_end_in_utc(lake: Filled) -> None:
-    day = date(2021, 1, 4)
-    done = run_python(*CONSOLIDATOR, "--lake", lake.store.uri, "--as-of", str(day), "--json")
-
-    assert done.code == 0
-    assert json.loads(done.out)["newest_session"] == str(day)
+    assert caplog.messages == [
+        "folding: 5,000 rows",
+        "folding: 1,000 of 5,000 rows, 50/s, 1 min 20 s left",
+    ]

@@ -24,14 +24,8 @@ from batch.core.errors import (
     StoreUnavailable,
 )
 from batch.core.layout import STATE
-from batch.lake.store import (
-    NO_ROOM,
-    Expect,
-    Expectation,
-    StoredObject,
-    no_room,
-    room_watched,
-)
+from batch.lake.objects import Expect, Expectation, StoredObject
+from batch.lake.room import NO_ROOM, no_room, room_watched
 
 _LOCK = f"{STATE}lock"
 _SCRATCH = f"{STATE}scratch"
@@ -176,6 +170,15 @@ class LocalStore:
             owner.close()
             shutil.rmtree(folder, ignore_errors=True)
 
+    def abandoned_scratch(self) -> tuple[Path, ...]:
+        """Return the scratch files and folders that killed jobs left.
+
+        The next :meth:`scratch` removes them.
+        """
+        base = self.root / _SCRATCH
+        with _translated(base):
+            return tuple(_abandoned(base)) if base.is_dir() else ()
+
     def _beside(self, content: bytes) -> Path:
         base = self.root / _SCRATCH
         base.mkdir(parents=True, exist_ok=True)
@@ -231,20 +234,27 @@ def _flush(path: Path) -> None:
         os.close(handle)
 
 
-def _remove_abandoned(base: Path) -> None:
-    """Remove what a killed job left: folders whose lock nobody holds, files of yesterday."""
-    for folder in base.iterdir():
-        owner = folder / ".owner"
+def _abandoned(base: Path) -> Iterator[Path]:
+    """Find what a killed job left: folders whose lock nobody holds, files of yesterday."""
+    for path in sorted(base.iterdir()):
         try:
-            if folder.is_file():
-                if time.time() - folder.stat().st_mtime > _ABANDONED_AFTER_S:
-                    folder.unlink()
+            if path.is_file():
+                if time.time() - path.stat().st_mtime > _ABANDONED_AFTER_S:
+                    yield path
                 continue
-            with owner.open("r") as lock:
+            with (path / ".owner").open("r") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder, ignore_errors=True)
+                yield path
         except OSError:
             continue
+
+
+def _remove_abandoned(base: Path) -> None:
+    for path in _abandoned(base):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 @contextmanager
