@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date, datetime
 from os import PathLike, fspath
+from typing import Any
 
 import polars as pl
 
@@ -103,9 +104,12 @@ class Lake:
             DataRefused: A file of the lake is damaged.
             StoreUnavailable: The store does not answer.
         """
-        rows = self.lazy(interval, symbols, start, end, adjusted, complete, anchor, as_of)
-        with reading(self.store.uri):
-            return rows.collect()
+        arguments = (interval, symbols, start, end, adjusted, complete, anchor, as_of)
+        try:
+            return self._collect(*arguments)
+        except (ObjectMissing, DataRefused):
+            # A job may have replaced a partition between its listing and its reading.
+            return self._collect(*arguments)
 
     def lazy(
         self,
@@ -147,6 +151,11 @@ class Lake:
         if events is not None:
             rows = adjust_for_splits(rows, events, key)
         return rows.sort("symbol", key)
+
+    def _collect(self, *arguments: Any) -> pl.DataFrame:
+        rows = self.lazy(*arguments)
+        with reading(self.store.uri):
+            return rows.collect()
 
     def tables(self) -> list[str]:
         """Return the names of the silver tables: ``1d``, ``3d``, ..., ``restatements``."""
