@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import sys
@@ -11,6 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from textwrap import fill
 from types import FrameType
 from typing import Any, TypeVar, cast
 from uuid import uuid4
@@ -187,5 +189,15 @@ def command_name() -> str:
 
 
 def _tell(text: str, code: int) -> int:
-    click.echo(f"error: {text}", err=True)
+    plain = bool(os.environ.get("NO_COLOR"))
+    lead = "error:" if plain else click.style("error:", fg="red", bold=True)
+    if sys.stderr.isatty():
+        text = fill(
+            f"error: {text}",
+            shutil.get_terminal_size().columns - 1,
+            subsequent_indent="  ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        ).removeprefix("error: ")
+    click.echo(f"{lead} {text}", err=True)
     return int(code)

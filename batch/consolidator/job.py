@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import cached_property
@@ -35,12 +36,14 @@ from batch.core.errors import (
     DeliveryUnreadable,
     LakeMissing,
     ObjectMissing,
+    StateDamaged,
 )
 from batch.core.layout import (
     ARRIVALS,
     BRONZE,
     CARRY,
     DAILY_TABLE,
+    INPUTS,
     RESTATEMENTS_TABLE,
     Delivery,
     bronze_year_prefix,
@@ -61,14 +64,20 @@ from batch.lake.manifest import (
     load_inputs,
     write_inputs,
 )
-from batch.lake.parquet import read_table, with_encoded_symbols
+from batch.lake.parquet import read_table, require_schema, with_encoded_symbols
 from batch.lake.partitions import DIGEST_ENTRY, TablePartitions, publish_partition, table_metadata
 from batch.lake.reference import read_splits
 from batch.lake.store import ObjectStore, StoredObject
 from batch.version import RESULTS_VERSION
 
-MERGE_BYTES = 24 * 1024 * 1024
-"""Compressed deliveries merged at once: about a million rows."""
+MERGE_BYTES = 8 * 1024 * 1024
+"""Compressed deliveries merged at once, unless a memory limit asks for fewer."""
+
+_EXPANSION = 12
+"""Memory of a stretch being merged, and of the one read ahead, per compressed byte."""
+
+_FIXED_BYTES = 300 * 1024 * 1024
+"""Memory of the interpreter and its libraries."""
 
 _PLANS = 5
 
@@ -100,6 +109,7 @@ def consolidate(
     full: bool = False,
     as_of: datetime | None = None,
     workers: int = 2,
+    memory_limit: int | None = None,
     progress: Progress | None = None,
     stop_requested: StopRequested = never,
     calendar: Calendar | None = None,
@@ -115,6 +125,8 @@ def consolidate(
         full: Make every year again, from the deliveries alone.
         as_of: Use only what was received by this instant.
         workers: Threads that read deliveries.
+        memory_limit: Bytes that the process should stay under; the rows of one year must
+            fit all the same.
         progress: Hears what is going on.
         stop_requested: Asked between writes.
         calendar: The exchange calendar; the library's where not given.
@@ -136,6 +148,7 @@ def consolidate(
         full=full,
         as_of=as_of,
         workers=workers,
+        merge_bytes=merge_bytes(memory_limit),
         progress=progress,
         stop_requested=stop_requested,
         calendar=calendar or load_calendar(),
@@ -148,7 +161,21 @@ def consolidate(
             if attempt == _PLANS - 1:
                 raise
             progress.note(f"planning again: {err}")
+        except StateDamaged as err:
+            if attempt == _PLANS - 1:
+                raise
+            progress.warn(f"{err}; its year is made again")
+            store.delete([err.key])
     raise AssertionError("unreachable")
+
+
+def merge_bytes(memory_limit: int | None) -> int:
+    """Return how many compressed bytes of deliveries to merge at once under a limit."""
+    if memory_limit is None:
+        return MERGE_BYTES
+    return max(
+        MERGE_BYTES // 16, min(MERGE_BYTES, (memory_limit - _FIXED_BYTES) // _EXPANSION // 4)
+    )
 
 
 class _CarryChain:
@@ -211,6 +238,7 @@ class _Job:
     full: bool
     as_of: datetime | None
     workers: int
+    merge_bytes: int
     progress: Progress
     stop_requested: StopRequested
     calendar: Calendar
@@ -219,18 +247,18 @@ class _Job:
     daily: TablePartitions = field(init=False)
     restated: TablePartitions = field(init=False)
     splits: pl.DataFrame = field(init=False)
-    carries: set[str] = field(init=False)
+    kept: set[str] = field(init=False)
     outcome: Consolidation = field(init=False)
 
     def run(self) -> Consolidation:
         """Plan from what is there now, and work the plan off."""
         self.outcome = Consolidation()
         arrivals = [item.key for item in self.store.list(ARRIVALS)]
-        self.manifest = load_daily_manifest(self.store)
+        self.manifest = load_daily_manifest(self.store, mend=self.progress.warn)
         self._require_calendar()
         inputs = self._list_inputs(arrivals)
         self.splits = read_splits(self.store)
-        self.carries = {item.key for item in self.store.list(CARRY)}
+        self.kept = {item.key for prefix in (CARRY, INPUTS) for item in self.store.list(prefix)}
         self.daily = TablePartitions.list(self.store, DAILY_TABLE)
         self.restated = TablePartitions.list(self.store, RESTATEMENTS_TABLE)
         records = self.manifest.partitions
@@ -249,6 +277,8 @@ class _Job:
             self.progress.advance()
         if self.manifest.as_of and not self.as_of:
             self.manifest = commit(self.store, self.manifest, {}, as_of=None)
+        if self.full:
+            self._sweep()
         self._take_arrivals_away(arrivals, inputs)
         newest = [max(record.sessions) for record in self.manifest.partitions.values()]
         self.outcome.newest = max(newest, default=None)
@@ -355,7 +385,7 @@ class _Job:
 
     def _is_whole(self, year: int, record: DailyRecord) -> bool:
         """Tell whether what the record describes is what the lake holds."""
-        if carry_key(year, record.carry_digest) not in self.carries:
+        if not self.kept.issuperset(_kept_keys(year, record)):
             return False
         if not self.daily.holds(self.store, year, record.version, record.digest):
             return False
@@ -402,11 +432,8 @@ class _Job:
             fresh = {delivery for delivery in fresh if delivery.session in changed}
             merged.append(self._kept_sessions(inputs.year, changed))
         unreadable: set[Delivery] = set()
-        for stretch in _stretches(sorted(fresh), inputs):
-            require_going(self.stop_requested)
-            received = self._read(stretch, unreadable)
-            merged.append(merge_sessions(received))
-        bars = by_symbol([part.bars for part in merged])
+        merged += map(merge_sessions, self._read(sorted(fresh), inputs, unreadable))
+        bars = by_symbol([part.bars for part in merged], workers=self.workers)
         digests = {day: digest for part in merged for day, digest in part.digests.items()}
         restatements = sort_restatements([part.restatements for part in merged])
         del merged
@@ -440,13 +467,30 @@ class _Job:
         )
 
     def _read(
-        self, stretch: list[Delivery], unreadable: set[Delivery]
-    ) -> list[tuple[Delivery, DailyColumns]]:
-        """Read some deliveries side by side; those that cannot be used are told and left out."""
+        self, fresh: list[Delivery], inputs: YearInputs, unreadable: set[Delivery]
+    ) -> Iterator[list[tuple[Delivery, DailyColumns]]]:
+        """Read deliveries in stretches of whole sessions, one stretch ahead of the caller.
+
+        Those that cannot be used are told, noted as unreadable and left out.
+        """
         with ThreadPoolExecutor(self.workers) as pool:
-            read = list(pool.map(self._read_one, stretch))
+            ahead: deque[list[tuple[Delivery, Future[DailyColumns | str]]]] = deque()
+            for stretch in _stretches(fresh, inputs, self.merge_bytes):
+                require_going(self.stop_requested)
+                ahead.append([(one, pool.submit(self._read_one, one)) for one in stretch])
+                if len(ahead) > 1:
+                    yield self._usable(ahead.popleft(), unreadable)
+            while ahead:
+                yield self._usable(ahead.popleft(), unreadable)
+
+    def _usable(
+        self,
+        reading: list[tuple[Delivery, Future[DailyColumns | str]]],
+        unreadable: set[Delivery],
+    ) -> list[tuple[Delivery, DailyColumns]]:
         received = []
-        for delivery, columns in zip(stretch, read, strict=True):
+        for delivery, read in reading:
+            columns = read.result()
             if isinstance(columns, str):
                 unreadable.add(delivery)
                 self._problem(f"{delivery.key}: {columns}; the other deliveries went on")
@@ -460,7 +504,8 @@ class _Job:
             table = read_table(
                 self.store.read(delivery.key), schema.DELIVERY.names, named=delivery.name
             )
-            columns = DailyColumns.from_table(table)
+            sound = require_schema(table, schema.DELIVERY, named=delivery.name)
+            columns = DailyColumns.from_table(sound)
         except (DeliveryUnreadable, ObjectMissing) as err:
             return str(err)
         return find_unsound(delivery, columns) or columns
@@ -520,13 +565,14 @@ class _Job:
         if before is None:
             return
         now = self.manifest.partitions.get(year)
-        old = {inputs_key(year, before.inputs_digest), carry_key(year, before.carry_digest)}
-        new = (
-            {inputs_key(year, now.inputs_digest), carry_key(year, now.carry_digest)}
-            if now
-            else set()
-        )
-        self.store.delete(sorted(old - new))
+        new = _kept_keys(year, now) if now else set()
+        self.store.delete(sorted(_kept_keys(year, before) - new))
+
+    def _sweep(self) -> None:
+        """Take away what jobs that were cut off kept for records never committed."""
+        records = self.manifest.partitions.items()
+        now = {key for year, record in records for key in _kept_keys(year, record)}
+        self.store.delete(sorted(self.kept - now))
 
     def _publish_restatements(self, year: int, built: _BuiltYear, metadata: dict[str, str]) -> str:
         """Write the year's restatements, or take the old ones away where there are none now."""
@@ -590,7 +636,14 @@ class _Job:
             self.store.delete(done)
 
 
-def _stretches(fresh: list[Delivery], inputs: YearInputs) -> Iterator[list[Delivery]]:
+def _kept_keys(year: int, record: DailyRecord) -> set[str]:
+    """What a record keeps beside the manifest."""
+    return {carry_key(year, record.carry_digest), inputs_key(year, record.inputs_digest)}
+
+
+def _stretches(
+    fresh: list[Delivery], inputs: YearInputs, merge_bytes: int
+) -> Iterator[list[Delivery]]:
     """Cut deliveries into stretches of whole sessions that fit into memory."""
     stretch: list[Delivery] = []
     stretch_bytes = 0
@@ -598,7 +651,7 @@ def _stretches(fresh: list[Delivery], inputs: YearInputs) -> Iterator[list[Deliv
         same_session = list(group)
         stretch += same_session
         stretch_bytes += sum(inputs.deliveries[delivery] for delivery in same_session)
-        if stretch_bytes >= MERGE_BYTES:
+        if stretch_bytes >= merge_bytes:
             yield stretch
             stretch, stretch_bytes = [], 0
     if stretch:

@@ -19,6 +19,9 @@ STATE: Final = "_state/"
 ARRIVALS: Final = "_state/arrivals/"
 INPUTS: Final = "_state/inputs/"
 CARRY: Final = "_state/carry/"
+
+
+INCOMPLETE: Final = "_state/incomplete/"
 RUNS: Final = "_runs/"
 
 DAILY_TABLE: Final = "1d"
@@ -27,6 +30,9 @@ RESTATEMENTS_TABLE: Final = "restatements"
 TICKERS: Final = "reference/tickers/data.parquet"
 SPLITS: Final = "reference/splits/data.parquet"
 DIVIDENDS: Final = "reference/dividends/data.parquet"
+
+LISTED: Final = "_state/listed.json"
+"""How far the vendor's lists of reference data have been read."""
 
 INTERVALS: Final = (3, 5, 8, 13, 21, 34)
 """The Fibonacci intervals that the pipeline publishes, in sessions."""
@@ -39,6 +45,7 @@ _SOURCE = re.compile(r"[a-z0-9][a-z0-9._-]{0,80}")
 _DELIVERY = re.compile(
     r"bronze/daily/date=(?P<date>\d{4}-\d\d-\d\d)/(?P<at>\d{8}T\d{12}Z)-(?P<source>[^/]+)\.parquet"
 )
+_INCOMPLETE = re.compile(r"_state/incomplete/date=(\d{4}-\d\d-\d\d)\.json")
 _YEAR = re.compile(r"/year=(\d{4})/data\.parquet$")
 
 
@@ -82,6 +89,11 @@ class Delivery:
             raise ValueError(
                 f"source {self.source!r} must match {_SOURCE.pattern}: it is part of a file name"
             )
+
+    @property
+    def sender(self) -> str:
+        """Who sent it: the source without the digest of the rows."""
+        return self.source.rpartition("-")[0]
 
     @property
     def name(self) -> str:
@@ -140,6 +152,25 @@ def source_slug(text: str) -> str:
     return slug or "unnamed"
 
 
+def bronze_session_prefix(session: date) -> str:
+    """Prefix of every delivery of one session."""
+    return f"{BRONZE}date={session}/"
+
+
+def incomplete_key(session: date) -> str:
+    """Where it is noted that what a vendor sent of a session may not be all of it."""
+    return f"{INCOMPLETE}date={session}.json"
+
+
+def incomplete_session(key: str) -> date | None:
+    """Return the session of such a note's key, or None if it is no such key."""
+    found = _INCOMPLETE.fullmatch(key)
+    try:
+        return date.fromisoformat(found[1]) if found else None
+    except ValueError:
+        return None
+
+
 def bronze_year_prefix(year: int) -> str:
     """Prefix of every delivery of a year's sessions."""
     return f"{BRONZE}date={year:04d}-"
@@ -154,6 +185,13 @@ def bars_table(interval: int, anchor: Anchor = Anchor.CALENDAR) -> str:
     if anchor is Anchor.LISTING:
         return f"{interval}d_listing"
     return f"{interval}d" if interval != 1 else "1d_calendar"
+
+
+def table_order(table: str) -> tuple[bool, int, str]:
+    """Sort key of a silver table's name: the narrowest bars first, other tables last."""
+    digits = table.partition("d")[0]
+    is_bars = digits.isascii() and digits.isdigit()
+    return (not is_bars, int(digits) if is_bars else 0, table)
 
 
 def partition_key(table: str, year: int) -> str:

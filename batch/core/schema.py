@@ -95,6 +95,54 @@ SPLITS: Final = pa.schema(
 )
 """Splits: one row per (symbol, date of execution), sorted by both. ``ratio`` = to / from."""
 
+DIVIDENDS: Final = pa.schema(
+    [
+        pa.field("symbol", pa.string(), nullable=False),
+        pa.field("date", pa.date32(), nullable=False),
+        pa.field("cash_amount", pa.float64(), nullable=False),
+        pa.field("currency", pa.string()),
+        pa.field("dividend_type", pa.string()),
+        pa.field("frequency", pa.int64()),
+        pa.field("declaration_date", pa.date32()),
+        pa.field("record_date", pa.date32()),
+        pa.field("pay_date", pa.date32()),
+    ]
+)
+"""Cash dividends per share: each once, sorted by (symbol, date, dividend_type, cash_amount).
+
+``date`` is the ex-dividend date; it may lie ahead.
+"""
+
+TICKERS: Final = pa.schema(
+    [
+        pa.field("symbol", pa.string(), nullable=False),
+        pa.field("valid_from", pa.date32(), nullable=False),
+        pa.field("valid_to", pa.date32()),
+        pa.field("name", pa.string()),
+        pa.field("market", pa.string()),
+        pa.field("locale", pa.string()),
+        pa.field("primary_exchange", pa.string()),
+        pa.field("type", pa.string()),
+        pa.field("active", pa.bool_(), nullable=False),
+        pa.field("cik", pa.string()),
+        pa.field("composite_figi", pa.string()),
+        pa.field("share_class_figi", pa.string()),
+        pa.field("currency", pa.string()),
+        pa.field("delisted_date", pa.date32()),
+        pa.field("market_cap_usd", pa.float64()),
+        pa.field("sic_code", pa.string()),
+        pa.field("sic_description", pa.string()),
+        pa.field("list_date", pa.date32()),
+        pa.field("details_date", pa.date32()),
+    ]
+)
+"""What was known of each ticker, and when: one row per (symbol, valid_from), sorted by both.
+
+A row held from ``valid_from``, the day on which it was learnt, to the day before
+``valid_to``; null while it holds. ``details_date`` is the day on which the columns from
+``market_cap_usd`` to ``list_date`` were last asked for; null if they never were.
+"""
+
 CARRY: Final = pa.schema(
     [
         pa.field("symbol", pa.string(), nullable=False),

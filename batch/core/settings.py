@@ -23,7 +23,15 @@ def _instant(value: Any) -> Any:
     return parse_instant(value) if isinstance(value, str) else value
 
 
-Interval = Annotated[int, Field(ge=1, le=WIDEST)]
+def _sessions(value: Any) -> Any:
+    return value.removesuffix("d") if isinstance(value, str) else value
+
+
+Interval = Annotated[int, Field(ge=1, le=WIDEST), BeforeValidator(_sessions)]
+"""Sessions per bar, as ``5`` or as the name of the table, ``5d``."""
+
+_OPTIONS = {"intervals": "interval"}
+"""Options whose name differs from their field's."""
 
 
 class Settings(BaseSettings):
@@ -86,10 +94,16 @@ class ResamplerSettings(Settings):
 def explain(err: ValidationError, given: dict[str, Any]) -> str:
     """Return one line per wrong setting: its name, its value, and what is expected."""
     lines = []
-    for problem in err.errors(include_url=False):
+    problems = err.errors(include_url=False)
+    of_items = {problem["loc"][0] for problem in problems if len(problem["loc"]) > 1}
+    for problem in problems:
         field = str(problem["loc"][0]) if problem["loc"] else "settings"
+        if problem["type"] == "too_short" and field in of_items:
+            continue  # it counts only the items that were right
         origin = (
-            f"--{field.replace('_', '-')}" if field in given else f"{ENV_PREFIX}{field.upper()}"
+            f"--{_OPTIONS.get(field, field).replace('_', '-')}"
+            if field in given
+            else f"{ENV_PREFIX}{field.upper()}"
         )
         lines.append(f"{origin}: {problem['msg']}, got {problem['input']!r}")
     return "; ".join(lines)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
@@ -30,6 +30,7 @@ class Landed:
         accepted_rows: Rows that are now in bronze.
         refused_rows: Rows that are now under rejected.
         reasons: How often each reason applied.
+        unchanged: Sessions of which nothing was kept, being as they were received before.
     """
 
     deliveries: tuple[Delivery, ...]
@@ -37,6 +38,7 @@ class Landed:
     accepted_rows: int
     refused_rows: int
     reasons: Counter[str] = field(default_factory=Counter)
+    unchanged: tuple[date, ...] = ()
 
     @property
     def refused_share(self) -> float:
@@ -52,6 +54,7 @@ def land(
     received_at: datetime,
     source: str,
     calendar: Calendar,
+    received_before: Mapping[date, Delivery] | None = None,
 ) -> Landed:
     """Write what was received together as one delivery per session.
 
@@ -65,17 +68,27 @@ def land(
         received_at: When they were received, an aware instant.
         source: Who sent them, such as ``polygon``; any text.
         calendar: Must cover the dates of the rows.
+        received_before: A delivery of the same source per session; a session whose accepted
+            rows are those of that delivery is not kept a second time.
     """
     sifted = sift(rows, calendar)
     slug = source_slug(source)
+    known = {session: found.source for session, found in (received_before or {}).items()}
     content: dict[Delivery, bytes] = {}
+    unchanged = []
     for session, part in _by_session(sifted.accepted):
         assert session is not None  # noqa: S101 - rows without a date were refused
+        sent = f"{slug}-{_digest(part)}"
+        if known.get(session) == sent:
+            unchanged.append(session)
+            continue
         body = table_bytes(_arrow(part, schema.DELIVERY))
-        content[Delivery(session, received_at, f"{slug}-{_digest(part)}")] = body
+        content[Delivery(session, received_at, sent)] = body
     names: dict[date | None, str] = {delivery.session: delivery.name for delivery in content}
     refused: dict[str, bytes] = {}
     for session, part in _by_session(sifted.refused):
+        if session in unchanged:
+            continue
         name = names.get(session) or delivery_name(received_at, f"{slug}-{_digest(part)}")
         refused[rejected_key(session, name)] = table_bytes(_arrow(part, schema.REJECTED))
     for delivery in content:
@@ -94,6 +107,7 @@ def land(
         sifted.accepted.height,
         sifted.refused.height,
         reasons,
+        tuple(unchanged),
     )
 
 

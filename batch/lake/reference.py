@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import polars as pl
@@ -61,6 +62,52 @@ def require_ratios(splits: pl.DataFrame, *, named: str) -> None:
         )
 
 
+def read_reference(store: ObjectStore, key: str, table_schema: Any) -> pl.DataFrame:
+    """Read a reference table; no rows where the lake has none.
+
+    Raises:
+        DataRefused: It is not readable, or lacks a column.
+    """
+    try:
+        content = store.read(key)
+    except ObjectMissing:
+        return _frame(table_schema.empty_table())
+    return _frame(read_table(content, table_schema.names, named=f"{store.uri}/{key}"), table_schema)
+
+
+def rewrite_reference(
+    store: ObjectStore,
+    key: str,
+    table_schema: Any,
+    rewrite: Callable[[pl.DataFrame], pl.DataFrame],
+) -> pl.DataFrame:
+    """Replace a reference table by what a pure function makes of it.
+
+    Nothing is written where that is what is there. The function is called again where
+    somebody else wrote in the meantime.
+
+    Returns:
+        The table as it is now.
+
+    Raises:
+        CommitConflict: Others kept writing at the same time.
+    """
+    for _ in range(_TRIES):
+        seen = store.head(key)
+        there = read_reference(store, key, table_schema)
+        made = rewrite(there).select(table_schema.names)
+        if seen and made.equals(there):
+            return there
+        expect: Expectation = seen.version if seen else Expect.NOTHING
+        arrow = made.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(table_schema)
+        try:
+            store.write(key, table_bytes(arrow), expect=expect)
+        except CommitConflict:
+            continue
+        return made
+    raise CommitConflict(f"{store.uri}/{key}: others kept writing it; run the command again")
+
+
 def add_splits(store: ObjectStore, splits: pl.DataFrame, *, named: str) -> int:
     """Add splits to the reference table; one of the same symbol and date is replaced.
 
@@ -98,6 +145,12 @@ def add_splits(store: ObjectStore, splits: pl.DataFrame, *, named: str) -> int:
             continue
         return changed
     raise CommitConflict(f"{store.uri}/{SPLITS}: others kept writing it; run the command again")
+
+
+def _frame(table: Any, table_schema: Any | None = None) -> pl.DataFrame:
+    frame = pl.from_arrow(table.cast(table_schema) if table_schema else table)
+    assert isinstance(frame, pl.DataFrame)  # noqa: S101 - tells the type checker
+    return frame
 
 
 def _polars(table: Any) -> pl.DataFrame:

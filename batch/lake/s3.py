@@ -35,6 +35,7 @@ from batch.core.errors import (
     StoreUnavailable,
 )
 from batch.lake.objects import Expect, Expectation, StoredObject
+from batch.lake.room import room_watched
 
 PART_BYTES = 16 * 1024 * 1024
 """Objects above this are read and written in parts of this size, side by side."""
@@ -69,18 +70,24 @@ class S3Store:
         parts = urlsplit(uri)
         if not parts.netloc:
             raise SettingsError(f"lake {uri!r}: no bucket, expected s3://bucket/prefix")
-        config = Config(
-            retries={"mode": "standard", "max_attempts": 6},
-            connect_timeout=10,
-            read_timeout=60,
-            max_pool_connections=32,
-            user_agent_extra="ohlcv-batch",
+        return cls(parts.netloc, parts.path, _client())
+
+    @classmethod
+    def at_endpoint(
+        cls, endpoint_url: str, bucket: str, prefix: str, *, access_key_id: str, secret_key: str
+    ) -> S3Store:
+        """Return a store of somebody else's, with an endpoint and keys of its own.
+
+        Raises:
+            SettingsError: The endpoint is not usable.
+        """
+        client = _client(
+            endpoint_url=endpoint_url,
+            region_name="us-east-1",
+            aws_access_key_id=access_key_id,
+            aws_secret_access_key=secret_key,
         )
-        try:
-            client = boto3.session.Session().client("s3", config=config)
-        except (NoRegionError, ValueError, BotoCoreError) as err:
-            raise SettingsError(f"S3: {err}") from err
-        return cls(parts.netloc, parts.path, client)
+        return cls(bucket, prefix, client)
 
     @property
     def uri(self) -> str:
@@ -175,16 +182,21 @@ class S3Store:
                     Bucket=self.bucket, Delete={"Objects": names, "Quiet": True}
                 )
             if failed := answer.get("Errors"):
-                raise StoreUnavailable(
-                    f"{self.uri}/{failed[0]['Key']}: not deleted: {failed[0].get('Message')}"
-                )
+                told = f"s3://{self.bucket}/{failed[0]['Key']}: not deleted"
+                if failed[0].get("Code") in _DENIED:
+                    raise StoreDenied(
+                        f"{told}: S3 refused access ({failed[0].get('Message')});"
+                        " check the credentials and the role's policy"
+                    )
+                raise StoreUnavailable(f"{told}: {failed[0].get('Message')}; run the job again")
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
         """Give a folder in the system's temporary space."""
         folder = Path(tempfile.mkdtemp(prefix="ohlcv-"))
         try:
-            yield folder
+            with room_watched(folder):
+                yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -288,6 +300,20 @@ class S3Store:
                     " the next run finds out whether it took effect"
                 ) from err
             raise StoreUnavailable(f"{where}: S3 cannot be reached: {err}") from err
+
+
+def _client(**access: Any) -> Any:
+    config = Config(
+        retries={"mode": "standard", "max_attempts": 6},
+        connect_timeout=10,
+        read_timeout=60,
+        max_pool_connections=32,
+        user_agent_extra="ohlcv-batch",
+    )
+    try:
+        return boto3.session.Session().client("s3", config=config, **access)
+    except (NoRegionError, ValueError, BotoCoreError) as err:
+        raise SettingsError(f"S3: {err}") from err
 
 
 def _condition(expect: Expectation) -> dict[str, str]:

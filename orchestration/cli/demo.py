@@ -17,13 +17,21 @@ from batch.console.output import Output, size_text
 @click.option(
     "--symbols",
     type=click.IntRange(1, 20_000),
+    metavar="N",
     default=400,
     show_default=True,
     help="Stocks listed at any time.",
 )
 @click.option("--first", metavar="DATE", help="First date.  [default: three years before the last]")
 @click.option("--last", metavar="DATE", help="Last date.  [default: the newest closed session]")
-@click.option("--seed", type=click.IntRange(0), default=7, show_default=True, help="Which market.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    metavar="N",
+    default=7,
+    show_default=True,
+    help="Which market.",
+)
 @click.option("--workers", type=int, help="Threads of the jobs.  [env: OHLCV_WORKERS]")
 @output_options
 def command(

@@ -15,7 +15,12 @@ from batch.console.output import Output
 @click.option("--check", "checks", multiple=True, metavar="NAME", help="Only this; repeatable.")
 @click.option("--since", metavar="DATE", help="Only findings from this date on.")
 @click.option(
-    "--show", type=click.IntRange(0), default=3, show_default=True, help="Findings to print each."
+    "--show",
+    type=click.IntRange(0),
+    metavar="N",
+    default=3,
+    show_default=True,
+    help="Findings to print each.",
 )
 @click.option("--strict", is_flag=True, help="End with exit code 3 when anything was found.")
 @output_options

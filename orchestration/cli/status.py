@@ -30,6 +30,7 @@ _SHOWN = 5
 @click.option(
     "--max-age-sessions",
     type=click.IntRange(0),
+    metavar="N",
     default=0,
     show_default=True,
     help="How many sessions the lake may be behind all the same.",
@@ -73,7 +74,7 @@ def command(
 
 
 def _show(output: Output, status: Status) -> None:
-    output.say(f"{status.lake}, {status.at:%Y-%m-%d %H:%M} UTC")
+    output.say(f"{status.lake}, {status.at:%Y-%m-%d %H:%M} UTC\n")
     output.table(
         ["newest", "expected", "behind", "missing", "late", "waiting"],
         [

@@ -1,0 +1,79 @@
+"""Backfilling from the vendor's flat files: one compressed CSV file per session, on S3.
+
+https://polygon.io/docs/flat-files/stocks/day-aggregates
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+
+import polars as pl
+
+from batch.core.errors import DeliveryUnreadable, StoreDenied
+from batch.core.rules import DELIVERY_POLARS
+from batch.lake.s3 import S3Store
+from batch.lake.store import ObjectStore
+from fetchers.errors import VendorDenied, VendorRefused
+from fetchers.polygon.parsing import SessionAnswer
+from fetchers.secrets import FlatFileKeys
+from fetchers.settings import FetchSettings
+from fetchers.sources.files import SourceFile, read_file
+
+SOURCE = "polygon-flat"
+
+READY_AFTER = timedelta(hours=19)
+"""A session's file is there from about 11:00 New York time of the next day."""
+
+
+class FlatFiles:
+    """Sessions as flat files; the vendor's object store holds one per session.
+
+    They are never adjusted for splits and tell no vwap. May be used by several threads.
+    """
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+
+    @classmethod
+    def open(cls, settings: FetchSettings, keys: FlatFileKeys) -> FlatFiles:
+        """Return the flat files behind the vendor's endpoint; nothing is asked for yet."""
+        return cls(
+            S3Store.at_endpoint(
+                settings.flat_files_url,
+                settings.flat_files_bucket,
+                settings.flat_files_prefix,
+                access_key_id=keys.access_key_id.reveal(),
+                secret_key=keys.secret_access_key.reveal(),
+            )
+        )
+
+    def session(self, session: date) -> SessionAnswer:
+        """Return the bars of one session; none, and a doubt, where there is no file.
+
+        Raises:
+            VendorRefused: The file is damaged or holds another day.
+            VendorDenied: The keys or the plan do not allow it.
+            StoreUnavailable: The vendor's store does not answer.
+        """
+        key = flat_file_key(session)
+        file = SourceFile(self._store, key, datetime.now(UTC))
+        try:
+            if self._store.head(key) is None:
+                return SessionAnswer(session, pl.DataFrame(schema=DELIVERY_POLARS), ("no file",))
+            rows = read_file(file).rows
+        except StoreDenied as err:
+            raise VendorDenied(
+                f"{file.named}: refused; check the S3 keys shown under Flat Files in the"
+                " vendor's dashboard, and that the plan reaches back that far"
+            ) from err
+        except DeliveryUnreadable as err:
+            raise VendorRefused(str(err)) from err
+        days = rows["date"].unique().to_list()
+        if rows.height and days != [session]:
+            raise VendorRefused(f"{file.named}: expected bars of {session} alone, found {days[:3]}")
+        return SessionAnswer(session, rows, () if rows.height else ("no rows",))
+
+
+def flat_file_key(session: date) -> str:
+    """Where a session's file is, below the folder of the daily files."""
+    return f"{session:%Y/%m}/{session}.csv.gz"

@@ -1,0 +1,172 @@
+"""Which sessions to ask the vendor for: from the calendar, bronze and the clock. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from batch.core.errors import SettingsError
+from batch.core.sessions import Calendar
+
+NEW_YORK = ZoneInfo("America/New_York")
+"""Where the exchange is; an instant's date there decides what today is."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRange:
+    """Sessions that somebody asked for by their dates, both bounds inclusive.
+
+    Attributes:
+        again: Whether those that are in the lake are asked for as well.
+    """
+
+    first: date
+    last: date
+    again: bool = False
+
+    def __post_init__(self) -> None:
+        if self.last < self.first:
+            raise SettingsError(f"the range ends on {self.last}, before it begins on {self.first}")
+
+
+@dataclass(frozen=True, slots=True)
+class BronzeSessions:
+    """What a look into bronze tells a plan.
+
+    Attributes:
+        first: Oldest session of the lake; None where it has none.
+        present: Sessions with a delivery, as far as the look reached.
+        incomplete: Sessions noted as incomplete, wherever they lie.
+    """
+
+    first: date | None
+    present: frozenset[date]
+    incomplete: frozenset[date]
+
+
+@dataclass(frozen=True, slots=True)
+class FetchPlan:
+    """The sessions to ask for, ascending.
+
+    Attributes:
+        missing: Those of which the lake has nothing.
+        again: Those that are asked for though the lake has them.
+    """
+
+    missing: tuple[date, ...]
+    again: tuple[date, ...] = ()
+
+    @property
+    def sessions(self) -> tuple[date, ...]:
+        """All of them, ascending."""
+        return tuple(sorted({*self.missing, *self.again}))
+
+
+ASKED_AGAIN = 20
+"""Incomplete sessions that a daily run asks for again: the newest ones."""
+
+
+def exchange_date(now: datetime) -> date:
+    """Return the date at the exchange at an instant."""
+    return now.astimezone(NEW_YORK).date()
+
+
+def newest_due(calendar: Calendar, now: datetime, delay: timedelta) -> date:
+    """Return the newest session that has been closed for at least the delay.
+
+    Early closes count from their own close.
+    """
+    return calendar.newest_closed(now - delay)
+
+
+def lookback_start(calendar: Calendar, newest: date, sessions: int) -> date:
+    """Return the first of the last so many sessions up to ``newest``, inclusive."""
+    number = calendar.session_no(newest) - sessions + 1
+    lowest = calendar.session_no(calendar.first)
+    return calendar.session_at(max(number, lowest))
+
+
+def plan_daily(
+    calendar: Calendar,
+    newest: date,
+    bronze: BronzeSessions,
+    *,
+    trailing: int,
+    lookback: int,
+) -> FetchPlan:
+    """Plan a daily run.
+
+    Missing sessions are sought over the lookback, and from the newest session of the lake
+    where that is older; none is sought before the oldest session of the lake. A lake
+    without any begins with the trailing sessions.
+
+    Args:
+        calendar: The exchange calendar.
+        newest: Newest session that is due.
+        bronze: ``present`` must reach back over the lookback, and to the newest session of
+            the lake where that is older.
+        trailing: Sessions before the newest one that are asked for again.
+        lookback: Sessions that are looked through for gaps.
+    """
+    tail = calendar.sessions_between(lookback_start(calendar, newest, trailing + 1), newest)
+    if bronze.first is None:
+        return FetchPlan(tuple(tail))
+    start = lookback_start(calendar, newest, lookback)
+    before = [session for session in bronze.present if session <= newest]
+    if before:
+        start = min(start, max(before))
+    sought = calendar.sessions_between(max(start, min(bronze.first, newest)), newest)
+    missing = [session for session in sought if session not in bronze.present]
+    noted = _sessions(calendar, bronze.incomplete, newest)[-ASKED_AGAIN:]
+    known = [session for session in tail if session in bronze.present]
+    return FetchPlan(tuple(missing), tuple(sorted({*known, *noted} - set(missing))))
+
+
+def plan_range(
+    calendar: Calendar, newest: date, bronze: BronzeSessions, asked: SessionRange
+) -> FetchPlan:
+    """Plan the sessions of a range that are due: missing, incomplete, or all of them.
+
+    Args:
+        calendar: The exchange calendar.
+        newest: Newest session that is due.
+        bronze: ``present`` must reach over the range.
+        asked: The range; what is not due yet is left out.
+    """
+    due = calendar.sessions_between(asked.first, min(asked.last, newest))
+    missing = tuple(session for session in due if session not in bronze.present)
+    again = tuple(
+        session
+        for session in due
+        if session in bronze.present and (asked.again or session in bronze.incomplete)
+    )
+    return FetchPlan(missing, again)
+
+
+def nothing_due(calendar: Calendar, newest: date, asked: SessionRange) -> str:
+    """Say why no session of a range is due."""
+    sessions = calendar.sessions_between(asked.first, asked.last)
+    span = str(asked.first) if asked.first == asked.last else f"{asked.first} to {asked.last}"
+    if not sessions:
+        return f"{span}: no session of {calendar.name}, the exchange is closed; nothing to fetch"
+    return (
+        f"{span}: not due yet, the newest session that is closed long enough is {newest};"
+        " nothing to fetch"
+    )
+
+
+def _sessions(calendar: Calendar, noted: Iterable[date], newest: date) -> list[date]:
+    return sorted(
+        session for session in noted if session <= newest and calendar.is_session(session)
+    )
+
+
+def gaps_in_words(sessions: Collection[date]) -> str:
+    """Return sessions as ``3 sessions, 2025-01-03 to 2025-01-08``."""
+    if not sessions:
+        return "no session"
+    if len(sessions) == 1:
+        return str(next(iter(sessions)))
+    return f"{len(sessions)} sessions, {min(sessions)} to {max(sessions)}"

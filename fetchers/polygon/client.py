@@ -1,0 +1,126 @@
+"""The vendor's own HTTP client, held to what the fetchers need of it.
+
+The only module that imports the vendor's package. To move to its successor ``massive``,
+change the import: the methods have the same names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date
+from itertools import islice
+from typing import Any
+from urllib.parse import quote
+
+import polars as pl
+
+from batch.core.progress import StopRequested, never
+from fetchers.errors import NotListed
+from fetchers.polygon.pacing import Pacer
+from fetchers.polygon.parsing import (
+    Details,
+    Holiday,
+    SessionAnswer,
+    details_of,
+    dividend_rows,
+    holidays,
+    session_answer,
+    split_rows,
+    ticker_rows,
+)
+from fetchers.polygon.transport import RetryPolicy, StrictJson, VendorPool
+from fetchers.secrets import Secret
+
+_PAGE = 1000
+_STOCKS = "stocks"
+
+
+class PolygonClient:
+    """Asks the vendor, at its pace, and returns whole answers only.
+
+    Every method may raise what :meth:`fetchers.polygon.transport.VendorPool.request` and
+    the functions of :mod:`fetchers.polygon.parsing` raise. May be used by several threads.
+    """
+
+    def __init__(
+        self,
+        key: Secret,
+        *,
+        base_url: str,
+        pacer: Pacer,
+        retry: RetryPolicy,
+        timeout_s: float = 60.0,
+        connections: int = 8,
+        stop_requested: StopRequested = never,
+    ) -> None:
+        from polygon import RESTClient  # noqa: PLC0415 - a fifth of a second, websockets included
+
+        self._json = StrictJson()
+        self._rest: Any = RESTClient(
+            api_key=key.reveal(), base=base_url.rstrip("/"), custom_json=self._json
+        )
+        self._rest.client = VendorPool(
+            key=key,
+            pacer=pacer,
+            retry=retry,
+            timeout_s=timeout_s,
+            connections=connections,
+            strict_json=self._json,
+            stop_requested=stop_requested,
+        )
+
+    def session(self, session: date) -> SessionAnswer:
+        """Return the bars of every ticker of one session, raw, without OTC."""
+        response = self._rest.get_grouped_daily_aggs(
+            session.isoformat(), adjusted=False, include_otc=False, raw=True
+        )
+        return session_answer(self._json.loads(response.data.decode("utf-8")), session)
+
+    def tickers(self, *, active: bool) -> pl.DataFrame:
+        """Return the stock tickers that trade, or those that no longer do.
+
+        Rows of :data:`fetchers.polygon.parsing.TICKERS_LISTED`, sorted by symbol.
+        """
+        return ticker_rows(
+            self._rest.list_tickers(market=_STOCKS, active=active, limit=_PAGE, sort="ticker")
+        )
+
+    def details(self, ticker: str) -> Details | None:
+        """Return the details of a ticker, or None where the vendor has none."""
+        try:
+            found = self._rest.get_ticker_details(quote(ticker, safe=""))
+        except NotListed:
+            return None
+        return details_of(ticker, found)
+
+    def splits(self, since: date | None) -> Iterator[pl.DataFrame]:
+        """Return the splits executed on or after a date, a page at a time, by date."""
+        listed = self._rest.list_splits(
+            execution_date_gte=since.isoformat() if since else None,
+            limit=_PAGE,
+            sort="execution_date",
+            order="asc",
+        )
+        for page in _pages(listed):
+            yield split_rows(page)
+
+    def dividends(self, since: date) -> Iterator[pl.DataFrame]:
+        """Return the dividends that go ex on or after a date, a page at a time, by date."""
+        listed = self._rest.list_dividends(
+            ex_dividend_date_gte=since.isoformat(),
+            limit=_PAGE,
+            sort="ex_dividend_date",
+            order="asc",
+        )
+        for page in _pages(listed):
+            yield dividend_rows(page)
+
+    def upcoming_holidays(self) -> list[Holiday]:
+        """Return the market holidays that the vendor expects."""
+        response = self._rest.get_market_holidays(raw=True)
+        return holidays(self._json.loads(response.data.decode("utf-8")))
+
+
+def _pages(listed: Iterator[Any]) -> Iterator[list[Any]]:
+    while page := list(islice(listed, _PAGE)):
+        yield page

@@ -1,0 +1,68 @@
+"""How fast the vendor is asked: a limit per minute that all threads share."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+from batch.core.progress import StopRequested, never, require_going
+
+_MINUTE_S = 61.0
+"""A minute and a second: answers travel, so the vendor's minute is not quite ours."""
+
+_SLICE_S = 0.25
+
+
+class Pacer:
+    """Lets at most so many requests go in any minute, in the order in which they ask.
+
+    Up to the limit they go at once. May be shared by threads.
+    """
+
+    def __init__(
+        self,
+        per_minute: int,
+        *,
+        monotonic_s: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._per_minute = per_minute
+        self._monotonic_s = monotonic_s
+        self._sleep = sleep
+        self._lock = threading.Lock()
+        self._starts: deque[float] = deque(maxlen=per_minute or None)
+        self._held_until = float("-inf")
+
+    def hold(self, seconds: float) -> None:
+        """Let no request go for a while, because the vendor asked for it."""
+        with self._lock:
+            self._held_until = max(self._held_until, self._monotonic_s() + seconds)
+
+    def wait(self, stop_requested: StopRequested = never) -> None:
+        """Return when the next request may go.
+
+        Raises:
+            Interrupted: Somebody asked to stop while it waited.
+        """
+        goes_at = self._book()
+        while True:
+            require_going(stop_requested)
+            with self._lock:
+                left_s = max(goes_at, self._held_until) - self._monotonic_s()
+            if left_s <= 0:
+                return
+            self._sleep(min(left_s, _SLICE_S))
+
+    def _book(self) -> float:
+        """Take the next free place, and return when it comes up."""
+        with self._lock:
+            goes_at = self._monotonic_s()
+            if not self._per_minute:
+                return goes_at
+            if len(self._starts) == self._per_minute:
+                goes_at = max(goes_at, self._starts[0] + _MINUTE_S)
+            goes_at = max(goes_at, self._held_until)
+            self._starts.append(goes_at)
+            return goes_at

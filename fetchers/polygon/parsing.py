@@ -1,0 +1,254 @@
+"""What the vendor's answers say. Pure: documents in, rows and values out.
+
+Fields: https://polygon.io/docs/rest/stocks
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+import polars as pl
+
+from batch.core.rules import DELIVERY_POLARS
+from fetchers.errors import VendorRefused
+
+_GROUPED = {
+    "symbol": "T",
+    "open": "o",
+    "high": "h",
+    "low": "l",
+    "close": "c",
+    "volume": "v",
+    "vwap": "vw",
+    "trades": "n",
+}
+
+_USABLE = ("OK", "DELAYED")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SessionAnswer:
+    """What the vendor says of one session of the whole market.
+
+    Attributes:
+        session: The session that was asked for.
+        rows: Columns of :data:`batch.core.rules.DELIVERY_POLARS`, as received.
+        doubts: Why it may not be the whole session, in words; empty where nothing says so.
+    """
+
+    session: date
+    rows: pl.DataFrame
+    doubts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Holiday:
+    """A day on which an exchange will be closed, or close early.
+
+    Attributes:
+        closes_at: When it closes early; None where it stays closed.
+    """
+
+    day: date
+    exchange: str
+    name: str
+    closes_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """What the vendor knows of one ticker beyond the list."""
+
+    ticker: str
+    market_cap_usd: float | None = None
+    sic_code: str | None = None
+    sic_description: str | None = None
+    list_date: date | None = None
+
+
+TICKERS_LISTED = pl.Schema(
+    {
+        "symbol": pl.String,
+        "name": pl.String,
+        "market": pl.String,
+        "locale": pl.String,
+        "primary_exchange": pl.String,
+        "type": pl.String,
+        "active": pl.Boolean,
+        "cik": pl.String,
+        "composite_figi": pl.String,
+        "share_class_figi": pl.String,
+        "currency": pl.String,
+        "delisted_date": pl.Date,
+    }
+)
+"""One row per ticker as the vendor lists it."""
+
+SPLITS_LISTED = pl.Schema(
+    {"symbol": pl.String, "date": pl.Date, "split_from": pl.Float64, "split_to": pl.Float64}
+)
+
+DIVIDENDS_LISTED = pl.Schema(
+    {
+        "symbol": pl.String,
+        "date": pl.Date,
+        "cash_amount": pl.Float64,
+        "currency": pl.String,
+        "dividend_type": pl.String,
+        "frequency": pl.Int64,
+        "declaration_date": pl.Date,
+        "record_date": pl.Date,
+        "pay_date": pl.Date,
+    }
+)
+
+
+def session_answer(document: Any, session: date) -> SessionAnswer:
+    """Read an answer of the grouped daily endpoint.
+
+    The session is the one that was asked for: the bars' own timestamps differ by endpoint.
+
+    Raises:
+        VendorRefused: It is no such answer, or its prices are adjusted for splits.
+    """
+    where = f"Polygon, bars of {session}"
+    if not isinstance(document, Mapping):
+        raise VendorRefused(f"{where}: expected an object, found {type(document).__name__}")
+    status = document.get("status")
+    if status not in _USABLE:
+        raise VendorRefused(f"{where}: status {status!r}, expected one of {', '.join(_USABLE)}")
+    if document.get("adjusted") is True:
+        raise VendorRefused(f"{where}: adjusted prices came though raw ones were asked for")
+    results = document.get("results") or []
+    if not isinstance(results, list):
+        raise VendorRefused(f"{where}: results are no list but {type(results).__name__}")
+    doubts = []
+    if status == "DELAYED":
+        doubts.append("the vendor says it is delayed")
+    counted = document.get("resultsCount", len(results))
+    if counted != len(results):
+        doubts.append(f"{len(results)} results where {counted} are counted")
+    if not results:
+        doubts.append("no results")
+    columns = {name: [row.get(key) for row in results] for name, key in _GROUPED.items()}
+    rows = pl.DataFrame(
+        {**columns, "date": [session] * len(results)},
+        schema_overrides=DELIVERY_POLARS,
+        strict=False,
+    )
+    return SessionAnswer(session, rows.select(list(DELIVERY_POLARS)), tuple(doubts))
+
+
+def ticker_rows(listed: Iterable[Any]) -> pl.DataFrame:
+    """Return tickers as rows of :data:`TICKERS_LISTED`, sorted, each symbol once."""
+    rows = [
+        (
+            item.ticker,
+            item.name,
+            item.market,
+            item.locale,
+            item.primary_exchange,
+            item.type,
+            bool(item.active),
+            item.cik,
+            item.composite_figi,
+            item.share_class_figi,
+            item.currency_name,
+            day_in(item.delisted_utc),
+        )
+        for item in listed
+        if item.ticker
+    ]
+    frame = pl.DataFrame(rows, schema=TICKERS_LISTED, orient="row", strict=False)
+    return frame.sort(
+        "symbol", "active", "delisted_date", "composite_figi", descending=[False, True, True, False]
+    ).unique("symbol", keep="first", maintain_order=True)
+
+
+def split_rows(listed: Iterable[Any]) -> pl.DataFrame:
+    """Return splits as rows of :data:`SPLITS_LISTED`, one per symbol and date.
+
+    Where the vendor lists one twice the last of them counts; one without a symbol, date or
+    two positive numbers cannot be true and is left out.
+    """
+    rows = [
+        (item.ticker, day_in(item.execution_date), item.split_from, item.split_to)
+        for item in listed
+    ]
+    frame = pl.DataFrame(rows, schema=SPLITS_LISTED, orient="row", strict=False)
+    sound = frame.drop_nulls().filter(
+        pl.all_horizontal(
+            [pl.col(name).is_finite() & (pl.col(name) > 0) for name in ("split_from", "split_to")]
+        )
+    )
+    return sound.unique(["symbol", "date"], keep="last", maintain_order=True)
+
+
+def dividend_rows(listed: Iterable[Any]) -> pl.DataFrame:
+    """Return dividends as rows of :data:`DIVIDENDS_LISTED`, each once."""
+    rows = [
+        (
+            item.ticker,
+            day_in(item.ex_dividend_date),
+            item.cash_amount,
+            item.currency,
+            item.dividend_type,
+            item.frequency,
+            day_in(item.declaration_date),
+            day_in(item.record_date),
+            day_in(item.pay_date),
+        )
+        for item in listed
+    ]
+    frame = pl.DataFrame(rows, schema=DIVIDENDS_LISTED, orient="row", strict=False)
+    return frame.drop_nulls(["symbol", "date", "cash_amount"]).unique(maintain_order=True)
+
+
+def details_of(ticker: str, found: Any) -> Details:
+    """Read what the details endpoint says of a ticker."""
+    cap = found.market_cap
+    return Details(
+        ticker=ticker,
+        market_cap_usd=float(cap) if isinstance(cap, int | float) else None,
+        sic_code=_text(found.sic_code),
+        sic_description=_text(found.sic_description),
+        list_date=day_in(found.list_date),
+    )
+
+
+def holidays(document: Any) -> list[Holiday]:
+    """Read the list of upcoming market holidays.
+
+    Raises:
+        VendorRefused: It is not the list that the vendor describes.
+    """
+    if not isinstance(document, list):
+        raise VendorRefused(
+            f"Polygon, upcoming holidays: expected a list, found {type(document).__name__}"
+        )
+    found = []
+    for item in document:
+        day = day_in(item.get("date"))
+        if day is None:
+            raise VendorRefused(f"Polygon, upcoming holidays: no date in {item!r}")
+        early = item.get("status") == "early-close" and item.get("close")
+        closes_at = datetime.fromisoformat(str(item["close"])) if early else None
+        found.append(
+            Holiday(day, str(item.get("exchange", "")), str(item.get("name", "")), closes_at)
+        )
+    return found
+
+
+def day_in(text: Any) -> date | None:
+    """Return the date that a date or a timestamp begins with, or None where there is none."""
+    try:
+        return date.fromisoformat(str(text)[:10]) if text else None
+    except ValueError:
+        return None
+
+
+def _text(value: Any) -> str | None:
+    return str(value) if value not in (None, "") else None

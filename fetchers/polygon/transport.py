@@ -1,0 +1,254 @@
+"""One request to the vendor, until it has a whole answer or there is none to be had.
+
+Answers that are throttled, broken off or not JSON are asked for again within a budget of
+time; what comes out of here has status 200 and is a whole JSON document.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import certifi
+import stamina
+import stamina.instrumentation
+import urllib3
+from urllib3.util.retry import Retry
+
+from batch.core.errors import OhlcvError
+from batch.core.progress import StopRequested, require_going
+from fetchers.errors import NotListed, VendorDenied, VendorRefused, VendorUnavailable
+from fetchers.polygon.pacing import Pacer
+from fetchers.secrets import Secret
+
+LOGGER = logging.getLogger("ohlcv")
+
+_CONNECT_S = 10.0
+_DENIED = (401, 403)
+_MISSING = 404
+_TOO_MANY = 429
+_TRANSIENT = frozenset({408, 425, _TOO_MANY, 499, 500, 502, 503, 504, 520, 522, 524})
+_NO_RETRIES = Retry(total=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How long a request is tried, and how the pauses grow.
+
+    Attributes:
+        budget_s: Seconds from the first try to the start of the last; 0 for one try. More
+            than a minute outlasts a limit per minute.
+        first_pause_s: Pause after the first failure; it doubles, and jitter is added.
+        longest_pause_s: Longest pause that is not the vendor's own wish.
+    """
+
+    budget_s: float
+    first_pause_s: float = 1.0
+    longest_pause_s: float = 20.0
+
+
+class StrictJson:
+    """Reads JSON as the vendor's package asks for it, but never makes nothing of an error.
+
+    The document read last is remembered by each thread: the package reads again what was
+    checked here.
+    """
+
+    def __init__(self) -> None:
+        self._last = threading.local()
+
+    def loads(self, text: str) -> Any:
+        """Return the document.
+
+        Raises:
+            VendorUnavailable: It is not JSON.
+        """
+        if getattr(self._last, "text", None) == text:
+            return self._last.document
+        try:
+            document = json.loads(text)
+        except ValueError as err:
+            raise VendorUnavailable(f"not JSON: {err}") from err
+        self._last.text, self._last.document = text, document
+        return document
+
+
+class _AskAgain(Exception):
+    """The answer was no answer; another try may get one."""
+
+    def __init__(self, reason: str, *, after_s: float | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.after_s = after_s
+
+
+class VendorPool(urllib3.PoolManager):
+    """A pool of connections that paces, retries and checks every request.
+
+    It stands in the vendor's client where that keeps its own pool, which gives up within
+    a second, has no time limit and hands out error pages as empty answers.
+    """
+
+    def __init__(
+        self,
+        *,
+        key: Secret,
+        pacer: Pacer,
+        retry: RetryPolicy,
+        timeout_s: float,
+        connections: int,
+        strict_json: StrictJson,
+        stop_requested: StopRequested,
+    ) -> None:
+        super().__init__(
+            num_pools=2,
+            maxsize=connections,
+            timeout=urllib3.Timeout(connect=min(_CONNECT_S, timeout_s), read=timeout_s),
+            retries=_NO_RETRIES,
+            cert_reqs="CERT_REQUIRED",
+            ca_certs=certifi.where(),
+        )
+        self._key = key
+        self._pacer = pacer
+        self._retry = retry
+        self._json = strict_json
+        self._stop_requested = stop_requested
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        body: Any = None,
+        fields: Any = None,
+        headers: Mapping[str, str] | None = None,
+        json: Any = None,
+        **urlopen_kw: Any,
+    ) -> urllib3.BaseHTTPResponse:
+        """Return a whole JSON answer with status 200.
+
+        Raises:
+            VendorDenied: Status 401 or 403.
+            NotListed: Status 404.
+            VendorRefused: Another status that a retry does not change.
+            VendorUnavailable: No whole answer came within the retry budget.
+            Interrupted: Somebody asked to stop.
+        """
+        where = unquote(urlsplit(url).path)
+        tries = 0
+        try:
+            for attempt in self._attempts(where):
+                with attempt:
+                    require_going(self._stop_requested)
+                    self._pacer.wait(self._stop_requested)
+                    tries += 1
+                    return self._once(where, method, url, body, fields, headers, json, urlopen_kw)
+        except _AskAgain as err:
+            raise VendorUnavailable(
+                f"Polygon {where}: {err.reason}; tried {tries} times over"
+                f" {self._retry.budget_s:g} s; nothing of it was kept, run again later"
+            ) from err
+        raise AssertionError("unreachable")
+
+    def _attempts(self, where: str) -> Any:
+        stamina.instrumentation.set_on_retry_hooks([])  # they are told of below, without arguments
+
+        def pause(err: Exception) -> bool | float:
+            if not isinstance(err, _AskAgain):
+                return False
+            LOGGER.info("Polygon %s: %s; asking again", where, err.reason)
+            if err.after_s is None:
+                return True
+            if err.after_s > self._retry.budget_s:
+                return False
+            self._pacer.hold(err.after_s)
+            return 0.0
+
+        budget_s = self._retry.budget_s
+        return stamina.retry_context(
+            on=pause,
+            attempts=None if budget_s else 1,
+            timeout=budget_s or None,
+            wait_initial=self._retry.first_pause_s,
+            wait_max=self._retry.longest_pause_s,
+            wait_jitter=self._retry.first_pause_s,
+        )
+
+    def _once(
+        self,
+        where: str,
+        method: str,
+        url: str,
+        body: Any,
+        fields: Any,
+        headers: Mapping[str, str] | None,
+        json: Any,
+        urlopen_kw: dict[str, Any],
+    ) -> urllib3.BaseHTTPResponse:
+        try:
+            response = super().request(
+                method, url, body=body, fields=fields, headers=headers, json=json, **urlopen_kw
+            )
+        except urllib3.exceptions.HTTPError as err:
+            raise _AskAgain(self._key.redacted(_first_line(err))) from err
+        if response.status == 200:
+            self._require_whole(where, response)
+            return response
+        told = self._key.redacted(_told(response))
+        if response.status in _DENIED:
+            raise VendorDenied(
+                f"Polygon {where}: refused with status {response.status} ({told}); check that the"
+                " key is right and active and that its plan includes this: the free plan reaches"
+                " two years back and has a session's bars only at the end of that day"
+            )
+        if response.status == _MISSING:
+            raise NotListed(f"Polygon {where}: status 404 ({told})")
+        if response.status in _TRANSIENT:
+            raise _AskAgain(f"status {response.status} ({told})", after_s=_retry_after_s(response))
+        raise VendorRefused(f"Polygon {where}: unexpected status {response.status} ({told})")
+
+    def _require_whole(self, where: str, response: urllib3.BaseHTTPResponse) -> None:
+        """Refuse what is no document, and pages of a list that have no list or not all of it."""
+        try:
+            document = self._json.loads(response.data.decode("utf-8"))
+        except (OhlcvError, UnicodeDecodeError) as err:
+            kind = response.headers.get("Content-Type", "no content type")
+            raise _AskAgain(
+                f"status 200 with {len(response.data)} bytes of {kind} that are not JSON"
+            ) from err
+        if not where.startswith("/v3/"):
+            return
+        rows = document.get("results") if isinstance(document, dict) else None
+        if rows is None:
+            raise _AskAgain("status 200 without results")
+        if isinstance(rows, list) and document.get("count", len(rows)) != len(rows):
+            raise _AskAgain(f"{len(rows)} results where {document['count']} are counted")
+
+
+def _told(response: urllib3.BaseHTTPResponse) -> str:
+    """Return what an error answer says, in one short line."""
+    text = response.data.decode("utf-8", "replace")
+    try:
+        document = json.loads(text)
+    except ValueError:
+        document = None
+    if isinstance(document, dict):
+        text = str(document.get("message") or document.get("error") or text)
+    text = " ".join(text.split())
+    return f"{text[:200]}..." if len(text) > 200 else text or "no message"
+
+
+def _retry_after_s(response: urllib3.BaseHTTPResponse) -> float | None:
+    try:
+        return _NO_RETRIES.get_retry_after(response)
+    except urllib3.exceptions.InvalidHeader:
+        return None
+
+
+def _first_line(err: Exception) -> str:
+    lines = str(err).splitlines()
+    return f"{type(err).__name__}: {lines[0]}" if lines else type(err).__name__

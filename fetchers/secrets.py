@@ -1,0 +1,173 @@
+"""Where the vendor's keys come from; they appear in no log, message, URL or report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from batch.core.errors import SettingsError, StoreDenied, StoreUnavailable
+from fetchers.errors import KeyMissing
+
+KEY_VARIABLES = ("POLYGON_API_KEY", "MASSIVE_API_KEY")
+
+FLAT_FILE_VARIABLES = (
+    ("POLYGON_S3_ACCESS_KEY_ID", "POLYGON_S3_SECRET_ACCESS_KEY"),
+    ("MASSIVE_S3_ACCESS_KEY_ID", "MASSIVE_S3_SECRET_ACCESS_KEY"),
+)
+
+_FIELDS = ("api_key", "POLYGON_API_KEY", "MASSIVE_API_KEY", "polygon_api_key", "key")
+
+_HOW = (
+    "get a key at https://polygon.io/dashboard (now https://massive.com/dashboard; the free plan"
+    " will do) and set POLYGON_API_KEY or MASSIVE_API_KEY, or name a Secrets Manager secret in"
+    " OHLCV_POLYGON_SECRET or an SSM parameter in OHLCV_POLYGON_PARAMETER;"
+    " `ohlcv demo` and `ohlcv vendor-stub` need no key"
+)
+
+
+class Secret:
+    """A text that does not show itself; :meth:`reveal` gives it to whoever must send it."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """Return the text itself."""
+        return self._text
+
+    def redacted(self, text: str) -> str:
+        """Return another text without any trace of this one."""
+        return text.replace(self._text, "***") if self._text else text
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    __str__ = __repr__
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a secret is not written to disk")
+
+
+@dataclass(frozen=True, slots=True)
+class FlatFileKeys:
+    """The pair of keys of the vendor's flat files."""
+
+    access_key_id: Secret
+    secret_access_key: Secret
+
+
+def find_api_key(
+    environment: Mapping[str, str], *, secret: str | None = None, parameter: str | None = None
+) -> Secret:
+    """Find the API key: environment, then Secrets Manager, then the SSM parameter store.
+
+    Args:
+        environment: Such as ``os.environ``.
+        secret: Name or ARN of a secret: the key itself, or a JSON object with ``api_key``.
+        parameter: Name of a parameter, of type SecureString or String.
+
+    Raises:
+        KeyMissing: There is none, or what there is cannot be a key.
+        StoreDenied: AWS refused to hand it out.
+        StoreUnavailable: AWS did not answer.
+    """
+    for name in KEY_VARIABLES:
+        if environment.get(name, "").strip():
+            return _checked(environment[name], name)
+    if secret:
+        return _checked(_from_json(_read_secret(secret)), f"secret {secret}")
+    if parameter:
+        return _checked(_from_json(_read_parameter(parameter)), f"parameter {parameter}")
+    raise KeyMissing(f"no API key for Polygon: {_HOW}")
+
+
+def find_flat_file_keys(environment: Mapping[str, str]) -> FlatFileKeys:
+    """Find the keys of the flat files, which are not the API key.
+
+    Raises:
+        KeyMissing: There are none.
+    """
+    for access, secret in FLAT_FILE_VARIABLES:
+        if environment.get(access, "").strip() and environment.get(secret, "").strip():
+            return FlatFileKeys(
+                _checked(environment[access], access), _checked(environment[secret], secret)
+            )
+    names = " and ".join(FLAT_FILE_VARIABLES[0])
+    raise KeyMissing(
+        f"no keys for the flat files: set {names}; the vendor's dashboard shows them under"
+        " Flat Files (they need a paid plan and are not the API key)"
+    )
+
+
+def _checked(text: str, named: str) -> Secret:
+    """Refuse what HTTP would refuse with a message that shows the key."""
+    key = text.strip()
+    if not key:
+        raise KeyMissing(f"{named} is empty: {_HOW}")
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise KeyMissing(
+            f"{named}: not a key: it has spaces, line breaks or characters outside ASCII;"
+            " copy it again from the dashboard"
+        )
+    return Secret(key)
+
+
+def _from_json(text: str) -> str:
+    """Return the key from a secret kept as a JSON object, or the text itself."""
+    if not text.lstrip().startswith("{"):
+        return text
+    try:
+        fields = json.loads(text)
+    except ValueError:
+        return text
+    for name in _FIELDS:
+        if isinstance(fields.get(name), str):
+            return str(fields[name])
+    raise KeyMissing(
+        f"the secret is a JSON object without {_FIELDS[0]!r}; it has {', '.join(sorted(fields))}"
+    )
+
+
+def _read_secret(name: str) -> str:
+    answer = _ask("secretsmanager", "get_secret_value", f"secret {name}", SecretId=name)
+    return str(answer.get("SecretString") or answer.get("SecretBinary", b"").decode())
+
+
+def _read_parameter(name: str) -> str:
+    answer = _ask("ssm", "get_parameter", f"parameter {name}", Name=name, WithDecryption=True)
+    return str(answer["Parameter"]["Value"])
+
+
+def _ask(service: str, operation: str, named: str, **request: Any) -> Mapping[str, Any]:
+    """Ask AWS, and translate what can go wrong."""
+    import boto3  # noqa: PLC0415 - a quarter of a second, and only where a name is set
+    from botocore.config import Config  # noqa: PLC0415
+    from botocore.exceptions import (  # noqa: PLC0415
+        BotoCoreError,
+        ClientError,
+        NoCredentialsError,
+        NoRegionError,
+    )
+
+    config = Config(
+        retries={"mode": "standard", "max_attempts": 4}, connect_timeout=5, read_timeout=10
+    )
+    try:
+        client = boto3.session.Session().client(service, config=config)
+        answer: Mapping[str, Any] = getattr(client, operation)(**request)
+    except ClientError as err:
+        code = str(err.response.get("Error", {}).get("Code", "unknown"))
+        if code in {"ResourceNotFoundException", "ParameterNotFound"}:
+            raise KeyMissing(f"{named}: AWS has none of that name in this region") from err
+        if code in {"AccessDeniedException", "UnrecognizedClientException", "AccessDenied"}:
+            raise StoreDenied(f"{named}: AWS refused access ({code}); check the role") from err
+        raise StoreUnavailable(f"{named}: AWS answered {code}; run the job again") from err
+    except (NoCredentialsError, NoRegionError) as err:
+        raise SettingsError(f"{named}: {err}") from err
+    except BotoCoreError as err:
+        raise StoreUnavailable(f"{named}: AWS cannot be reached: {err}") from err
+    return answer

@@ -1,0 +1,136 @@
+"""The command ``ohlcv run``: the daily pipeline on this machine."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import click
+
+from batch.console.command import Run, job_run, lake_option, output_options
+from batch.console.output import Output, beside, size_text
+
+
+@click.command(name="run")
+@lake_option
+@click.option(
+    "--strict", is_flag=True, default=None, help="Fail on incomplete sessions.  [env: OHLCV_STRICT]"
+)
+@click.option("--no-reference", is_flag=True, help="Fetch bars only.")
+@click.option(
+    "--interval",
+    "intervals",
+    multiple=True,
+    metavar="N",
+    help="Sessions per bar; may be repeated.  [env: OHLCV_INTERVALS; default: 3 5 8 13 21 34]",
+)
+@click.option(
+    "--requests-per-minute",
+    "--polygon-requests-per-minute",
+    "polygon_requests_per_minute",
+    type=int,
+    help="Pace; 0 for no limit.  [env: OHLCV_POLYGON_REQUESTS_PER_MINUTE; default: 5]",
+)
+@click.option(
+    "--details",
+    "--details-per-run",
+    "details_per_run",
+    type=int,
+    help="Tickers whose details are asked for.  [env: OHLCV_DETAILS_PER_RUN; default: 20]",
+)
+@click.option("--workers", type=int, help="Threads of the jobs.  [env: OHLCV_WORKERS]")
+@output_options
+def command(output: Output, no_reference: bool, intervals: tuple[str, ...], **options: Any) -> None:
+    """Do the whole day: fetch, consolidate, resample. The lake may be on S3.
+
+    Bars and reference data are fetched side by side. What has come is consolidated and
+    resampled even where something could not be fetched; the run then ends non-zero. A
+    second run of the same day does only what is left.
+    """
+    from batch.consolidator.job import consolidate  # noqa: PLC0415 - help stays quick
+    from batch.core.settings import ResamplerSettings  # noqa: PLC0415
+    from batch.lake.store import open_store  # noqa: PLC0415
+    from batch.resampler.job import resample  # noqa: PLC0415
+    from fetchers.settings import FetchSettings  # noqa: PLC0415
+    from fetchers.side_by_side import Fetched, fetch_side_by_side  # noqa: PLC0415
+
+    settings = FetchSettings.read(**options)
+    resampling = ResamplerSettings.read(intervals=intervals or None)
+    store = open_store(settings.lake)
+    fetched = Fetched()
+    with job_run("run", store, settings, output) as run:
+        try:
+            fetch_side_by_side(
+                store,
+                settings,
+                os.environ,
+                progress=run.progress,
+                other_progress=beside(run.progress),
+                stop_requested=run.stop_requested,
+                reference=not no_reference,
+                fetched=fetched,
+            )
+        finally:
+            run.report.counts = fetched.counts
+            run.report.problems = fetched.problems
+        _require_worth_going_on(fetched.errors, store)
+        daily = consolidate(
+            store,
+            workers=settings.workers,
+            progress=run.progress,
+            stop_requested=run.stop_requested,
+        )
+        bars = resample(
+            store,
+            intervals=resampling.intervals,
+            workers=settings.workers,
+            memory_limit=settings.memory_limit,
+            progress=run.progress,
+            stop_requested=run.stop_requested,
+        )
+        run.report.problems = [*fetched.problems, *daily.problems]
+        run.report.partitions = [*daily.published, *bars.published]
+        run.report.counts = {**fetched.counts, "newest_session": bars.newest}
+        _tell(output, store.uri, run, fetched, bars.newest)
+        fetched.require_success(strict=settings.strict)
+        run.require_no_problems()
+
+
+def _require_worth_going_on(errors: list[Any], store: Any) -> None:
+    """End at once where settings are wrong, somebody asked to stop, or nothing ever came.
+
+    Raises:
+        OhlcvError: The error that the fetch ended with.
+    """
+    from batch.core.errors import Interrupted, SettingsError  # noqa: PLC0415
+
+    for err in errors:
+        if isinstance(err, SettingsError | Interrupted) or not store.exists():
+            raise err
+
+
+def _tell(output: Output, uri: str, run: Run, fetched: Any, newest: str | None) -> None:
+    """Give the one summary."""
+    output.result(
+        {
+            "lake": uri,
+            **run.report.counts,
+            "published": run.report.partitions,
+            "problems": run.report.problems,
+        }
+    )
+    for part in (fetched.bars, fetched.reference):
+        if part is not None:
+            output.say(part.summary)
+    tables: dict[str, tuple[int, int, int]] = {}
+    for part in run.report.partitions:
+        rows, size, count = tables.get(part["table"], (0, 0, 0))
+        tables[part["table"]] = (rows + part["rows"], size + part["bytes"], count + 1)
+    if tables:
+        output.table(
+            ["table", "years written", "rows", "size"],
+            [(name, count, rows, size_text(size)) for name, (rows, size, count) in tables.items()],
+        )
+    else:
+        output.say("every table is up to date")
+    output.say(f"newest session {newest or 'none'} in {uri}")

@@ -1,0 +1,144 @@
+"""The stand-in for the vendor, a clock that the tests set, and the real client between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import polars as pl
+
+from batch.core.layout import BRONZE, Delivery
+from batch.core.progress import Silent, never
+from batch.core.sessions import Calendar
+from batch.lake.store import ObjectStore
+from fetchers.daily_bars import BarsFetched, BarsOptions, fetch_daily_bars
+from fetchers.plan import SessionRange
+from fetchers.polygon.client import PolygonClient
+from fetchers.polygon.pacing import Pacer
+from fetchers.polygon.transport import RetryPolicy
+from fetchers.secrets import Secret
+from fetchers.sources.vendor_market import SyntheticMarket, VendorMarket
+from fetchers.sources.vendor_stub import VendorStub
+
+KEY = "pk-3f9c1e7a-not-to-be-seen"
+NEW_YORK = ZoneInfo("America/New_York")
+FRIDAY = date(2025, 1, 17)
+
+
+def new_york(day: date, hour: int, minute: int = 0) -> datetime:
+    """Return an instant by the clock on the exchange's wall."""
+    return datetime.combine(day, time(hour, minute), tzinfo=NEW_YORK).astimezone(UTC)
+
+
+@dataclass
+class Clock:
+    """A clock that stands where it was set."""
+
+    now: datetime
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+class Heard(Silent):
+    """Keeps what a job said."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.warnings: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+
+
+@dataclass
+class Vendor:
+    """A running stand-in and the real client that talks to it."""
+
+    stub: VendorStub
+    client: PolygonClient
+    clock: Clock
+    calendar: Calendar
+    base_url: str
+    heard: Heard = field(default_factory=Heard)
+
+    def fetch(
+        self,
+        store: ObjectStore,
+        asked: SessionRange | None = None,
+        outcome: BarsFetched | None = None,
+        **options: Any,
+    ) -> BarsFetched:
+        return fetch_daily_bars(
+            store,
+            self.client.session,
+            calendar=self.calendar,
+            clock=self.clock,
+            options=BarsOptions(**options),
+            progress=self.heard,
+            stop_requested=options.pop("stop_requested", never),
+            asked=asked,
+            outcome=outcome,
+        )
+
+    @property
+    def sessions_asked(self) -> list[str]:
+        """Sessions that the stand-in was asked for, in order."""
+        return [
+            target.split("?")[0].rpartition("/")[2]
+            for target in self.stub.asked
+            if "/aggs/grouped/" in target
+        ]
+
+
+@contextmanager
+def vendor(
+    calendar: Calendar,
+    now: datetime,
+    *,
+    market: VendorMarket | None = None,
+    first: date = date(2024, 10, 1),
+    symbols: int = 60,
+    budget_s: float = 3.0,
+    timeout_s: float = 2.0,
+    key: str = KEY,
+    connections: int = 4,
+) -> Iterator[Vendor]:
+    """Run a stand-in whose clock and the fetcher's are the same."""
+    clock = Clock(now)
+    market = market or SyntheticMarket(symbols=symbols, first=first, seed=3, calendar=calendar)
+    stub = VendorStub(market, calendar, clock=clock, key=KEY)
+    with stub.running() as base_url:
+        client = PolygonClient(
+            Secret(key),
+            base_url=base_url,
+            pacer=Pacer(0),
+            retry=RetryPolicy(budget_s, first_pause_s=0.01, longest_pause_s=0.05),
+            timeout_s=timeout_s,
+            connections=connections,
+        )
+        yield Vendor(stub, client, clock, calendar, base_url)
+
+
+def deliveries(store: ObjectStore) -> list[Delivery]:
+    """Return every delivery in bronze."""
+    found = (Delivery.parse(item.key) for item in store.list(BRONZE))
+    return [delivery for delivery in found if delivery]
+
+
+def sessions_in(store: ObjectStore) -> list[str]:
+    """Return the sessions with a delivery."""
+    return sorted({str(delivery.session) for delivery in deliveries(store)})
+
+
+def read_silver(store: ObjectStore, table: str, year: int) -> pl.DataFrame:
+    """Read a year of a silver table."""
+    with store.local_copy(f"silver/{table}/year={year}/data.parquet") as path:
+        return pl.read_parquet(path)
