@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 LAKE ?= demo-lake
 
-.PHONY: help demo test check lint types imports scripts lock clean
+.PHONY: help demo test check lint types imports scripts bench bench-quick lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,12 @@ imports: $(VENV)/dev.done ## import-linter: dependencies point one way
 
 scripts: $(VENV)/dev.done ## shellcheck
 	@git ls-files -z '*.sh' .ci/run | xargs -0 --no-run-if-empty $(BIN)/shellcheck
+
+bench: $(VENV)/dev.done ## Measure everything against the floor and other engines
+	@$(BIN)/python -m benchmarks
+
+bench-quick: $(VENV)/dev.done ## Measure in two minutes; fails where a ratio got 25 % worse
+	@$(BIN)/python -m benchmarks --quick
 
 lock: $(VENV)/dev.done ## Resolve the lock files again
 	@./requirements/compile.sh $(BIN)/uv

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 import polars as pl
 
 from batch.consolidator.job import consolidate
-from batch.core.sessions import Calendar
+from batch.core.sessions import EARLIEST, Calendar, load_calendar
 from batch.lake.store import ObjectStore
 from batch.resampler.job import resample
+from batch.verifier.job import verify
 from tests.support.bars import bar, land_rows, received_after
 
 
@@ -54,3 +57,20 @@ def test_a_second_run_writes_nothing(any_lake: ObjectStore, calendar: Calendar) 
 
     assert (daily.published, bars.published) == ([], [])
     assert list(any_lake.list("")) == before
+
+
+def test_sessions_before_1970_have_negative_numbers_and_bars(any_lake: ObjectStore) -> None:
+    calendar = load_calendar(EARLIEST)
+    days = [date(1928, 10, 1), date(1952, 3, 1), date(1969, 12, 30), date(1970, 1, 2)]
+    land_rows(
+        any_lake, [bar("A", day) for day in days], calendar, received_at=received_after(days[-1])
+    )
+
+    consolidate(any_lake)
+    resample(any_lake, intervals=[3])
+    outcome = verify(any_lake)
+
+    last = read(any_lake, "3d", 1969)
+    assert outcome.differences == []
+    assert last.select("start", "end").row(0) == (date(1969, 12, 29), date(1969, 12, 31))
+    assert calendar.session_no(date(1969, 12, 31)) == -1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
 import sys
 import threading
@@ -9,6 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
+from textwrap import fill
 from types import FrameType
 from typing import Any, TypeVar, cast
 from uuid import uuid4
@@ -173,6 +177,27 @@ def run_main(command: click.Command, arguments: list[str] | None = None, *, name
     return ExitCode.DONE
 
 
+def command_name() -> str:
+    """Return how a user can call ``ohlcv`` from where they are: by name, or by its path."""
+    if shutil.which("ohlcv"):
+        return "ohlcv"
+    beside = Path(sys.executable).parent / "ohlcv"
+    if not beside.exists():
+        return "ohlcv"
+    here = Path.cwd()
+    return str(beside.relative_to(here) if beside.is_relative_to(here) else beside)
+
+
 def _tell(text: str, code: int) -> int:
-    click.echo(f"error: {text}", err=True)
+    plain = bool(os.environ.get("NO_COLOR"))
+    lead = "error:" if plain else click.style("error:", fg="red", bold=True)
+    if sys.stderr.isatty():
+        text = fill(
+            f"error: {text}",
+            shutil.get_terminal_size().columns - 1,
+            subsequent_indent="  ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        ).removeprefix("error: ")
+    click.echo(f"{lead} {text}", err=True)
     return int(code)

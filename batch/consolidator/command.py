@@ -22,12 +22,23 @@ from batch.console.output import Output, size_text
     " a run without it returns to the present.  [env: OHLCV_AS_OF]",
 )
 @click.option("--workers", type=int, help="Threads that read deliveries.  [env: OHLCV_WORKERS]")
+@click.option(
+    "--memory-limit",
+    metavar="SIZE",
+    help="Stay under this, such as 1GiB.  [env: OHLCV_MEMORY_LIMIT]",
+)
 @output_options
 def command(output: Output, **options: Any) -> None:
     """Merge the deliveries that arrived into clean daily bars.
 
     The newest delivery of a symbol and session wins; what it changed is kept under
     silver/restatements. Only years with something new are written.
+
+    \b
+    Examples:
+      ohlcv consolidate
+      ohlcv consolidate --full
+      ohlcv consolidate --lake s3://bucket/market --as-of 2025-01-10T09:00Z
     """
     from batch.consolidator.job import consolidate  # noqa: PLC0415 - help stays quick
     from batch.core.settings import ConsolidatorSettings  # noqa: PLC0415
@@ -41,6 +52,7 @@ def command(output: Output, **options: Any) -> None:
             full=settings.full,
             as_of=settings.as_of,
             workers=settings.workers,
+            memory_limit=settings.memory_limit,
             progress=run.progress,
             stop_requested=run.stop_requested,
         )
@@ -68,6 +80,8 @@ def command(output: Output, **options: Any) -> None:
                     for part in outcome.published
                 ],
             )
+        if outcome.removed:
+            output.say(f"years without deliveries, taken away: {outcome.removed}")
         output.say(
             f"{outcome.deliveries_read:,} deliveries read, {outcome.current} years up to date,"
             f" newest session {outcome.newest or 'none'}"

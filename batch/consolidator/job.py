@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
+from functools import cached_property
 from itertools import groupby
 from typing import Any
 
@@ -34,11 +36,14 @@ from batch.core.errors import (
     DeliveryUnreadable,
     LakeMissing,
     ObjectMissing,
+    StateDamaged,
 )
 from batch.core.layout import (
     ARRIVALS,
     BRONZE,
+    CARRY,
     DAILY_TABLE,
+    INPUTS,
     RESTATEMENTS_TABLE,
     Delivery,
     bronze_year_prefix,
@@ -47,7 +52,7 @@ from batch.core.layout import (
     partition_key,
 )
 from batch.core.progress import Progress, Silent, StopRequested, never, require_going
-from batch.core.sessions import Calendar, day_of, load_calendar
+from batch.core.sessions import EARLIEST, Calendar, day_of, load_calendar
 from batch.lake.carry import read_carry, write_carry
 from batch.lake.manifest import (
     DailyRecord,
@@ -59,14 +64,20 @@ from batch.lake.manifest import (
     load_inputs,
     write_inputs,
 )
-from batch.lake.parquet import read_table, with_encoded_symbols
+from batch.lake.parquet import read_table, require_schema, with_encoded_symbols
 from batch.lake.partitions import DIGEST_ENTRY, TablePartitions, publish_partition, table_metadata
 from batch.lake.reference import read_splits
 from batch.lake.store import ObjectStore, StoredObject
 from batch.version import RESULTS_VERSION
 
-MERGE_BYTES = 24 * 1024 * 1024
-"""Compressed deliveries merged at once: about a million rows."""
+MERGE_BYTES = 8 * 1024 * 1024
+"""Compressed deliveries merged at once, unless a memory limit asks for fewer."""
+
+_EXPANSION = 12
+"""Memory of a stretch being merged, and of the one read ahead, per compressed byte."""
+
+_FIXED_BYTES = 300 * 1024 * 1024
+"""Memory of the interpreter and its libraries."""
 
 _PLANS = 5
 
@@ -98,6 +109,7 @@ def consolidate(
     full: bool = False,
     as_of: datetime | None = None,
     workers: int = 2,
+    memory_limit: int | None = None,
     progress: Progress | None = None,
     stop_requested: StopRequested = never,
     calendar: Calendar | None = None,
@@ -113,6 +125,8 @@ def consolidate(
         full: Make every year again, from the deliveries alone.
         as_of: Use only what was received by this instant.
         workers: Threads that read deliveries.
+        memory_limit: Bytes that the process should stay under; the rows of one year must
+            fit all the same.
         progress: Hears what is going on.
         stop_requested: Asked between writes.
         calendar: The exchange calendar; the library's where not given.
@@ -129,8 +143,17 @@ def consolidate(
             f"{store.uri}: there is no lake; give --lake or OHLCV_LAKE,"
             " or make one with `ohlcv import` or `ohlcv demo`"
         )
-    calendar = calendar or load_calendar()
-    job = _Job(store, full, as_of, workers, progress, stop_requested, calendar)
+    job = _Job(
+        store=store,
+        full=full,
+        as_of=as_of,
+        workers=workers,
+        merge_bytes=merge_bytes(memory_limit),
+        progress=progress,
+        stop_requested=stop_requested,
+        calendar=calendar or load_calendar(),
+        calendar_is_given=calendar is not None,
+    )
     for attempt in range(_PLANS):
         try:
             return job.run()
@@ -138,35 +161,54 @@ def consolidate(
             if attempt == _PLANS - 1:
                 raise
             progress.note(f"planning again: {err}")
+        except StateDamaged as err:
+            if attempt == _PLANS - 1:
+                raise
+            progress.warn(f"{err}; its year is made again")
+            store.delete([err.key])
     raise AssertionError("unreachable")
 
 
+def merge_bytes(memory_limit: int | None) -> int:
+    """Return how many compressed bytes of deliveries to merge at once under a limit."""
+    if memory_limit is None:
+        return MERGE_BYTES
+    return max(
+        MERGE_BYTES // 16, min(MERGE_BYTES, (memory_limit - _FIXED_BYTES) // _EXPANSION // 4)
+    )
+
+
 class _CarryChain:
-    """What has been handed on so far; read from the lake only where somebody looks."""
+    """What has been handed on so far; read from the lake only where somebody looks.
+
+    Attributes:
+        year: The last year gone past, None before the first.
+        digest: Digest of the state after it.
+    """
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
-        self._year: int | None = None
+        self.year: int | None = None
         self._state: Carry | None = Carry.none()
         self.digest = ""
 
     def state(self) -> Carry:
         """Return the state itself."""
         if self._state is None:
-            assert self._year is not None  # noqa: S101 - set together with the digest
-            self._state = Carry(read_carry(self._store, self._year, self.digest))
+            assert self.year is not None  # noqa: S101 - set together with the digest
+            self._state = Carry(read_carry(self._store, self.year, self.digest))
         return self._state
 
     def pass_over(self, year: int, record: DailyRecord) -> None:
         """Go past a year whose state is in the lake."""
-        self._year, self._state, self.digest = year, None, record.carry_digest
+        self.year, self._state, self.digest = year, None, record.carry_digest
 
     def hand_on(self, year: int, state: Carry) -> None:
         """Go past a year whose state was just made."""
-        self._year, self._state, self.digest = year, state, state.digest
+        self.year, self._state, self.digest = year, state, state.digest
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class _BuiltYear:
     """A daily partition ready to be published."""
 
@@ -175,13 +217,14 @@ class _BuiltYear:
     restatements: pl.DataFrame
     carry: Carry
     inputs: YearInputs
+    unreadable: set[Delivery]
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Digest of all rows."""
         return fingerprint(self.sessions)
 
-    @property
+    @cached_property
     def restatements_digest(self) -> str:
         """Digest of the restatements."""
         return hashlib.sha256(self.restatements.write_csv().encode()).hexdigest()[:16]
@@ -195,29 +238,35 @@ class _Job:
     full: bool
     as_of: datetime | None
     workers: int
+    merge_bytes: int
     progress: Progress
     stop_requested: StopRequested
     calendar: Calendar
+    calendar_is_given: bool
     manifest: Manifest[DailyRecord] = field(init=False)
     daily: TablePartitions = field(init=False)
     restated: TablePartitions = field(init=False)
     splits: pl.DataFrame = field(init=False)
+    kept: set[str] = field(init=False)
     outcome: Consolidation = field(init=False)
 
     def run(self) -> Consolidation:
         """Plan from what is there now, and work the plan off."""
         self.outcome = Consolidation()
         arrivals = [item.key for item in self.store.list(ARRIVALS)]
-        self.manifest = load_daily_manifest(self.store)
+        self.manifest = load_daily_manifest(self.store, mend=self.progress.warn)
         self._require_calendar()
         inputs = self._list_inputs(arrivals)
         self.splits = read_splits(self.store)
+        self.kept = {item.key for prefix in (CARRY, INPUTS) for item in self.store.list(prefix)}
         self.daily = TablePartitions.list(self.store, DAILY_TABLE)
         self.restated = TablePartitions.list(self.store, RESTATEMENTS_TABLE)
         records = self.manifest.partitions
         years = sorted({*records, *inputs, *self.daily.objects, *self.restated.objects})
         self.progress.begin("consolidating", len(years), "years")
         carry = _CarryChain(self.store)
+        if self.as_of:
+            self.manifest = commit(self.store, self.manifest, {}, as_of=self.as_of.isoformat())
         for year in years:
             require_going(self.stop_requested)
             listed = inputs.get(year)
@@ -226,6 +275,10 @@ class _Job:
             else:
                 self._bring_up(year, listed, carry)
             self.progress.advance()
+        if self.manifest.as_of and not self.as_of:
+            self.manifest = commit(self.store, self.manifest, {}, as_of=None)
+        if self.full:
+            self._sweep()
         self._take_arrivals_away(arrivals, inputs)
         newest = [max(record.sessions) for record in self.manifest.partitions.values()]
         self.outcome.newest = max(newest, default=None)
@@ -236,6 +289,7 @@ class _Job:
         if seen is None or self.full:
             return
         first, last = date.fromisoformat(seen.first), date.fromisoformat(seen.last)
+        self._cover(first)
         if self.calendar.digest(first, last) != seen.digest:
             raise CalendarMoved(
                 f"{self.store.uri}: the calendar of {self.calendar.name} no longer has the sessions"
@@ -246,8 +300,7 @@ class _Job:
     def _list_inputs(self, arrivals: list[str]) -> dict[int, YearInputs]:
         """List the deliveries of every year that may have news; the others keep their record."""
         known = self.manifest.partitions
-        travelled = any(record.as_of != _text(self.as_of) for record in known.values())
-        if self.full or self.as_of or travelled or not known:
+        if self.full or self.as_of or self.manifest.as_of or not known:
             years = set(known)
             listing: Iterator[StoredObject] = self.store.list(BRONZE)
         else:
@@ -259,7 +312,7 @@ class _Job:
         found: dict[int, dict[Delivery, int]] = {year: {} for year in years}
         for item in listing:
             delivery = Delivery.parse(item.key)
-            if delivery is not None and self.calendar.is_session(delivery.session):
+            if delivery is not None and self._is_session(delivery.session):
                 found.setdefault(delivery.session.year, {})[delivery] = item.size_bytes
             elif not item.key.rpartition("/")[2].startswith((".", "_")):
                 why = "is not a session" if delivery else "is not a delivery's name"
@@ -268,6 +321,15 @@ class _Job:
             year: YearInputs(year, deliveries).known_at(self.as_of)
             for year, deliveries in found.items()
         }
+
+    def _is_session(self, day: date) -> bool:
+        self._cover(day)
+        return self.calendar.is_session(day)
+
+    def _cover(self, day: date) -> None:
+        """Reach back with the library's calendar where the lake does; a given one stays."""
+        if day < self.calendar.first and not self.calendar_is_given:
+            self.calendar = load_calendar(EARLIEST)
 
     def _list_years(self, late: list[int], newest: int) -> Iterator[StoredObject]:
         for year in late:
@@ -282,7 +344,7 @@ class _Job:
     def _bring_up(self, year: int, listed: YearInputs | None, carry: _CarryChain) -> None:
         """Make a year's partition again if anything that it depends on has changed."""
         record = self.manifest.partitions.get(year)
-        splits = splits_of_year(self.splits, year, self.as_of)
+        splits = splits_of_year(self.splits, year, after_year=carry.year, as_of=self.as_of)
         whole = record is not None and self._is_whole(year, record)
         verdict = Verdict.REBUILD
         if whole and record and not self.full:
@@ -296,7 +358,10 @@ class _Job:
         else:
             base = record if whole and not self.full else None
             built = self._build(listed or self._relist(year), splits, base, carry.state())
-            if not len(built.bars):
+            if not len(built.bars) and built.unreadable:
+                if record:
+                    carry.pass_over(year, record)
+            elif not len(built.bars):
                 self._remove(year)
             elif (
                 base and self._verdict(base, built.inputs.digest, splits, carry) is Verdict.CURRENT
@@ -320,6 +385,8 @@ class _Job:
 
     def _is_whole(self, year: int, record: DailyRecord) -> bool:
         """Tell whether what the record describes is what the lake holds."""
+        if not self.kept.issuperset(_kept_keys(year, record)):
+            return False
         if not self.daily.holds(self.store, year, record.version, record.digest):
             return False
         if not record.restatements_version:
@@ -332,7 +399,7 @@ class _Job:
         found = {
             delivery: item.size_bytes
             for item in self.store.list(bronze_year_prefix(year))
-            if (delivery := Delivery.parse(item.key)) and self.calendar.is_session(delivery.session)
+            if (delivery := Delivery.parse(item.key)) and self._is_session(delivery.session)
         }
         return YearInputs(year, found).known_at(self.as_of)
 
@@ -344,8 +411,13 @@ class _Job:
             own.select("symbol", "pending_ratio"),
         )
         write_carry(self.store, year, state.state)
-        handed_on = replace(record, carry_in_digest=carry.digest, carry_digest=state.digest)
+        handed_on = replace(
+            record,
+            carry_in_digest=carry.digest,
+            carry_digest=state.digest,
+        )
         self._commit({year: handed_on})
+        self._drop_unreferenced(year, record)
         carry.hand_on(year, state)
 
     def _build(
@@ -360,11 +432,8 @@ class _Job:
             fresh = {delivery for delivery in fresh if delivery.session in changed}
             merged.append(self._kept_sessions(inputs.year, changed))
         unreadable: set[Delivery] = set()
-        for stretch in _stretches(sorted(fresh), inputs):
-            require_going(self.stop_requested)
-            received = self._read(stretch, unreadable)
-            merged.append(merge_sessions(received))
-        bars = by_symbol([part.bars for part in merged])
+        merged += map(merge_sessions, self._read(sorted(fresh), inputs, unreadable))
+        bars = by_symbol([part.bars for part in merged], workers=self.workers)
         digests = {day: digest for part in merged for day, digest in part.digests.items()}
         restatements = sort_restatements([part.restatements for part in merged])
         del merged
@@ -376,6 +445,7 @@ class _Job:
             restatements,
             handed_on,
             inputs.without(unreadable),
+            unreadable,
         )
 
     def _kept_sessions(self, year: int, changed: set[date]) -> MergedSessions:
@@ -397,13 +467,30 @@ class _Job:
         )
 
     def _read(
-        self, stretch: list[Delivery], unreadable: set[Delivery]
-    ) -> list[tuple[Delivery, DailyColumns]]:
-        """Read some deliveries side by side; those that cannot be used are told and left out."""
+        self, fresh: list[Delivery], inputs: YearInputs, unreadable: set[Delivery]
+    ) -> Iterator[list[tuple[Delivery, DailyColumns]]]:
+        """Read deliveries in stretches of whole sessions, one stretch ahead of the caller.
+
+        Those that cannot be used are told, noted as unreadable and left out.
+        """
         with ThreadPoolExecutor(self.workers) as pool:
-            read = list(pool.map(self._read_one, stretch))
+            ahead: deque[list[tuple[Delivery, Future[DailyColumns | str]]]] = deque()
+            for stretch in _stretches(fresh, inputs, self.merge_bytes):
+                require_going(self.stop_requested)
+                ahead.append([(one, pool.submit(self._read_one, one)) for one in stretch])
+                if len(ahead) > 1:
+                    yield self._usable(ahead.popleft(), unreadable)
+            while ahead:
+                yield self._usable(ahead.popleft(), unreadable)
+
+    def _usable(
+        self,
+        reading: list[tuple[Delivery, Future[DailyColumns | str]]],
+        unreadable: set[Delivery],
+    ) -> list[tuple[Delivery, DailyColumns]]:
         received = []
-        for delivery, columns in zip(stretch, read, strict=True):
+        for delivery, read in reading:
+            columns = read.result()
             if isinstance(columns, str):
                 unreadable.add(delivery)
                 self._problem(f"{delivery.key}: {columns}; the other deliveries went on")
@@ -417,7 +504,8 @@ class _Job:
             table = read_table(
                 self.store.read(delivery.key), schema.DELIVERY.names, named=delivery.name
             )
-            columns = DailyColumns.from_table(table)
+            sound = require_schema(table, schema.DELIVERY, named=delivery.name)
+            columns = DailyColumns.from_table(sound)
         except (DeliveryUnreadable, ObjectMissing) as err:
             return str(err)
         return find_unsound(delivery, columns) or columns
@@ -467,9 +555,24 @@ class _Job:
             restatements=built.restatements.height,
             restatements_digest=built.restatements_digest,
             restatements_version=restatements_version,
-            as_of=_text(self.as_of),
         )
+        before = self.manifest.partitions.get(year)
         self._commit({year: record})
+        self._drop_unreferenced(year, before)
+
+    def _drop_unreferenced(self, year: int, before: DailyRecord | None) -> None:
+        """Take away what an earlier record referred to and the present one does not."""
+        if before is None:
+            return
+        now = self.manifest.partitions.get(year)
+        new = _kept_keys(year, now) if now else set()
+        self.store.delete(sorted(_kept_keys(year, before) - new))
+
+    def _sweep(self) -> None:
+        """Take away what jobs that were cut off kept for records never committed."""
+        records = self.manifest.partitions.items()
+        now = {key for year, record in records for key in _kept_keys(year, record)}
+        self.store.delete(sorted(self.kept - now))
 
     def _publish_restatements(self, year: int, built: _BuiltYear, metadata: dict[str, str]) -> str:
         """Write the year's restatements, or take the old ones away where there are none now."""
@@ -502,17 +605,11 @@ class _Job:
 
     def _remove(self, year: int) -> None:
         """Take away a year that has no deliveries any more, its record first."""
+        before = self.manifest.partitions.get(year)
         self._commit({year: None})
-        keys = [
-            *(
-                part.objects[year].key
-                for part in (self.daily, self.restated)
-                if year in part.objects
-            ),
-            carry_key(year),
-            inputs_key(year),
-        ]
-        self.store.delete(keys)
+        parts = (self.daily, self.restated)
+        self.store.delete([part.objects[year].key for part in parts if year in part.objects])
+        self._drop_unreferenced(year, before)
         self.outcome.removed.append(year)
 
     def _commit(self, changed: Mapping[int, DailyRecord | None]) -> None:
@@ -539,7 +636,14 @@ class _Job:
             self.store.delete(done)
 
 
-def _stretches(fresh: list[Delivery], inputs: YearInputs) -> Iterator[list[Delivery]]:
+def _kept_keys(year: int, record: DailyRecord) -> set[str]:
+    """What a record keeps beside the manifest."""
+    return {carry_key(year, record.carry_digest), inputs_key(year, record.inputs_digest)}
+
+
+def _stretches(
+    fresh: list[Delivery], inputs: YearInputs, merge_bytes: int
+) -> Iterator[list[Delivery]]:
     """Cut deliveries into stretches of whole sessions that fit into memory."""
     stretch: list[Delivery] = []
     stretch_bytes = 0
@@ -547,12 +651,8 @@ def _stretches(fresh: list[Delivery], inputs: YearInputs) -> Iterator[list[Deliv
         same_session = list(group)
         stretch += same_session
         stretch_bytes += sum(inputs.deliveries[delivery] for delivery in same_session)
-        if stretch_bytes >= MERGE_BYTES:
+        if stretch_bytes >= merge_bytes:
             yield stretch
             stretch, stretch_bytes = [], 0
     if stretch:
         yield stretch
-
-
-def _text(instant: datetime | None) -> str | None:
-    return instant.isoformat() if instant else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from enum import Enum
 
 import polars as pl
@@ -77,7 +77,7 @@ def judge(
     Args:
         record: What the manifest says of it; None if it was never made.
         inputs_digest: Digest of its deliveries.
-        splits_digest: Digest of the splits executed in the year.
+        splits_digest: Digest of the splits that the year's rows wait for.
         carry_digest: Digest of all that earlier years hand in.
         carry_slice: Gives the digest of the part of that which the year depends on;
             asked only where the whole has changed.
@@ -103,16 +103,23 @@ def splits_digest(splits: pl.DataFrame) -> str:
     )
 
 
-def splits_of_year(splits: pl.DataFrame, year: int, as_of: datetime | None) -> pl.DataFrame:
-    """Return the splits executed in a year, and by an instant where one is given.
+def splits_of_year(
+    splits: pl.DataFrame, year: int, *, after_year: int | None, as_of: datetime | None
+) -> pl.DataFrame:
+    """Return the splits that a year's rows wait for: its own, and those of a gap before it.
 
     Args:
         splits: Columns of :data:`batch.core.schema.SPLITS`, any order; where a (symbol,
             date) occurs twice the last one counts.
+        year: Year of the rows.
+        after_year: The year before it that has rows, which took the splits up to its end;
+            None for the first one of all.
+        as_of: Leave out what was executed after this instant.
     """
-    chosen = splits.filter(pl.col("date").dt.year() == year)
+    first = year if after_year is None else after_year + 1
+    chosen = splits.filter(pl.col("date").dt.year().is_between(first, year))
     if as_of is not None:
-        chosen = chosen.filter(pl.col("date") <= as_of.date())
+        chosen = chosen.filter(pl.col("date") <= as_of.astimezone(UTC).date())
     return (
         chosen.unique(["symbol", "date"], keep="last", maintain_order=True)
         .sort("symbol", "date")

@@ -17,6 +17,10 @@ REJECTED: Final = "bronze/rejected/"
 SILVER: Final = "silver/"
 STATE: Final = "_state/"
 ARRIVALS: Final = "_state/arrivals/"
+INPUTS: Final = "_state/inputs/"
+CARRY: Final = "_state/carry/"
+
+
 INCOMPLETE: Final = "_state/incomplete/"
 RUNS: Final = "_runs/"
 
@@ -183,6 +187,13 @@ def bars_table(interval: int, anchor: Anchor = Anchor.CALENDAR) -> str:
     return f"{interval}d" if interval != 1 else "1d_calendar"
 
 
+def table_order(table: str) -> tuple[bool, int, str]:
+    """Sort key of a silver table's name: the narrowest bars first, other tables last."""
+    digits = table.partition("d")[0]
+    is_bars = digits.isascii() and digits.isdigit()
+    return (not is_bars, int(digits) if is_bars else 0, table)
+
+
 def partition_key(table: str, year: int) -> str:
     """Where a year of a silver table is."""
     return f"{SILVER}{table}/year={year:04d}/data.parquet"
@@ -199,14 +210,18 @@ def manifest_key(table: str) -> str:
     return f"{STATE}{table}.json.gz"
 
 
-def inputs_key(year: int) -> str:
-    """Where the list of deliveries that a daily partition was made from is."""
-    return f"{STATE}inputs/year={year:04d}.json.gz"
+def inputs_key(year: int, digest: str) -> str:
+    """Where the list of deliveries that a daily partition was made from is.
+
+    The digest of the list is part of the name, so jobs at work side by side never
+    overwrite what another one's manifest refers to.
+    """
+    return f"{INPUTS}year={year:04d}-{digest}.json.gz"
 
 
-def carry_key(year: int) -> str:
+def carry_key(year: int, digest: str) -> str:
     """Where the state that consolidation hands from a year to the next one is."""
-    return f"{STATE}carry/year={year:04d}/data.parquet"
+    return f"{CARRY}year={year:04d}-{digest}.parquet"
 
 
 def run_report_key(job: str, started_at: datetime, run_id: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from batch.core import schema
-from batch.core.sessions import Calendar, day_of
+from batch.core.sessions import Calendar
 
 NO_SYMBOL = "no symbol"
 NO_DATE = "no date"
@@ -109,12 +109,9 @@ def sift(rows: pl.DataFrame, calendar: Calendar) -> SiftedRows:
         )
         .unique(maintain_order=True)
     )
-    twice = sound.is_empty() or pl.struct("symbol", "date").is_duplicated()
-    if isinstance(twice, bool):
-        contested = sound
-    else:
-        contested = sound.filter(twice)
-        sound = sound.filter(~twice)
+    twice = pl.struct("symbol", "date").is_duplicated()
+    contested = sound.filter(twice)
+    sound = sound.filter(~twice)
     reason = pl.concat_str(
         [pl.when(rule.fill_null(value=False)).then(pl.lit(name)) for name, rule in broken.items()],
         separator="; ",
@@ -131,14 +128,6 @@ def sift(rows: pl.DataFrame, calendar: Calendar) -> SiftedRows:
         accepted=sound.sort(order),
         refused=refused.sort([*order, *refused.columns[2:]], nulls_last=True),
     )
-
-
-def calendar_reach(rows: pl.DataFrame) -> tuple[int, int] | None:
-    """Return the first and last day in a delivery, or None where it has no dates."""
-    first, last = rows["date"].min(), rows["date"].max()
-    if first is None or last is None:
-        return None
-    return day_of(first), day_of(last)  # type: ignore[arg-type]
 
 
 def _below(left: pl.Expr, right: pl.Expr) -> pl.Expr:

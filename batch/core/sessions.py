@@ -11,11 +11,13 @@ import hashlib
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import cached_property, lru_cache
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from batch.core import xnys
 from batch.core.errors import SettingsError
 
 EPOCH = date(1970, 1, 2)
@@ -201,6 +203,13 @@ def load_calendar(first: date = EPOCH, last: date = _DEFAULT_LAST) -> Calendar:
 
 @lru_cache(maxsize=8)
 def _load(first: date, last: date) -> Calendar:
+    if (first, last) == (EPOCH, _DEFAULT_LAST) and version("exchange-calendars") == xnys.TAKEN_FROM:
+        return _calendar_of_snapshot()
+    return compute_calendar(first, last)
+
+
+def compute_calendar(first: date, last: date) -> Calendar:
+    """Ask the library for the sessions between two dates, both inclusive."""
     import exchange_calendars  # noqa: PLC0415 - brings pandas, most of a second to import
 
     exchange: Any = exchange_calendars.get_calendar(
@@ -210,3 +219,15 @@ def _load(first: date, last: date) -> Calendar:
     closes = exchange.closes_nanos // 1_000_000_000
     first_no = -int((days < day_of(EPOCH)).sum())
     return Calendar("XNYS", days, first_no, closes)
+
+
+def _calendar_of_snapshot() -> Calendar:
+    """Return what the library would compute from the epoch to the default's end."""
+    dates = np.arange(np.datetime64(xnys.FIRST), np.datetime64(xnys.LAST) + 1)
+    closed = np.array(xnys.CLOSED.split(), dtype="datetime64[D]")
+    days = dates[np.is_busday(dates, holidays=closed)].astype(np.int32)
+    runs = [run.split("=") for run in xnys.CLOSES.split()]
+    starts = np.array([start for start, _ in runs], dtype="datetime64[D]").astype(np.int32)
+    minutes = np.array([int(minute) for _, minute in runs], dtype=np.int64)
+    at = np.searchsorted(starts, days, side="right") - 1
+    return Calendar("XNYS", days, 0, (days.astype(np.int64) * 1_440 + minutes[at]) * 60)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, time
+from datetime import UTC, date, datetime, time
 from typing import Annotated, Any, Self
 
 from pydantic import AwareDatetime, BeforeValidator, ByteSize, Field, ValidationError
@@ -23,7 +23,15 @@ def _instant(value: Any) -> Any:
     return parse_instant(value) if isinstance(value, str) else value
 
 
-Interval = Annotated[int, Field(ge=1, le=WIDEST)]
+def _sessions(value: Any) -> Any:
+    return value.removesuffix("d") if isinstance(value, str) else value
+
+
+Interval = Annotated[int, Field(ge=1, le=WIDEST), BeforeValidator(_sessions)]
+"""Sessions per bar, as ``5`` or as the name of the table, ``5d``."""
+
+_OPTIONS = {"intervals": "interval"}
+"""Options whose name differs from their field's."""
 
 
 class Settings(BaseSettings):
@@ -86,13 +94,31 @@ class ResamplerSettings(Settings):
 def explain(err: ValidationError, given: dict[str, Any]) -> str:
     """Return one line per wrong setting: its name, its value, and what is expected."""
     lines = []
-    for problem in err.errors(include_url=False):
+    problems = err.errors(include_url=False)
+    of_items = {problem["loc"][0] for problem in problems if len(problem["loc"]) > 1}
+    for problem in problems:
         field = str(problem["loc"][0]) if problem["loc"] else "settings"
+        if problem["type"] == "too_short" and field in of_items:
+            continue  # it counts only the items that were right
         origin = (
-            f"--{field.replace('_', '-')}" if field in given else f"{ENV_PREFIX}{field.upper()}"
+            f"--{_OPTIONS.get(field, field).replace('_', '-')}"
+            if field in given
+            else f"{ENV_PREFIX}{field.upper()}"
         )
         lines.append(f"{origin}: {problem['msg']}, got {problem['input']!r}")
     return "; ".join(lines)
+
+
+def parse_date(text: str, *, named: str) -> date:
+    """Read an ISO 8601 date.
+
+    Raises:
+        SettingsError: It is none.
+    """
+    try:
+        return date.fromisoformat(text)
+    except ValueError as err:
+        raise SettingsError(f"{named} {text!r}: expected a date such as 2025-01-31") from err
 
 
 def parse_instant(text: str) -> datetime:

@@ -7,7 +7,7 @@ import hashlib
 import polars as pl
 
 from batch.core import schema
-from batch.core.errors import DataRefused, DeliveryUnreadable, ObjectMissing
+from batch.core.errors import CommitConflict, DeliveryUnreadable, ObjectMissing, StateDamaged
 from batch.core.layout import carry_key
 from batch.lake.parquet import read_table, table_bytes
 from batch.lake.store import ObjectStore
@@ -23,26 +23,27 @@ def carry_digest(state: pl.DataFrame) -> str:
 def write_carry(store: ObjectStore, year: int, state: pl.DataFrame) -> None:
     """Keep what a year hands on: columns of :data:`batch.core.schema.CARRY`."""
     table = state.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(schema.CARRY)
-    store.write(carry_key(year), table_bytes(table))
+    store.write(carry_key(year, carry_digest(state)), table_bytes(table))
 
 
 def read_carry(store: ObjectStore, year: int, digest: str) -> pl.DataFrame:
     """Read what a year handed on, sorted by symbol.
 
     Raises:
-        DataRefused: It is not what the manifest says.
+        CommitConflict: It is gone: another job has published the year again.
+        StateDamaged: It is damaged.
     """
-    key = carry_key(year)
-    advice = (
-        f"{store.uri}/{key}: not what the manifest says; rebuild with `ohlcv consolidate --full`"
-    )
+    key = carry_key(year, digest)
+    advice = f"{store.uri}/{key}: damaged; rebuild with `ohlcv consolidate --full`"
     try:
         table = read_table(store.read(key), schema.CARRY.names, named=key)
-    except (ObjectMissing, DeliveryUnreadable) as err:
-        raise DataRefused(advice) from err
+    except ObjectMissing as err:
+        raise CommitConflict(f"{store.uri}/{key}: another job has replaced it; run again") from err
+    except DeliveryUnreadable as err:
+        raise StateDamaged(advice, key) from err
     state = pl.from_arrow(table)
     assert isinstance(state, pl.DataFrame)  # noqa: S101 - tells the type checker
     state = state.with_columns(pl.col("symbol").cast(pl.String))
     if carry_digest(state) != digest:
-        raise DataRefused(advice)
+        raise StateDamaged(advice, key)
     return state

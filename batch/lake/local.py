@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
@@ -20,11 +21,11 @@ from batch.core.errors import (
     OhlcvError,
     SettingsError,
     StoreDenied,
-    StoreFull,
     StoreUnavailable,
 )
 from batch.core.layout import STATE
-from batch.lake.store import Expect, Expectation, StoredObject
+from batch.lake.objects import Expect, Expectation, StoredObject
+from batch.lake.room import NO_ROOM, no_room, room_watched
 
 _LOCK = f"{STATE}lock"
 _SCRATCH = f"{STATE}scratch"
@@ -82,16 +83,19 @@ class LocalStore:
                     yield from self._walk(key[:-1], prefix, start_after)
             elif key.startswith(prefix) and key > start_after and key != _LOCK:
                 with suppress(FileNotFoundError):
-                    yield _stored(key, entry.stat())
+                    with _translated(self.root / key):
+                        found = _stored(key, entry.stat())
+                    yield found
 
     def head(self, key: str) -> StoredObject | None:
         """Return the file's size and version; see :class:`ObjectStore`."""
         path = self.root / key
         with _translated(path):
             try:
-                return _stored(key, path.stat())
+                found = path.stat()
             except (FileNotFoundError, NotADirectoryError):
                 return None
+        return None if stat.S_ISDIR(found.st_mode) else _stored(key, found)
 
     def read(self, key: str) -> bytes:
         """Return the file's content; see :class:`ObjectStore`."""
@@ -99,7 +103,7 @@ class LocalStore:
         with _translated(path):
             try:
                 return path.read_bytes()
-            except (FileNotFoundError, NotADirectoryError) as err:
+            except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as err:
                 raise ObjectMissing(f"{path}: no such file") from err
 
     @contextmanager
@@ -116,7 +120,6 @@ class LocalStore:
         """Publish a file by a rename; see :class:`ObjectStore`."""
         path = self.root / key
         with _translated(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
             if isinstance(content, Path):
                 beside = content
                 _flush(beside)
@@ -124,22 +127,28 @@ class LocalStore:
                 beside = self._beside(content)
             try:
                 with self._locked():
-                    self._require(key, expect)
+                    there = self.head(key)
+                    self._require(key, there, expect)
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    _date_after(beside, path)
                     beside.replace(path)
                     _flush(path.parent)
+                    return _stored(key, path.stat())
             except BaseException:
                 beside.unlink(missing_ok=True)
                 raise
-            return _stored(key, path.stat())
 
     def delete(self, keys: Iterable[str]) -> None:
         """Remove files and the folders left empty; see :class:`ObjectStore`."""
         for key in keys:
             path = self.root / key
             with _translated(path):
-                path.unlink(missing_ok=True)
-                with suppress(OSError):
-                    path.parent.rmdir()
+                if not path.exists():
+                    continue
+                with self._locked():
+                    path.unlink(missing_ok=True)
+                    with suppress(OSError):
+                        path.parent.rmdir()
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
@@ -147,15 +156,26 @@ class LocalStore:
         with _translated(self.root):
             base = self.root / _SCRATCH
             base.mkdir(parents=True, exist_ok=True)
-            _remove_abandoned(base)
-            folder = Path(tempfile.mkdtemp(dir=base))
-            owner = (folder / ".owner").open("w")
-            fcntl.flock(owner, fcntl.LOCK_EX)
+            with self._locked():  # or another job could take the folder for an abandoned one
+                _remove_abandoned(base)
+                folder = Path(tempfile.mkdtemp(dir=base))
+                owner = (folder / ".owner").open("w")
+                fcntl.flock(owner, fcntl.LOCK_EX)
         try:
-            yield folder
+            with room_watched(folder):
+                yield folder
         finally:
             owner.close()
             shutil.rmtree(folder, ignore_errors=True)
+
+    def abandoned_scratch(self) -> tuple[Path, ...]:
+        """Return the scratch files and folders that killed jobs left.
+
+        The next :meth:`scratch` removes them.
+        """
+        base = self.root / _SCRATCH
+        with _translated(base):
+            return tuple(_abandoned(base)) if base.is_dir() else ()
 
     def _beside(self, content: bytes) -> Path:
         base = self.root / _SCRATCH
@@ -173,14 +193,15 @@ class LocalStore:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        with (self.root / _LOCK).open("a") as lock:
+        lock_path = self.root / _LOCK
+        lock_path.parent.mkdir(parents=True, exist_ok=True)
+        with lock_path.open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    def _require(self, key: str, expect: Expectation) -> None:
+    def _require(self, key: str, there: StoredObject | None, expect: Expectation) -> None:
         if expect is Expect.ANYTHING:
             return
-        there = self.head(key)
         found = there.version if there else None
         wanted = None if expect is Expect.NOTHING else expect
         if found != wanted:
@@ -190,9 +211,17 @@ class LocalStore:
             )
 
 
-def _stored(key: str, stat: os.stat_result) -> StoredObject:
-    modified_at = datetime.fromtimestamp(stat.st_mtime, tz=UTC)
-    return StoredObject(key, stat.st_size, f"{stat.st_mtime_ns}-{stat.st_size}", modified_at)
+def _stored(key: str, found: os.stat_result) -> StoredObject:
+    modified_at = datetime.fromtimestamp(found.st_mtime, tz=UTC)
+    return StoredObject(key, found.st_size, f"{found.st_mtime_ns}-{found.st_size}", modified_at)
+
+
+def _date_after(beside: Path, path: Path) -> None:
+    """Date a file now, and after the one whose place it takes: versions are made of dates."""
+    now_ns = time.time_ns()
+    with suppress(FileNotFoundError):
+        now_ns = max(now_ns, path.stat().st_mtime_ns + 1000)
+    os.utime(beside, ns=(now_ns, now_ns))
 
 
 def _flush(path: Path) -> None:
@@ -203,20 +232,27 @@ def _flush(path: Path) -> None:
         os.close(handle)
 
 
-def _remove_abandoned(base: Path) -> None:
-    """Remove what a killed job left: folders whose lock nobody holds, files of yesterday."""
-    for folder in base.iterdir():
-        owner = folder / ".owner"
+def _abandoned(base: Path) -> Iterator[Path]:
+    """Find what a killed job left: folders whose lock nobody holds, files of yesterday."""
+    for path in sorted(base.iterdir()):
         try:
-            if folder.is_file():
-                if time.time() - folder.stat().st_mtime > _ABANDONED_AFTER_S:
-                    folder.unlink()
+            if path.is_file():
+                if time.time() - path.stat().st_mtime > _ABANDONED_AFTER_S:
+                    yield path
                 continue
-            with owner.open("r") as lock:
+            with (path / ".owner").open("r") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder, ignore_errors=True)
+                yield path
         except OSError:
             continue
+
+
+def _remove_abandoned(base: Path) -> None:
+    for path in _abandoned(base):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -228,17 +264,16 @@ def _translated(path: Path) -> Iterator[None]:
         raise
     except PermissionError as err:
         raise StoreDenied(
-            f"{err.filename or path}: permission denied; check the owner and mode of the folder"
+            f"{err.filename2 or err.filename or path}: permission denied;"
+            " check the owner and mode of the file and of its folder"
         ) from err
     except (NotADirectoryError, FileExistsError) as err:
         raise SettingsError(
             f"{err.filename or path}: a file stands where a folder is needed; choose another lake"
         ) from err
     except OSError as err:
-        if err.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise StoreFull(
-                f"{path}: no space left; nothing was published, free some and run the job again"
-            ) from err
+        if err.errno in NO_ROOM:
+            raise no_room(path) from err
         if err.errno == errno.EROFS:
             raise StoreDenied(f"{path}: the file system is read-only") from err
         raise StoreUnavailable(f"{path}: {err.strerror or err}") from err

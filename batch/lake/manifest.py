@@ -10,11 +10,13 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-from collections.abc import Mapping
+import zlib
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from enum import Enum
 from typing import Any, Generic, TypeVar
 
-from batch.core.errors import CommitConflict, DataRefused, ObjectMissing
+from batch.core.errors import CommitConflict, DataRefused, ObjectMissing, StateDamaged
 from batch.core.layout import DAILY_TABLE, inputs_key, manifest_key
 from batch.lake.store import Expect, Expectation, ObjectStore
 
@@ -35,7 +37,7 @@ class DailyRecord:
     Attributes:
         results_version: Version of the code as far as it changes results.
         inputs_digest: Digest of the list of deliveries in it, kept beside.
-        splits_digest: Digest of the splits executed in the year.
+        splits_digest: Digest of the splits that its rows wait for.
         carry_in_digest: Digest of all that earlier years handed in.
         carry_slice_digest: Digest of the part of it that the rows depend on.
         carry_digest: Digest of what the year hands on.
@@ -47,7 +49,6 @@ class DailyRecord:
         restatements: Number of restatements.
         restatements_digest: Digest of them.
         restatements_version: The store's version of them, empty where there are none.
-        as_of: Instant that the deliveries were cut off at, ISO 8601, or None.
     """
 
     results_version: str
@@ -64,7 +65,6 @@ class DailyRecord:
     restatements: int
     restatements_digest: str
     restatements_version: str
-    as_of: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,43 +114,84 @@ class Manifest(Generic[Record]):
         table: Name of the table.
         partitions: Record of each year.
         calendar: The calendar that the table's windows were cut by, if it has windows.
+        as_of: Instant that deliveries are cut off at, ISO 8601, or None in the present. Set
+            before the first partition goes back, taken away after the last has returned.
         version: The store's version of the manifest, None where there was none.
     """
 
     table: str
     partitions: Mapping[int, Record] = field(default_factory=dict)
     calendar: PublishedCalendar | None = None
+    as_of: str | None = None
     version: str | None = None
 
 
-def load_daily_manifest(store: ObjectStore) -> Manifest[DailyRecord]:
-    """Read the manifest of the daily bars; an empty one where there is none."""
-    return _load(store, DAILY_TABLE, DailyRecord)
+Warn = Callable[[str], None]
 
 
-def load_bars_manifest(store: ObjectStore, table: str) -> Manifest[BarsRecord]:
-    """Read the manifest of a table of N-session bars; an empty one where there is none."""
-    return _load(store, table, BarsRecord)
+def load_daily_manifest(store: ObjectStore, *, mend: Warn | None = None) -> Manifest[DailyRecord]:
+    """Read the manifest of the daily bars; an empty one where there is none.
+
+    Args:
+        store: Where the lake is.
+        mend: Where given, a damaged manifest counts as an empty one, to be made again, and
+            this hears of it.
+
+    Raises:
+        StateDamaged: It is damaged and nobody mends it.
+    """
+    return _load(store, DAILY_TABLE, DailyRecord, mend)
 
 
-def _load(store: ObjectStore, table: str, kind: type[Record]) -> Manifest[Record]:
+def load_bars_manifest(
+    store: ObjectStore, table: str, *, mend: Warn | None = None
+) -> Manifest[BarsRecord]:
+    """Read the manifest of a table of N-session bars, as :func:`load_daily_manifest` does."""
+    return _load(store, table, BarsRecord, mend)
+
+
+def _load(
+    store: ObjectStore, table: str, kind: type[Record], mend: Warn | None = None
+) -> Manifest[Record]:
     key = manifest_key(table)
     seen = store.head(key)
     if seen is None:
         return Manifest(table)
-    found = _decode(store.read(key), f"{store.uri}/{key}")
+    try:
+        return _parse(store, key, seen.version, table, kind)
+    except StateDamaged as err:
+        if mend is None:
+            raise
+        mend(f"{err}; its partitions are made again")
+        return Manifest(table, version=seen.version)
+
+
+def _parse(
+    store: ObjectStore, key: str, version: str, table: str, kind: type[Record]
+) -> Manifest[Record]:
+    found = _decode(store.read(key), f"{store.uri}/{key}", key)
     if found.get("format") != FORMAT:
         raise DataRefused(
             f"{store.uri}/{key}: format {found.get('format')}, this version reads {FORMAT};"
             " upgrade, or remove _state and rebuild with --full"
         )
-    calendar = found.get("calendar")
-    return Manifest(
-        table,
-        {int(year): kind(**record) for year, record in found["partitions"].items()},
-        PublishedCalendar(**calendar) if calendar else None,
-        seen.version,
-    )
+    try:
+        calendar = found["calendar"]
+        return Manifest(
+            table,
+            {int(year): kind(**record) for year, record in found["partitions"].items()},
+            PublishedCalendar(**calendar) if calendar else None,
+            found["as_of"],
+            version,
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as err:
+        raise StateDamaged(f"{store.uri}/{key}: damaged ({err!r})", key) from err
+
+
+class Keep(Enum):
+    """Stands for what the manifest says already."""
+
+    AS_OF = "as_of"
 
 
 def commit(
@@ -158,6 +199,8 @@ def commit(
     seen: Manifest[Record],
     changed: Mapping[int, Record | None],
     calendar: PublishedCalendar | None = None,
+    *,
+    as_of: str | Keep | None = Keep.AS_OF,
 ) -> Manifest[Record]:
     """Publish the records of changed partitions; None removes one.
 
@@ -166,6 +209,7 @@ def commit(
         seen: The manifest that the work was planned by.
         changed: Records to put in place of those of ``seen``.
         calendar: Replaces the manifest's calendar where given.
+        as_of: Replaces the manifest's instant where given.
 
     Returns:
         The manifest as published.
@@ -181,7 +225,12 @@ def commit(
                 partitions.pop(year, None)
             else:
                 partitions[year] = record
-        wanted = replace(current, partitions=partitions, calendar=calendar or current.calendar)
+        wanted = replace(
+            current,
+            partitions=partitions,
+            calendar=calendar or current.calendar,
+            as_of=current.as_of if as_of is Keep.AS_OF else as_of,
+        )
         if wanted == current:
             return current
         expect: Expectation = current.version or Expect.NOTHING
@@ -219,6 +268,7 @@ def _encode(manifest: Manifest[Any]) -> bytes:
         "format": FORMAT,
         "table": manifest.table,
         "calendar": asdict(manifest.calendar) if manifest.calendar else None,
+        "as_of": manifest.as_of,
         "partitions": {
             str(year): asdict(manifest.partitions[year]) for year in sorted(manifest.partitions)
         },
@@ -232,15 +282,13 @@ def encode_json(content: object) -> bytes:
     return gzip.compress(text.encode(), compresslevel=6, mtime=0)
 
 
-def _decode(content: bytes, named: str) -> dict[str, Any]:
+def _decode(content: bytes, named: str, key: str) -> dict[str, Any]:
     try:
         found = json.loads(gzip.decompress(content))
-    except (OSError, EOFError, ValueError) as err:
-        raise DataRefused(
-            f"{named}: damaged ({err}); remove it and run the job with --full"
-        ) from err
+    except (OSError, EOFError, ValueError, zlib.error) as err:
+        raise StateDamaged(f"{named}: damaged ({err})", key) from err
     if not isinstance(found, dict):
-        raise DataRefused(f"{named}: damaged; remove it and run the job with --full")
+        raise StateDamaged(f"{named}: damaged", key)
     return found
 
 
@@ -248,18 +296,18 @@ def load_inputs(store: ObjectStore, year: int, record: DailyRecord) -> dict[str,
     """Read which deliveries a daily partition was made from: key and size of each.
 
     Returns:
-        None where the list is not the one that the record was committed with.
+        None where the list that the record refers to is gone or damaged.
     """
+    key = inputs_key(year, record.inputs_digest)
     try:
-        found = _decode(store.read(inputs_key(year)), inputs_key(year))
-    except (ObjectMissing, DataRefused):
+        deliveries: dict[str, int] = _decode(store.read(key), key, key)["deliveries"]
+    except (ObjectMissing, StateDamaged, KeyError):
         return None
-    deliveries: dict[str, int] = found["deliveries"]
     return deliveries if fingerprint(deliveries) == record.inputs_digest else None
 
 
 def write_inputs(store: ObjectStore, year: int, deliveries: Mapping[str, int]) -> str:
     """Keep which deliveries a daily partition is made from; returns their digest."""
-    ordered = dict(sorted(deliveries.items()))
-    store.write(inputs_key(year), encode_json({"deliveries": ordered}))
-    return fingerprint(ordered)
+    digest = fingerprint(deliveries)
+    store.write(inputs_key(year, digest), encode_json({"deliveries": deliveries}))
+    return digest

@@ -120,8 +120,7 @@ def read_table(source: Path | bytes, columns: list[str], *, named: str) -> Any:
         named: What to call the file in an error.
 
     Raises:
-        DeliveryUnreadable: It is not a whole Parquet file, or a column is missing or has
-            another type of value.
+        DeliveryUnreadable: It is not a whole Parquet file, or a column is missing.
     """
     try:
         file = pq.ParquetFile(
@@ -135,9 +134,55 @@ def read_table(source: Path | bytes, columns: list[str], *, named: str) -> Any:
                 f" {', '.join(file.schema_arrow.names)}"
             )
         return file.read(columns, use_threads=False)
+    except KeyError as err:
+        raise DeliveryUnreadable(f"{named}: no column symbol") from err
     except (pa.ArrowException, OSError) as err:
         reason = str(err).splitlines()[0]
         raise DeliveryUnreadable(f"{named}: not a readable Parquet file: {reason}") from err
+
+
+def require_schema(table: Any, table_schema: Any, *, named: str) -> Any:
+    """Return a table with a schema's types; numbers of another width are widened.
+
+    Symbols keep their dictionary indices.
+
+    Args:
+        table: What :func:`read_table` returned.
+        table_schema: The same columns, in the same order.
+        named: What to call the file in an error.
+
+    Raises:
+        DeliveryUnreadable: A column holds another kind of value, numbers that do not fit,
+            or nulls where there may be none.
+    """
+    columns = []
+    for column, field in zip(table.columns, table_schema, strict=True):
+        found, wanted = column.type, field.type
+        if pa.types.is_dictionary(found):
+            found = found.value_type
+        if _kind(found) != _kind(wanted):
+            raise DeliveryUnreadable(
+                f"{named}: column {field.name} holds {found}, expected {wanted}"
+            )
+        if column.null_count and not field.nullable:
+            raise DeliveryUnreadable(
+                f"{named}: column {field.name} has {column.null_count} nulls, expected none"
+            )
+        if _kind(wanted) != "text" and column.type != wanted:
+            try:
+                column = column.cast(wanted)  # noqa: PLW2901 - the same column, widened
+            except pa.ArrowInvalid as err:
+                raise DeliveryUnreadable(f"{named}: column {field.name}: {err}") from err
+        columns.append(column)
+    return pa.table(columns, names=table_schema.names)
+
+
+def _kind(found: Any) -> str:
+    if pa.types.is_string(found) or pa.types.is_large_string(found):
+        return "text"
+    if pa.types.is_integer(found) or pa.types.is_floating(found):
+        return "number"
+    return str(found)
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,6 +59,12 @@ class TablePartitions:
         return footer.metadata.get(DIGEST_ENTRY) == digest
 
 
+def list_partitions(store: ObjectStore, table: str) -> list[StoredObject]:
+    """List the objects of a silver table, oldest year first."""
+    there = TablePartitions.list(store, table)
+    return [there.objects[year] for year in sorted(there.objects)]
+
+
 def publish_partition(
     store: ObjectStore,
     table: str,

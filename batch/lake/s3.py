@@ -34,7 +34,8 @@ from batch.core.errors import (
     StoreDenied,
     StoreUnavailable,
 )
-from batch.lake.store import Expect, Expectation, StoredObject
+from batch.lake.objects import Expect, Expectation, StoredObject
+from batch.lake.room import room_watched
 
 PART_BYTES = 16 * 1024 * 1024
 """Objects above this are read and written in parts of this size, side by side."""
@@ -156,7 +157,7 @@ class S3Store:
         condition = _condition(expect)
         size_bytes = content.stat().st_size if isinstance(content, Path) else len(content)
         try:
-            with self._translated(key, writing=bool(condition)):
+            with self._translated(key, writing=bool(condition), expects_one="IfMatch" in condition):
                 if isinstance(content, Path) and size_bytes > 4 * PART_BYTES:
                     answer = self._put_parts(key, content, writer, condition)
                 elif isinstance(content, Path):
@@ -181,16 +182,21 @@ class S3Store:
                     Bucket=self.bucket, Delete={"Objects": names, "Quiet": True}
                 )
             if failed := answer.get("Errors"):
-                raise StoreUnavailable(
-                    f"{self.uri}/{failed[0]['Key']}: not deleted: {failed[0].get('Message')}"
-                )
+                told = f"s3://{self.bucket}/{failed[0]['Key']}: not deleted"
+                if failed[0].get("Code") in _DENIED:
+                    raise StoreDenied(
+                        f"{told}: S3 refused access ({failed[0].get('Message')});"
+                        " check the credentials and the role's policy"
+                    )
+                raise StoreUnavailable(f"{told}: {failed[0].get('Message')}; run the job again")
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
         """Give a folder in the system's temporary space."""
         folder = Path(tempfile.mkdtemp(prefix="ohlcv-"))
         try:
-            yield folder
+            with room_watched(folder):
+                yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -240,8 +246,17 @@ class S3Store:
         return StoredObject(key, found["ContentLength"], _etag(found))
 
     @contextmanager
-    def _translated(self, key: str, *, writing: bool = False) -> Iterator[None]:
-        """Turn the SDK's errors into the store's."""
+    def _translated(
+        self, key: str, *, writing: bool = False, expects_one: bool = False
+    ) -> Iterator[None]:
+        """Turn the SDK's errors into the store's.
+
+        Args:
+            key: What the call is about.
+            writing: The call is a conditional write, so a broken connection leaves a doubt.
+            expects_one: The write expects a version; S3 answers 404 where there is no object
+                at all, which is a lost race like any other.
+        """
         where = f"{self.uri}/{key}" if key else self.uri
         try:
             yield
@@ -250,7 +265,7 @@ class S3Store:
         except ClientError as err:
             code = _code(err)
             told = err.response.get("Error", {}).get("Message", code)
-            if code in _CONFLICT:
+            if code in _CONFLICT or (expects_one and code in _MISSING):
                 raise CommitConflict(
                     f"{where}: another job wrote it first; nothing was published over it,"
                     " run the job again"

@@ -16,8 +16,8 @@ from batch.console.output import Output, size_text
     "--interval",
     "intervals",
     multiple=True,
-    metavar="N",
-    help="Sessions per bar, any number from 1; may be repeated."
+    metavar="ND",
+    help="Sessions per bar, such as 5d or 5; may be repeated."
     "  [env: OHLCV_INTERVALS; default: 3 5 8 13 21 34]",
 )
 @click.option(
@@ -41,6 +41,12 @@ def command(output: Output, intervals: tuple[str, ...], **options: Any) -> None:
 
     Windows come from the exchange calendar, so gaps and history never move an edge. The
     bar whose window is still open is there, with complete = false.
+
+    \b
+    Examples:
+      ohlcv resample                                 the six Fibonacci intervals
+      ohlcv resample --interval 5d --interval 10d
+      ohlcv resample --interval 5d --anchor listing
     """
     from batch.core.settings import ResamplerSettings  # noqa: PLC0415 - help stays quick
     from batch.lake.store import open_store  # noqa: PLC0415

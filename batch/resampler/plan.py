@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 
+from batch.core.bars import CalendarYear
 from batch.core.layout import Anchor
 from batch.core.sessions import Calendar
 from batch.lake.manifest import DailyRecord, Manifest, fingerprint
-from batch.resampler.bars import CalendarYear
 from batch.version import RESULTS_VERSION
 
 

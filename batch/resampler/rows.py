@@ -5,12 +5,14 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from batch.core import schema
-from batch.core.columns import DailyColumns, concat_columns, stable_order
+from batch.core.columns import DailyColumns, concat_columns, encode_symbols, union_symbols
 from batch.lake.parquet import stream_batches
 
 
@@ -21,17 +23,16 @@ def whole_symbols(path: Path, *, rows: int) -> Iterator[DailyColumns]:
         path: A daily partition, sorted by (symbol, date).
         rows: About how many rows a piece should have.
     """
-    held: DailyColumns | None = None
+    held: Any = None
     for table in stream_batches(path, schema.DAILY.names, rows=rows):
-        piece = DailyColumns.from_table(table)
-        if held is not None:
-            piece = concat_columns([held, piece])
-        cut = int(np.searchsorted(piece.code, piece.code[-1]))
-        held = with_own_symbols(piece.take(slice(cut, None)))
+        piece = table if held is None else pa.concat_tables([held, table])
+        _, code = encode_symbols(piece.column("symbol"))
+        cut = int(np.searchsorted(code, code[-1]))
+        held = piece.slice(cut)
         if cut:
-            yield with_own_symbols(piece.take(slice(0, cut)))
+            yield with_own_symbols(DailyColumns.from_table(piece.slice(0, cut)))
     if held is not None:
-        yield held
+        yield with_own_symbols(DailyColumns.from_table(held))
 
 
 def with_own_symbols(rows: DailyColumns) -> DailyColumns:
@@ -39,7 +40,7 @@ def with_own_symbols(rows: DailyColumns) -> DailyColumns:
     if not len(rows):
         return DailyColumns.empty()
     first, last = int(rows.code[0]), int(rows.code[-1])
-    used = np.unique(rows.code)
+    used = rows.code[np.append(True, rows.code[1:] != rows.code[:-1])]
     if len(used) == len(rows.symbols):
         return rows
     if len(used) == last - first + 1:
@@ -96,8 +97,28 @@ class LaterRows:
 
 def by_symbol_and_day(parts: list[DailyColumns]) -> DailyColumns:
     """Merge tables sorted by (symbol, date), each later than the one before."""
-    rows = concat_columns([part for part in parts if len(part)])
-    return rows.take(stable_order(rows.code)) if len(rows) else rows
+    parts = [part for part in parts if len(part)]
+    if len(parts) < 2:
+        return concat_columns(parts)
+    symbols, places = union_symbols([part.symbols for part in parts])
+    codes = [place[part.code] for place, part in zip(places, parts, strict=True)]
+    counts = [np.bincount(code, minlength=len(symbols)) for code in codes]
+    total = np.sum(counts, axis=0)
+    next_row = np.cumsum(total) - total
+    targets = []
+    for code, count in zip(codes, counts, strict=True):
+        own_first = np.cumsum(count) - count
+        targets.append(np.arange(len(code)) + (next_row - own_first)[code])
+        next_row += count
+
+    def merged(columns: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+        column = np.empty(int(total.sum()), dtype=columns[0].dtype)
+        for target, part in zip(targets, columns, strict=True):
+            column[target] = part
+        return column
+
+    rest = (merged([getattr(part, name) for part in parts]) for name in _AFTER_CODE)
+    return DailyColumns(symbols, merged(codes), *rest)
 
 
 def place_in_symbol(rows: DailyColumns) -> npt.NDArray[np.int64]:

@@ -24,7 +24,7 @@ from batch.core.layout import (
     partition_key,
 )
 from batch.core.progress import Progress, Silent, StopRequested, never, require_going
-from batch.core.sessions import EPOCH, Calendar, load_calendar
+from batch.core.sessions import EARLIEST, EPOCH, Calendar, load_calendar
 from batch.lake.manifest import (
     DailyRecord,
     Manifest,
@@ -218,7 +218,8 @@ class _Job:
         dates = [day for record in self.manifest.partitions.values() for day in record.sessions]
         oldest = min((date.fromisoformat(day) for day in dates), default=EPOCH)
         if self.calendar is None:
-            self.calendar = load_calendar(min(EPOCH, date(oldest.year - 50, 1, 1)))
+            early = date(max(oldest.year - 50, EARLIEST.year + 1), 1, 1)
+            self.calendar = load_calendar(min(EPOCH, early))
         numbers = self.calendar.session_nos(self.calendar.days)
         sessions = pl.DataFrame(
             {"no": numbers, "date": pl.Series(self.calendar.days).cast(pl.Date)},
@@ -229,9 +230,8 @@ class _Job:
 
     def _register_splits(self) -> None:
         splits = read_splits(self.store).select("symbol", "date", "ratio")
-        cut_off = [record.as_of for record in self.manifest.partitions.values() if record.as_of]
-        if cut_off:
-            until = datetime.fromisoformat(cut_off[0]).astimezone(UTC).date()
+        if self.manifest.as_of:
+            until = datetime.fromisoformat(self.manifest.as_of).astimezone(UTC).date()
             splits = splits.filter(pl.col("date") <= until)
         self.database.register("splits", splits.to_arrow())
         self.database.execute(SPLIT_ROWS)
@@ -253,8 +253,8 @@ class _Job:
             for item in self.store.list(bronze_year_prefix(year))
             if (found := Delivery.parse(item.key))
         }
-        if record and record.as_of:
-            cut_off = datetime.fromisoformat(record.as_of)
+        if self.manifest.as_of:
+            cut_off = datetime.fromisoformat(self.manifest.as_of)
             listed = {found: item for found, item in listed.items() if found.received_at <= cut_off}
         known = (load_inputs(self.store, year, record) if record else None) or {}
         left_out = [found.key for found in listed if found.key not in known]

@@ -44,6 +44,48 @@ class Folded:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Traded:
+    """What rows contribute to sums, made once for all widths.
+
+    Attributes:
+        paid_usd: Dollars traded in each row; NaN where it traded and its vwap is not known.
+        trades: Trades of each row; NaN where it traded and they are not known.
+        any_vwap: Whether any row has a vwap.
+        silent: Rows without trades that did not trade; None where there is none.
+        split_rows: Positions of the rows with a split.
+    """
+
+    paid_usd: Floats
+    trades: Floats
+    any_vwap: bool
+    silent: npt.NDArray[np.bool_] | None
+    split_rows: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, rows: DailyColumns) -> Traded:
+        """Work out the contributions of daily bars."""
+        unknown = np.isnan(rows.vwap)
+        paid_usd = rows.vwap * rows.volume
+        idle = rows.volume == 0
+        if unknown.any():
+            paid_usd[unknown & idle] = 0.0
+        untold = rows.trades == NO_TRADES
+        trades = rows.trades.astype(np.float64)
+        silent = None
+        if untold.any():
+            trades[untold] = np.nan
+            silent = untold & idle
+            trades[silent] = 0.0
+        return cls(
+            paid_usd=paid_usd,
+            trades=trades,
+            any_vwap=not unknown.all(),
+            silent=silent if silent is not None and silent.any() else None,
+            split_rows=np.flatnonzero(rows.split_ratio != 1.0),
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Bars:
     """N-session bars as parallel arrays, sorted by (symbol, start).
 
@@ -129,6 +171,7 @@ def fold_calendar_windows(
     *,
     calendar: Calendar,
     last_closed: int,
+    traded: Traded | None = None,
 ) -> Bars:
     """Fold daily bars into the calendar's windows that start in one year.
 
@@ -141,6 +184,7 @@ def fold_calendar_windows(
         windows: Which windows.
         calendar: Must reach to the end of the last window.
         last_closed: Number of the newest consolidated session, inclusive.
+        traded: What the rows contribute, if it is known already.
 
     Returns:
         One bar per symbol and window with at least one row. ``complete`` is False while
@@ -150,7 +194,7 @@ def fold_calendar_windows(
     runs = runs_of(rows.code, window)
     run_window = window[runs.starts]
     inside = (run_window >= windows.first_window) & (run_window <= windows.last_window)
-    values = fold(rows, runs)
+    values = fold(rows, runs, traded)
     if not inside.all():
         runs = Runs(runs.starts[inside], runs.ends[inside])
         run_window = run_window[inside]
@@ -170,7 +214,12 @@ def fold_calendar_windows(
 
 
 def fold_listing_windows(
-    rows: DailyColumns, width: int, *, rows_before: Ints, own_rows: Ints
+    rows: DailyColumns,
+    width: int,
+    *,
+    rows_before: Ints,
+    own_rows: Ints,
+    traded: Traded | None = None,
 ) -> Bars:
     """Fold daily bars into windows counted from each symbol's own first bar.
 
@@ -183,6 +232,7 @@ def fold_listing_windows(
         width: Bars per window.
         rows_before: One per symbol: its daily bars before the year.
         own_rows: One per symbol: how many of ``rows`` lie in the year itself.
+        traded: What the rows contribute, if it is known already.
 
     Returns:
         One bar per symbol and window; ``start`` and ``end`` are the dates of its first and
@@ -195,7 +245,7 @@ def fold_listing_windows(
     inside = (first_own_no >= rows_before[code]) & (
         first_own_no < rows_before[code] + own_rows[code]
     )
-    values = _choose(fold(rows, runs), inside)
+    values = _choose(fold(rows, runs, traded), inside)
     runs = Runs(runs.starts[inside], runs.ends[inside])
     sessions = (runs.ends - runs.starts + 1).astype(np.int32)
     return Bars(
@@ -209,14 +259,15 @@ def fold_listing_windows(
     )
 
 
-def fold(rows: DailyColumns, runs: Runs) -> Folded:
+def fold(rows: DailyColumns, runs: Runs, traded: Traded | None = None) -> Folded:
     """Aggregate runs of rows, each brought to the scale of its last row first.
 
     Args:
         rows: Daily bars sorted by (symbol, date).
         runs: Contiguous runs that cover all rows.
+        traded: What the rows contribute, if it is known already.
     """
-    values = _aggregate(rows, runs)
+    values = _aggregate(rows, runs, traded or Traded.of(rows))
     scaled_rows, factors = later_in_window(rows.split_ratio, runs.starts, runs.ends)
     if not len(scaled_rows):
         return values
@@ -242,13 +293,13 @@ def fold(rows: DailyColumns, runs: Runs) -> Folded:
         trades=part.trades,
         split_ratio=part.split_ratio,
     )
-    corrected = _aggregate(scaled, Runs(starts, ends - 1))
+    corrected = _aggregate(scaled, Runs(starts, ends - 1), Traded.of(scaled))
     for field in fields(Folded):
         getattr(values, field.name)[touched] = getattr(corrected, field.name)
     return values
 
 
-def _aggregate(rows: DailyColumns, runs: Runs) -> Folded:
+def _aggregate(rows: DailyColumns, runs: Runs, traded: Traded) -> Folded:
     if not len(runs):
         none = np.empty(0)
         return Folded(none, none, none, none, none, none, np.empty(0, np.int64), none)
@@ -260,39 +311,33 @@ def _aggregate(rows: DailyColumns, runs: Runs) -> Folded:
         low=np.minimum.reduceat(rows.low, starts),
         close=rows.close[runs.ends],
         volume=volume,
-        vwap=_vwap(rows, starts, volume),
-        trades=_trades(rows, starts),
-        split_ratio=_split_ratio(rows, starts),
+        vwap=_vwap(traded, starts, volume),
+        trades=_trades(traded, starts),
+        split_ratio=_split_ratio(rows, traded, starts),
     )
 
 
-def _vwap(rows: DailyColumns, starts: npt.NDArray[np.int64], volume: Floats) -> Floats:
-    unknown = np.isnan(rows.vwap)
-    if unknown.all():
+def _vwap(traded: Traded, starts: npt.NDArray[np.int64], volume: Floats) -> Floats:
+    if not traded.any_vwap:
         return np.full(len(starts), np.nan)
-    paid = rows.vwap * rows.volume
-    if unknown.any():
-        paid[unknown & (rows.volume == 0)] = 0.0
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(volume > 0, np.add.reduceat(paid, starts) / volume, np.nan)
+        return np.where(volume > 0, np.add.reduceat(traded.paid_usd, starts) / volume, np.nan)
 
 
-def _trades(rows: DailyColumns, starts: npt.NDArray[np.int64]) -> Ints:
-    unknown = rows.trades == NO_TRADES
-    if not unknown.any():
-        return np.add.reduceat(rows.trades, starts)
-    known = np.where(unknown, 0, rows.trades)
-    total = np.add.reduceat(known, starts)
-    missing = np.logical_or.reduceat(unknown & (rows.volume > 0), starts)
-    any_known = np.logical_or.reduceat(~unknown, starts)
-    total[missing | ~any_known] = NO_TRADES
-    return total
+def _trades(traded: Traded, starts: npt.NDArray[np.int64]) -> Ints:
+    total = np.add.reduceat(traded.trades, starts)
+    unknown = np.isnan(total)
+    if traded.silent is not None:
+        unknown |= np.logical_and.reduceat(traded.silent, starts)
+    total[unknown] = NO_TRADES
+    return total.astype(np.int64)
 
 
-def _split_ratio(rows: DailyColumns, starts: npt.NDArray[np.int64]) -> Floats:
-    if (rows.split_ratio == 1.0).all():
-        return np.ones(len(starts))
-    return np.multiply.reduceat(rows.split_ratio, starts)
+def _split_ratio(rows: DailyColumns, traded: Traded, starts: npt.NDArray[np.int64]) -> Floats:
+    ratio = np.ones(len(starts))
+    runs = np.searchsorted(starts, traded.split_rows, side="right") - 1
+    np.multiply.at(ratio, runs, rows.split_ratio[traded.split_rows])
+    return ratio
 
 
 def _choose(values: Folded, inside: npt.NDArray[np.bool_]) -> Folded:

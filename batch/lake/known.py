@@ -1,0 +1,153 @@
+"""Bars as they were known at an instant, made again in memory from the deliveries of then."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from batch.core import schema
+from batch.core.bars import CalendarYear, fold_calendar_windows, fold_listing_windows
+from batch.core.columns import DailyColumns
+from batch.core.layout import BRONZE, DAILY_TABLE, Anchor, Delivery, partition_key
+from batch.core.sessions import EPOCH, Calendar, date_of, load_calendar
+from batch.core.splits import SplitColumns, attach_splits
+from batch.lake.manifest import fingerprint, load_daily_manifest
+from batch.lake.reference import read_splits
+from batch.lake.scan import Access, empty_frame, of_symbols, reading
+from batch.lake.store import ObjectStore
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KnownDaily:
+    """The daily bars that a consolidation at some instant would have published.
+
+    Attributes:
+        rows: Sorted by (symbol, date), splits attached; some symbols or all.
+        newest: Newest session of which any symbol was known, None if nothing was.
+    """
+
+    rows: DailyColumns
+    newest: date | None
+
+    def daily(self) -> pl.DataFrame:
+        """Return the daily bars: columns of :data:`batch.core.schema.DAILY`."""
+        return _frame(self.rows.to_batch(), schema.DAILY)
+
+    def bars(self, width: int, anchor: Anchor) -> pl.DataFrame:
+        """Fold them as the resampler does: columns of :data:`batch.core.schema.BARS`."""
+        if not len(self.rows) or self.newest is None:
+            return empty_frame(schema.BARS)
+        if anchor is Anchor.LISTING:
+            count = np.bincount(self.rows.code, minlength=len(self.rows.symbols)).astype(np.int64)
+            bars = fold_listing_windows(
+                self.rows, width, rows_before=np.zeros_like(count), own_rows=count
+            )
+            return _frame(bars.to_batch(), schema.BARS)
+        calendar = _reaching(date_of(self.rows.day.min()), self.newest, width)
+        session_no = calendar.session_nos(self.rows.day)
+        first, last = int(session_no.min()) // width, int(session_no.max()) // width
+        bars = fold_calendar_windows(
+            self.rows,
+            session_no,
+            CalendarYear(width, first, last),
+            calendar=calendar,
+            last_closed=calendar.session_no(self.newest),
+        )
+        return _frame(bars.to_batch(), schema.BARS)
+
+
+def known_daily(
+    store: ObjectStore, as_of: datetime, symbols: Sequence[str] | None = None
+) -> KnownDaily:
+    """Make the daily bars again as they were known at an instant.
+
+    The rule is that of ``ohlcv consolidate --as-of``: deliveries received by then, and
+    splits executed by that date. A year of which every delivery had come by then is taken
+    from its published partition, which holds the same rows.
+
+    Args:
+        store: The lake.
+        as_of: An aware instant, inclusive.
+        symbols: Which; all where None.
+    """
+    by_year = _deliveries_by_year(store)
+    calendar = _calendar_around(by_year)
+    published = load_daily_manifest(store).partitions
+    access = Access.of(store)
+    parts: list[pl.LazyFrame] = []
+    newest: date | None = None
+    for year, deliveries in sorted(by_year.items()):
+        inside = [d for d in sorted(deliveries) if calendar.is_session(d.session)]
+        known = [delivery for delivery in inside if delivery.received_at <= as_of]
+        if not known:
+            continue
+        newest = max(known).session
+        record = published.get(year)
+        sizes = {delivery.key: deliveries[delivery] for delivery in inside}
+        if len(known) == len(inside) and record and record.inputs_digest == fingerprint(sizes):
+            rows = access.scan([partition_key(DAILY_TABLE, year)], schema.DAILY)
+            parts.append(of_symbols(rows, symbols).drop("split_ratio"))
+        else:
+            rows = access.scan([delivery.key for delivery in known], schema.DELIVERY)
+            parts.append(
+                of_symbols(rows, symbols).unique(
+                    ["symbol", "date"], keep="last", maintain_order=True
+                )
+            )
+    if not parts:
+        return KnownDaily(DailyColumns.empty(), None)
+    with reading(store.uri):
+        merged = pl.concat(parts).collect().sort("symbol", "date")
+    columns = DailyColumns.from_table(merged.to_arrow(compat_level=pl.CompatLevel.oldest()))
+    splits = read_splits(store).filter(pl.col("date") <= as_of.date())
+    return KnownDaily(_with_splits(columns, splits), newest)
+
+
+def _deliveries_by_year(store: ObjectStore) -> dict[int, dict[Delivery, int]]:
+    found: dict[int, dict[Delivery, int]] = {}
+    for item in store.list(BRONZE):
+        delivery = Delivery.parse(item.key)
+        if delivery is not None:
+            found.setdefault(delivery.session.year, {})[delivery] = item.size_bytes
+    return found
+
+
+def _calendar_around(by_year: dict[int, dict[Delivery, int]]) -> Calendar:
+    if not by_year:
+        return load_calendar()
+    return load_calendar(min(date(min(by_year), 1, 1), EPOCH), date(max(by_year), 12, 31))
+
+
+def _reaching(oldest: date, newest: date, width: int) -> Calendar:
+    """Load the calendar as far as windows of a width can reach around some sessions."""
+    reach = timedelta(days=(width + 252) * 3 // 2)
+    return load_calendar(oldest - reach if oldest < EPOCH else EPOCH, newest + reach)
+
+
+def _with_splits(rows: DailyColumns, splits: pl.DataFrame) -> DailyColumns:
+    symbols = pl.DataFrame({"symbol": pl.Series(rows.symbols.to_pylist(), dtype=pl.String)})
+    placed = splits.join(symbols.with_row_index("place"), on="symbol").sort("place", "date")
+    attached = attach_splits(
+        rows.code,
+        rows.day,
+        SplitColumns(
+            placed["place"].to_numpy().astype(np.int32),
+            placed["date"].cast(pl.Int32).to_numpy(),
+            placed["ratio"].to_numpy(),
+        ),
+        seen_before=np.zeros(len(rows.symbols), dtype=np.bool_),
+        pending_before=np.ones(len(rows.symbols)),
+    )
+    return replace(rows, split_ratio=attached.split_ratio)
+
+
+def _frame(batch: Any, table_schema: Any) -> pl.DataFrame:
+    frame = pl.from_arrow(batch)
+    assert isinstance(frame, pl.DataFrame)  # noqa: S101 - tells the type checker
+    kinds = empty_frame(table_schema).schema
+    return frame.select(pl.col(name).cast(kind) for name, kind in kinds.items())

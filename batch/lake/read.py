@@ -1,0 +1,307 @@
+"""The read API: bars, reference tables and SQL over a lake, as Polars frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, datetime
+from os import PathLike, fspath
+
+import polars as pl
+
+from batch.core import schema
+from batch.core.errors import DataRefused, LakeMissing, ObjectMissing, SettingsError
+from batch.core.layout import (
+    DAILY_TABLE,
+    DIVIDENDS,
+    REJECTED,
+    RESTATEMENTS_TABLE,
+    TICKERS,
+    Anchor,
+    bars_table,
+    partition_key,
+)
+from batch.core.settings import parse_date, parse_instant
+from batch.core.windows import require_width
+from batch.lake.adjust import adjust_for_splits, split_events
+from batch.lake.manifest import load_daily_manifest
+from batch.lake.partitions import TablePartitions
+from batch.lake.query import connect, run_query
+from batch.lake.reference import read_splits
+from batch.lake.scan import (
+    Access,
+    empty_frame,
+    list_tables,
+    of_symbols,
+    reading,
+    table_schema,
+)
+from batch.lake.store import ObjectStore, open_store
+
+Interval = int | str
+Day = date | str
+
+
+class Lake:
+    """A lake to read from; nothing here ever writes.
+
+    Frames are Polars; ``frame.to_pandas()`` makes them pandas. Every call looks at what
+    is published at that moment.
+    """
+
+    def __init__(self, store: ObjectStore) -> None:
+        self.store = store
+
+    @classmethod
+    def open(cls, uri: str | PathLike[str]) -> Lake:
+        """Open the lake at a folder or at ``s3://bucket/prefix``.
+
+        Raises:
+            LakeMissing: There is none.
+            SettingsError: The root is of another kind.
+        """
+        store = open_store(fspath(uri))
+        if not store.exists():
+            raise LakeMissing(
+                f"{store.uri}: there is no lake; check the path, or make one with"
+                " `ohlcv import` or `ohlcv demo`"
+            )
+        return cls(store)
+
+    def __repr__(self) -> str:
+        return f"Lake.open({self.store.uri!r})"
+
+    def bars(
+        self,
+        interval: Interval,
+        symbols: Sequence[str] | str | None = None,
+        start: Day | None = None,
+        end: Day | None = None,
+        adjusted: bool = False,
+        complete: bool | None = True,
+        anchor: Anchor | str = Anchor.CALENDAR,
+        as_of: datetime | str | None = None,
+    ) -> pl.DataFrame:
+        """Return daily or N-session bars, sorted by (symbol, date) or (symbol, start).
+
+        Args:
+            interval: ``"1d"`` for daily bars, ``"5d"`` or ``5`` for bars of 5 sessions.
+            symbols: One or several, exact and case-sensitive; all where None.
+            start: First date, inclusive; a bar whose window begins before it is left out.
+            end: Last date, inclusive; a bar that knows anything of a later session is
+                left out.
+            adjusted: Bring each symbol's series to the shares of its newest bar. Splits
+                outside the dates asked for count.
+            complete: True leaves the open bars out, so that nobody looks ahead by
+                accident; False or None returns them too. Daily bars are always complete.
+            anchor: What windows are counted from: ``calendar`` or ``listing``.
+            as_of: Return the bars as they were known at this instant, such as
+                ``2025-01-10T09:00Z`` (a bare date is its end in UTC): from the
+                deliveries received and the splits executed by then. Any interval will do.
+
+        Raises:
+            SettingsError: An argument is wrong, or the interval has not been made.
+            DataRefused: A file of the lake is damaged.
+            StoreUnavailable: The store does not answer.
+        """
+        rows = self.lazy(interval, symbols, start, end, adjusted, complete, anchor, as_of)
+        with reading(self.store.uri):
+            return rows.collect()
+
+    def lazy(
+        self,
+        interval: Interval,
+        symbols: Sequence[str] | str | None = None,
+        start: Day | None = None,
+        end: Day | None = None,
+        adjusted: bool = False,
+        complete: bool | None = True,
+        anchor: Anchor | str = Anchor.CALENDAR,
+        as_of: datetime | str | None = None,
+    ) -> pl.LazyFrame:
+        """Return what :meth:`bars` returns, not yet read; the arguments are the same."""
+        width, kind = _width(interval), _anchor(anchor)
+        chosen = [symbols] if isinstance(symbols, str) else None if symbols is None else [*symbols]
+        first, last = _day(start, "start"), _day(end, "end")
+        key = "date" if width == 1 else "start"
+        if as_of is not None:
+            known, newest = self._known(width, kind, chosen, _instant(as_of))
+            rows = known.lazy()
+            events = split_events(rows, key).collect() if adjusted else None
+        else:
+            table = DAILY_TABLE if width == 1 else bars_table(width, kind)
+            years = self._years(table, width, kind)
+            rows = of_symbols(self._scan(table, years, first, last), chosen)
+            events = None
+            if adjusted:
+                later = of_symbols(self._scan(table, years, first, None), chosen)
+                with reading(self.store.uri):
+                    events = split_events(later, key).collect()
+            needs_newest = width > 1 and not complete and last is not None
+            newest = self._newest() if needs_newest else None
+        if first is not None:
+            rows = rows.filter(pl.col(key) >= first)
+        if last is not None:
+            rows = rows.filter(_known_by(last, newest, width))
+        if width > 1 and complete:
+            rows = rows.filter("complete")
+        if events is not None:
+            rows = adjust_for_splits(rows, events, key)
+        return rows.sort("symbol", key)
+
+    def tables(self) -> list[str]:
+        """Return the names of the silver tables: ``1d``, ``3d``, ..., ``restatements``."""
+        return [*list_tables(self.store)]
+
+    def symbols(self) -> list[str]:
+        """Return every symbol that has a daily bar, sorted."""
+        rows = self._scan(DAILY_TABLE, self._years(DAILY_TABLE, 1, Anchor.CALENDAR), None, None)
+        with reading(self.store.uri):
+            found = rows.select(pl.col("symbol").unique()).collect()
+        return found["symbol"].sort().to_list()
+
+    def newest_session(self) -> date | None:
+        """Return the newest consolidated session, None in a lake without any."""
+        return self._newest()
+
+    def tickers(self) -> pl.DataFrame:
+        """Return the reference data of the symbols; no rows where none were fetched."""
+        return self._reference(TICKERS, {"symbol": pl.String})
+
+    def splits(self) -> pl.DataFrame:
+        """Return the splits, sorted by (symbol, date): :data:`batch.core.schema.SPLITS`."""
+        return read_splits(self.store)
+
+    def dividends(self) -> pl.DataFrame:
+        """Return the dividends; no rows where none were fetched."""
+        return self._reference(DIVIDENDS, {"symbol": pl.String, "date": pl.Date})
+
+    def restatements(self) -> pl.DataFrame:
+        """Return what later deliveries changed: :data:`batch.core.schema.RESTATEMENTS`."""
+        years = TablePartitions.list(self.store, RESTATEMENTS_TABLE).objects
+        with reading(self.store.uri):
+            return self._scan(RESTATEMENTS_TABLE, [*sorted(years)], None, None).collect()
+
+    def rejected(self) -> pl.DataFrame:
+        """Return the refused rows as received, each with its reason and where it came from.
+
+        Columns of :data:`batch.core.schema.REJECTED` and ``delivery``, the path of the
+        delivery below ``bronze/rejected/``.
+        """
+        keys = [item.key for item in self.store.list(REJECTED) if item.key.endswith(".parquet")]
+        if not keys:
+            return empty_frame(schema.REJECTED).with_columns(delivery=pl.lit("", pl.String))
+        access = Access.of(self.store)
+        with reading(self.store.uri):
+            rows = access.scan(keys, schema.REJECTED, include_file_paths="delivery").collect()
+        return rows.with_columns(
+            pl.col("delivery").str.split(f"/{REJECTED}").list.last().alias("delivery")
+        )
+
+    def sql(self, query: str) -> pl.DataFrame:
+        """Run a DuckDB query over the lake.
+
+        There is a view of every table there is (``bars_1d``, ``bars_3d``, ...,
+        ``restatements``) and the tables ``splits``, ``tickers`` and ``dividends``.
+        Open bars are in the views: ask for ``WHERE complete``.
+
+        Raises:
+            SettingsError: The query is wrong.
+        """
+        reference = {
+            "splits": self.splits(),
+            "tickers": self.tickers(),
+            "dividends": self.dividends(),
+        }
+        connection = connect(self.store, reference)
+        try:
+            return run_query(connection, query)
+        finally:
+            connection.close()
+
+    def _years(self, table: str, width: int, anchor: Anchor) -> list[int]:
+        years = sorted(TablePartitions.list(self.store, table).objects)
+        if not years and width > 1:
+            option = " --anchor listing" if anchor is Anchor.LISTING else ""
+            made = ", ".join(self.tables()) or "none"
+            raise SettingsError(
+                f"{self.store.uri}: there is no table {table} (there are: {made});"
+                f" make it with `ohlcv resample --interval {width}{option}`"
+            )
+        return years
+
+    def _scan(
+        self, table: str, years: Sequence[int], first: date | None, last: date | None
+    ) -> pl.LazyFrame:
+        """Scan the partitions of a table that can hold rows between two dates."""
+        keys = [
+            partition_key(table, year)
+            for year in years
+            if (first is None or year >= first.year) and (last is None or year <= last.year)
+        ]
+        return Access.of(self.store).scan(keys, table_schema(table))
+
+    def _known(
+        self, width: int, anchor: Anchor, symbols: list[str] | None, as_of: datetime
+    ) -> tuple[pl.DataFrame, date | None]:
+        from batch.lake.known import known_daily  # noqa: PLC0415 - brings the calendar's library
+
+        known = known_daily(self.store, as_of, symbols)
+        return known.daily() if width == 1 else known.bars(width, anchor), known.newest
+
+    def _newest(self) -> date | None:
+        records = load_daily_manifest(self.store).partitions.values()
+        newest = max((max(record.sessions) for record in records), default=None)
+        return date.fromisoformat(newest) if newest else None
+
+    def _reference(self, key: str, columns: dict[str, type[pl.DataType]]) -> pl.DataFrame:
+        try:
+            content = self.store.read(key)
+        except ObjectMissing:
+            return pl.DataFrame(schema=columns)
+        try:
+            return pl.read_parquet(content)
+        except pl.exceptions.PolarsError as err:
+            raise DataRefused(
+                f"{self.store.uri}/{key}: not a readable Parquet file ({err}); fetch it again"
+            ) from err
+
+
+def _known_by(last: date, newest: date | None, width: int) -> pl.Expr:
+    """Tell which bars hold nothing of the sessions after ``last``."""
+    if width == 1:
+        return pl.col("date") <= last
+    whole = pl.col("end") <= last
+    if newest is not None and newest <= last:
+        return whole | (~pl.col("complete") & (pl.col("start") <= last))
+    return whole
+
+
+def _width(interval: Interval) -> int:
+    text = str(interval)
+    digits = text.removesuffix("d")
+    if not digits.isascii() or not digits.isdigit():
+        raise SettingsError(f"interval {interval!r}: expected sessions, such as '5d' or 5")
+    return require_width(int(digits))
+
+
+def _anchor(anchor: Anchor | str) -> Anchor:
+    try:
+        return Anchor(anchor)
+    except ValueError as err:
+        raise SettingsError(f"anchor {anchor!r}: expected calendar or listing") from err
+
+
+def _day(value: Day | None, named: str) -> date | None:
+    if isinstance(value, datetime):
+        return value.date()
+    if value is None or isinstance(value, date):
+        return value
+    return parse_date(value, named=named)
+
+
+def _instant(value: datetime | str) -> datetime:
+    if isinstance(value, str):
+        return parse_instant(value)
+    if value.tzinfo is None:
+        raise SettingsError(f"as_of {value!r} has no time zone: give an aware datetime")
+    return value

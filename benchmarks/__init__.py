@@ -1,0 +1,1 @@
+"""Measurements side by side: our jobs, their floor, other engines, on the same lakes."""

@@ -1,0 +1,358 @@
+"""What is measured: each case runs its contenders one after the other, several times."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from batch.core.sessions import load_calendar
+from benchmarks.compare import require_same_bars
+from benchmarks.contenders.floor import ready_path
+from benchmarks.datasets import (
+    DATA,
+    FULL_INTERVALS,
+    Dataset,
+    copy_of,
+    daily_rows,
+    ensure,
+    land_sessions,
+    tell,
+    years_of,
+)
+from benchmarks.measure import Measured, contender_command, job_command, measure, medians
+from fetchers.sources.synthetic import SyntheticExchange
+
+OURS, FLOOR = "ours", "floor"
+ENGINES = ("duckdb_sql", "polars_group_by", "pandas_group_by")
+SLICE_SYMBOLS = 160
+
+Runner = Callable[[], Measured]
+
+
+@dataclass(slots=True)
+class Case:
+    """One comparison.
+
+    Attributes:
+        name: Short, for tables and references.
+        title: What was done, for readers.
+        rows: Daily rows in, 0 where rows are not the point.
+        results: Median of each contender, ours among them.
+        spread: Fastest and slowest wall time of each contender.
+        notes: What a reader should know.
+        against: The contender that ours is compared with.
+        target: Largest ratio of ours to it, if there is one.
+    """
+
+    name: str
+    title: str
+    rows: int = 0
+    results: dict[str, Measured] = field(default_factory=dict)
+    spread: dict[str, tuple[float, float]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    against: str = FLOOR
+    target: float | None = None
+
+    @property
+    def ratio(self) -> float | None:
+        """Wall time of ours against the other contender, where both ran."""
+        if OURS not in self.results or self.against not in self.results:
+            return None
+        return self.results[OURS].wall_s / self.results[self.against].wall_s
+
+    def run(self, runners: dict[str, Runner], repeats: int) -> None:
+        """Run the contenders in turn, ``repeats`` times round."""
+        runs: dict[str, list[Measured]] = {name: [] for name in runners}
+        for _ in range(repeats):
+            for name, runner in runners.items():
+                runs[name].append(runner())
+                newest = runs[name][-1]
+                tell(
+                    f"{self.name}: {name} {newest.wall_s:.2f} s, cpu {newest.cpu_s:.2f} s,"
+                    f" peak {newest.peak_bytes / 2**20:,.0f} MiB"
+                )
+        for name, done in runs.items():
+            self.results[name] = medians(done)
+            walls = [run.wall_s for run in done]
+            self.spread[name] = (min(walls), max(walls))
+
+
+def six_intervals(
+    dataset: Dataset, *, engines: tuple[str, ...], repeats: int, name: str, target: float | None
+) -> Case:
+    """All six intervals in one process, against the floor and other engines."""
+    source = ensure(dataset)
+    lake = copy_of(source, f"{dataset.name}-ours", leave_out=["bronze"])
+    measure(job_command("resample", lake, "--full"))
+    ready = prepare_rows(lake, DATA / f"{dataset.name}-ready")
+    options = interval_options(FULL_INTERVALS)
+    case = Case(name, "six intervals in one process", daily_rows(lake), target=target)
+    runners: dict[str, Runner] = {
+        OURS: lambda: measure(job_command("resample", lake, "--full")),
+        FLOOR: lambda: measure(floor_command(dataset, lake, ready, FULL_INTERVALS)),
+    }
+    for engine in engines:
+        runners[engine] = lambda engine=engine: measure(  # type: ignore[misc]
+            contender_command(
+                engine, "--lake", str(lake), "--out", str(_out(dataset, engine)), *options
+            )
+        )
+    case.run(runners, repeats)
+    for engine in (FLOOR, *engines):
+        bars = sum(
+            require_same_bars(lake, _out(dataset, engine), table=f"{width}d")
+            for width in FULL_INTERVALS
+        )
+        tell(f"{name}: {engine} wrote the same {bars:,} bars")
+        shutil.rmtree(_out(dataset, engine))
+    return case
+
+
+def row_number_sql(dataset: Dataset, *, repeats: int) -> Case:
+    """The original system's SQL on some of the symbols, scaled to all of them."""
+    lake = copy_of(ensure(dataset), f"{dataset.name}-ours", leave_out=["bronze"])
+    part = DATA / f"{dataset.name}-slice"
+    shutil.rmtree(part, ignore_errors=True)
+    symbols = pl.scan_parquet(lake / "silver/1d/*/*.parquet").select("symbol").unique().collect()
+    every = symbols["symbol"].sort().gather_every(symbols.height // SLICE_SYMBOLS)
+    _cut(lake, part, every)
+    rows, all_rows = daily_rows(part), daily_rows(lake)
+    out = DATA / f"{dataset.name}-row-number"
+    options = interval_options(FULL_INTERVALS)
+    case = Case("row-number", "the original system's SQL", all_rows, against="row_number_sql")
+    runners: dict[str, Runner] = {
+        OURS: lambda: measure(job_command("resample", lake, "--full")),
+        "slice": lambda: measure(
+            contender_command("row_number_sql", "--lake", str(part), "--out", str(out), *options)
+        ),
+    }
+    case.run(runners, repeats)
+    taken = case.results.pop("slice")
+    scale = all_rows / rows
+    case.results["row_number_sql"] = Measured(
+        taken.wall_s * scale, taken.cpu_s * scale, taken.peak_bytes, 0, 0
+    )
+    case.spread["row_number_sql"] = tuple(wall * scale for wall in case.spread.pop("slice"))  # type: ignore[assignment]
+    case.notes.append(
+        f"row_number_sql ran on {every.len()} symbols with all their years, {rows:,} rows, in"
+        f" {taken.wall_s:.1f} s, and is scaled by rows to all; its work grows with the square of"
+        " the years and in proportion to the symbols"
+    )
+    measure(job_command("resample", lake, "--anchor", "listing", "--full"))
+    bars = 0
+    listed = DATA / f"{dataset.name}-slice-listing"
+    shutil.rmtree(listed, ignore_errors=True)
+    for width in FULL_INTERVALS:
+        _cut(lake, listed, every, table=f"{width}d_listing")
+        bars += require_same_bars(
+            listed, out, table=f"{width}d_listing", their_table=f"{width}d", splits=False
+        )
+    tell(f"row_number_sql wrote the same {bars:,} bars as our listing anchor, splits aside")
+    return case
+
+
+def single_intervals(dataset: Dataset, *, repeats: int) -> Case:
+    """A process for each interval, as on Batch, against a floor for each."""
+    lake = copy_of(ensure(dataset), f"{dataset.name}-ours", leave_out=["bronze"])
+    measure(job_command("resample", lake, "--full"))
+    ready = prepare_rows(lake, DATA / f"{dataset.name}-ready")
+    case = Case(
+        "single-intervals", "six processes of one interval each", daily_rows(lake), target=1.6
+    )
+    runs: dict[str, list[Measured]] = {}
+    for _ in range(repeats):
+        for width in FULL_INTERVALS:
+            alone = ["--interval", str(width), "--full"]
+            runs.setdefault(f"{OURS} {width}d", []).append(
+                measure(job_command("resample", lake, *alone))
+            )
+            runs.setdefault(f"{FLOOR} {width}d", []).append(
+                measure(floor_command(dataset, lake, ready, (width,)))
+            )
+    worst = 0.0
+    for width in FULL_INTERVALS:
+        mine, floor = (medians(runs[f"{name} {width}d"]) for name in (OURS, FLOOR))
+        case.results[f"{OURS} {width}d"], case.results[f"{FLOOR} {width}d"] = mine, floor
+        case.notes.append(f"{width}d: {mine.wall_s / floor.wall_s:.2f} x its floor")
+        worst = max(worst, mine.wall_s / floor.wall_s)
+    for name in (OURS, FLOOR):
+        each = [case.results[f"{name} {width}d"] for width in FULL_INTERVALS]
+        case.results[name] = Measured(
+            sum(run.wall_s for run in each),
+            sum(run.cpu_s for run in each),
+            max(run.peak_bytes for run in each),
+            sum(run.read_bytes for run in each),
+            sum(run.written_bytes for run in each),
+        )
+    case.notes.append(f"the widest gap is {worst:.2f} x")
+    return case
+
+
+def consolidation(dataset: Dataset, *, repeats: int) -> Case:
+    """All years from one delivery per session, against reading and writing the same rows."""
+    source = ensure(dataset)
+    lake = copy_of(source, f"{dataset.name}-daily")
+    ready = prepare_rows(lake, DATA / f"{dataset.name}-daily-ready", tables=("1d",))
+    out = DATA / f"{dataset.name}-daily-floor"
+    deliveries = sum(1 for _ in (lake / "bronze/daily").glob("*/*.parquet"))
+    case = Case(
+        "consolidation", f"consolidation from {deliveries:,} deliveries", daily_rows(lake), target=2
+    )
+    case.run(
+        {
+            OURS: lambda: measure(job_command("consolidate", lake, "--full")),
+            FLOOR: lambda: measure(
+                contender_command(
+                    "consolidation_floor",
+                    *("--lake", str(lake), "--out", str(out), "--ready", str(ready)),
+                )
+            ),
+        },
+        repeats,
+    )
+    shutil.rmtree(out)
+    return case
+
+
+def daily_run(dataset: Dataset, *, repeats: int) -> Case:
+    """Consolidate and resample one new session, with twenty years of history and with one."""
+    source = ensure(dataset)
+    exchange = SyntheticExchange(dataset.spec, load_calendar())
+    newest = exchange.sessions[-1]
+    case = Case(
+        "daily-run",
+        "one new session: 20 years of history against 1",
+        against="1 year",
+        target=1.2,
+    )
+    bases = {}
+    for years, name in ((20, OURS), (1, "1 year")):
+        base = years_of(
+            source,
+            f"daily-{years}",
+            date(newest.year - years + 1, 1, 1),
+            exchange.sessions[-2],
+        )
+        measure(job_command("resample", base))
+        bases[name] = base
+
+    def run(name: str) -> Measured:
+        lake = copy_of(bases[name], "daily-try")
+        land_sessions(lake, exchange, [newest])
+        steps = [measure(job_command(job, lake)) for job in ("consolidate", "resample")]
+        return Measured(
+            sum(step.wall_s for step in steps),
+            sum(step.cpu_s for step in steps),
+            max(step.peak_bytes for step in steps),
+            sum(step.read_bytes for step in steps),
+            sum(step.written_bytes for step in steps),
+        )
+
+    case.run({name: lambda name=name: run(name) for name in bases}, repeats)  # type: ignore[misc]
+    long, short = case.results[OURS], case.results["1 year"]
+    case.notes.append(f"bytes written: {long.written_bytes / short.written_bytes:.2f} x")
+    return case
+
+
+def start_up(*, repeats: int) -> Case:
+    """How long the command and the Lambda handlers take to come up."""
+    case = Case("start-up", "start-up", against="python")
+    python = [sys.executable, "-c"]
+    runners: dict[str, Runner] = {
+        "python": lambda: measure([*python, "pass"]),
+        "ohlcv --help": lambda: measure(
+            [*python, "from orchestration.cli.main import main; main()", "--help"]
+        ),
+    }
+    for module in sorted((Path(__file__).parents[1] / "fetchers").rglob("*handler*.py")):
+        dotted = ".".join(module.relative_to(Path(__file__).parents[1]).with_suffix("").parts)
+        runners[f"import {dotted}"] = lambda dotted=dotted: measure(  # type: ignore[misc]
+            [*python, f"import {dotted}"]
+        )
+    case.run(runners, repeats)
+    return case
+
+
+def corpus_run(corpus: Path, *, repeats: int) -> Case:
+    """Import, consolidate and resample the real deliveries."""
+    lake = DATA / "corpus"
+    files = sorted((corpus / "us-stocks-deliveries").iterdir())
+    case = Case("corpus", f"{len(files)} real deliveries: import, consolidate, six intervals")
+    ohlcv = [sys.executable, "-c", "from orchestration.cli.main import main; main()"]
+    parts: dict[str, list[Measured]] = {}
+    for _ in range(repeats):
+        shutil.rmtree(lake, ignore_errors=True)
+        splits = corpus / "splits.csv"
+        parts.setdefault("import", []).append(
+            measure(
+                [
+                    *(*ohlcv, "import", "--lake", str(lake), "--quiet"),
+                    *("--splits", str(splits), *map(str, files)),
+                ],
+                allowed=(0, 3),
+            )
+        )
+        parts.setdefault("consolidate", []).append(measure(job_command("consolidate", lake)))
+        parts.setdefault("resample", []).append(measure(job_command("resample", lake)))
+    for name, runs in parts.items():
+        case.results[name] = medians(runs)
+    each = list(case.results.values())
+    case.results[OURS] = Measured(
+        sum(run.wall_s for run in each),
+        sum(run.cpu_s for run in each),
+        max(run.peak_bytes for run in each),
+        sum(run.read_bytes for run in each),
+        sum(run.written_bytes for run in each),
+    )
+    case.rows = daily_rows(lake)
+    return case
+
+
+def prepare_rows(lake: Path, ready: Path, *, tables: tuple[str, ...] | None = None) -> Path:
+    """Lay the rows of our partitions ready for the floor, uncompressed."""
+    shutil.rmtree(ready, ignore_errors=True)
+    for table in tables or tuple(f"{width}d" for width in FULL_INTERVALS):
+        for path in sorted((lake / "silver" / table).glob("year=*/data.parquet")):
+            year = int(path.parent.name.removeprefix("year="))
+            rows = pq.ParquetFile(path, read_dictionary=["symbol"]).read()
+            target = ready_path(ready, table, year)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            whole = rows.unify_dictionaries().combine_chunks()
+            with pa.ipc.new_file(str(target), whole.schema) as writer:
+                writer.write_table(whole)
+    return ready
+
+
+def floor_command(dataset: Dataset, lake: Path, ready: Path, widths: tuple[int, ...]) -> list[str]:
+    """Return the command line of the floor for some intervals."""
+    return contender_command(
+        "floor",
+        *("--lake", str(lake), "--out", str(_out(dataset, FLOOR)), "--ready", str(ready)),
+        *interval_options(widths),
+    )
+
+
+def interval_options(widths: tuple[int, ...]) -> list[str]:
+    """Return ``--interval`` for each width."""
+    return [text for width in widths for text in ("--interval", str(width))]
+
+
+def _out(dataset: Dataset, contender: str) -> Path:
+    return DATA / f"{dataset.name}-{contender}"
+
+
+def _cut(lake: Path, part: Path, symbols: pl.Series, *, table: str = "1d") -> None:
+    """Write the rows of some symbols as a table of another lake."""
+    for path in sorted((lake / "silver" / table).glob("year=*/data.parquet")):
+        target = part / path.relative_to(lake)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        rows = pl.read_parquet(path, hive_partitioning=False)
+        rows.filter(pl.col("symbol").is_in(symbols.implode())).write_parquet(target)

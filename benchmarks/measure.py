@@ -1,0 +1,125 @@
+"""One process measured from outside: time, peak memory, bytes read and written."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+ROOT = Path(__file__).parents[1]
+
+THREADS = 2
+"""Threads that every contender may use."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What one process took.
+
+    Attributes:
+        wall_s: From its start to its end, the interpreter's own start included.
+        cpu_s: Processor time of all its threads, user and system.
+        peak_bytes: Largest resident set, mapped files included.
+        read_bytes: Bytes that it read by system calls, cached or not; pages of mapped
+            files are not among them.
+        written_bytes: Bytes that it wrote by system calls.
+        stdout: What it printed.
+    """
+
+    wall_s: float
+    cpu_s: float
+    peak_bytes: int
+    read_bytes: int
+    written_bytes: int
+    stdout: str = ""
+
+
+class ContenderFailed(Exception):
+    """A measured process ended with an error."""
+
+
+def measure(
+    command: list[str],
+    *,
+    environment: dict[str, str] | None = None,
+    allowed: tuple[int, ...] = (0,),
+) -> Measured:
+    """Run a command to its end.
+
+    Args:
+        command: What to run, from the root of the project.
+        environment: Variables to set besides.
+        allowed: Exit statuses that count as done.
+
+    Raises:
+        ContenderFailed: It ended with another status.
+    """
+    started = time.perf_counter()
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env={**process_environment(), **(environment or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    stdout, stderr = process.stdout, process.stderr
+    assert stdout is not None
+    assert stderr is not None
+    printed, told = stdout.read(), stderr.read()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    wall_s = time.perf_counter() - started
+    counted = _io_of(process.pid)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode not in allowed:
+        raise ContenderFailed(f"{' '.join(command)}: status {process.returncode}\n{told}")
+    return Measured(
+        wall_s=wall_s,
+        cpu_s=usage.ru_utime + usage.ru_stime,
+        peak_bytes=usage.ru_maxrss * 1024,
+        read_bytes=counted["rchar"],
+        written_bytes=counted["wchar"],
+        stdout=printed,
+    )
+
+
+def medians(runs: list[Measured]) -> Measured:
+    """Return the median of every figure."""
+    return Measured(
+        wall_s=median(run.wall_s for run in runs),
+        cpu_s=median(run.cpu_s for run in runs),
+        peak_bytes=max(run.peak_bytes for run in runs),
+        read_bytes=int(median(run.read_bytes for run in runs)),
+        written_bytes=int(median(run.written_bytes for run in runs)),
+        stdout=runs[-1].stdout,
+    )
+
+
+def job_command(job: str, lake: Path, *options: str) -> list[str]:
+    """Return the command line of one of our jobs, as its container starts it."""
+    module = {"consolidate": "batch.consolidator", "resample": "batch.resampler"}[job]
+    return [sys.executable, "-m", module, "--lake", str(lake), "--quiet", *options]
+
+
+def contender_command(name: str, *arguments: str) -> list[str]:
+    """Return the command line of a contender under ``benchmarks/contenders``."""
+    return [sys.executable, "-m", f"benchmarks.contenders.{name}", *arguments]
+
+
+def process_environment() -> dict[str, str]:
+    """Return the environment of every contender: no settings, the same number of threads."""
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("OHLCV_", "AWS_"))
+    }
+    return {**kept, "POLARS_MAX_THREADS": str(THREADS), "OMP_NUM_THREADS": str(THREADS)}
+
+
+def _io_of(pid: int) -> dict[str, int]:
+    """Read the kernel's count of an ended process that has not been waited for."""
+    lines = Path(f"/proc/{pid}/io").read_text().splitlines()
+    return {name: int(value) for name, value in (line.split(": ") for line in lines)}

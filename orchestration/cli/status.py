@@ -1,0 +1,130 @@
+"""The command ``ohlcv status``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from batch.console.command import lake_option, output_options
+from batch.console.output import Output, size_text
+
+if TYPE_CHECKING:
+    from batch.lake.status import Status
+
+_SHOWN = 5
+
+
+@click.command(name="status")
+@lake_option
+@click.option(
+    "--delay",
+    type=click.FloatRange(0),
+    default=4.0,
+    show_default=True,
+    metavar="HOURS",
+    help="How long after the close a session may take to be there.",
+)
+@click.option(
+    "--max-age-sessions",
+    type=click.IntRange(0),
+    metavar="N",
+    default=0,
+    show_default=True,
+    help="How many sessions the lake may be behind all the same.",
+)
+@click.option(
+    "--since",
+    metavar="DATE",
+    help="Look for gaps, lateness, refused rows and corrections from this date on."
+    "  [default: the last 30 sessions; gaps: the whole lake]",
+)
+@output_options
+def command(
+    output: Output, delay: float, max_age_sessions: int, since: str | None, **options: Any
+) -> None:
+    """Tell how the lake is doing: freshness, gaps, refused rows, sizes, last runs.
+
+    Ends with exit code 3 when the lake is stale or gapped, or its bars are older than its
+    daily bars, so that a monitor can call it. Nothing is written.
+
+    \b
+    Examples:
+      ohlcv status
+      ohlcv status --json --max-age-sessions 1 | jq .problems
+    """
+    from batch.core.errors import DataRefused  # noqa: PLC0415 - help stays quick
+    from batch.core.settings import Settings, parse_date  # noqa: PLC0415
+    from batch.lake.read import Lake  # noqa: PLC0415
+    from batch.lake.status import Patience, look_at  # noqa: PLC0415
+
+    settings = Settings.read(**options)
+    status = look_at(
+        Lake.open(settings.lake).store,
+        now=datetime.now(UTC),
+        patience=Patience(timedelta(hours=delay), max_age_sessions),
+        since=parse_date(since, named="--since") if since else None,
+    )
+    output.result(asdict(status))
+    _show(output, status)
+    if status.problems:
+        raise DataRefused("; ".join(status.problems))
+
+
+def _show(output: Output, status: Status) -> None:
+    output.say(f"{status.lake}, {status.at:%Y-%m-%d %H:%M} UTC\n")
+    output.table(
+        ["newest", "expected", "behind", "missing", "late", "waiting"],
+        [
+            (
+                str(status.newest or "none"),
+                str(status.expected),
+                len(status.behind),
+                len(status.missing),
+                len(status.late),
+                len(status.waiting),
+            )
+        ],
+    )
+    if status.missing:
+        output.say(f"missing: {_some([str(day) for day in status.missing])}")
+    if status.late:
+        late = [f"{one.session} ({one.hours:,.0f} h after the close)" for one in status.late]
+        output.say(f"late since {status.since}: {_some(late)}")
+    if status.waiting:
+        output.say(f"waiting to be consolidated: {_some(list(status.waiting))}")
+    output.table(
+        ["table", "years", "rows", "size", "made from"],
+        [
+            (one.table, one.years, one.rows, size_text(one.size_bytes), one.newest)
+            for one in status.tables
+        ],
+    )
+    if status.refused:
+        output.table([f"refused since {status.since}", "rows"], list(status.refused.items()))
+    if status.restated:
+        output.table([f"restated since {status.since}", "values"], list(status.restated.items()))
+    if status.runs:
+        output.table(
+            ["last runs", "started (UTC)", "seconds", "exit", "error"],
+            [
+                (
+                    run.job,
+                    f"{run.started_at:%Y-%m-%d %H:%M:%S}",
+                    run.duration_s,
+                    run.exit_code,
+                    run.error,
+                )
+                for run in status.runs
+            ],
+        )
+    if not status.problems:
+        output.say("well: fresh, without gaps")
+
+
+def _some(items: list[str]) -> str:
+    """Return the newest few of a list, newest last, and how many there are before them."""
+    shown = ", ".join(items[-_SHOWN:])
+    return shown if len(items) <= _SHOWN else f"{len(items) - _SHOWN} and {shown}"

@@ -1,0 +1,129 @@
+"""The command ``ohlcv vacuum``."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from batch.console.command import job_run, lake_option, output_options
+from batch.console.output import Output, size_text
+
+if TYPE_CHECKING:
+    from batch.lake.vacuum import VacuumPlan
+
+_SHOWN = 10
+
+
+@click.command(name="vacuum")
+@lake_option
+@click.option("--yes", is_flag=True, help="Remove them; without it nothing is removed.")
+@click.option(
+    "--keep-days",
+    type=click.FloatRange(0),
+    default=0.0,
+    metavar="DAYS",
+    help="Keep what was received in the last so many days.",
+)
+@click.option(
+    "--forget-corrections",
+    is_flag=True,
+    help="Also remove deliveries that restatements compare with; a rebuild of their year"
+    " then loses those restatements.",
+)
+@click.option("--workers", type=int, help="Threads that read deliveries.  [env: OHLCV_WORKERS]")
+@output_options
+def command(
+    output: Output, yes: bool, keep_days: float, forget_corrections: bool, **options: Any
+) -> None:
+    """Remove deliveries that a newer one fully supersedes; a dry run unless --yes.
+
+    A delivery goes only where one newer delivery of its session, already consolidated, has
+    every symbol of it, so the daily bars stay what they are. What is lost is told: bars as
+    they were known before the newer one came. Announcements and scratch files that killed
+    jobs left go as well. What was removed is listed in the run's report.
+
+    \b
+    Examples:
+      ohlcv vacuum
+      ohlcv vacuum --keep-days 30 --yes
+    """
+    from batch.core.settings import Settings  # noqa: PLC0415 - help stays quick
+    from batch.lake.read import Lake  # noqa: PLC0415
+    from batch.lake.vacuum import apply_vacuum, plan_vacuum  # noqa: PLC0415
+
+    settings = Settings.read(**options)
+    store = Lake.open(settings.lake).store
+
+    def plan() -> VacuumPlan:
+        return plan_vacuum(
+            store,
+            now=datetime.now(UTC),
+            keep=timedelta(days=keep_days),
+            forget_corrections=forget_corrections,
+            workers=settings.workers,
+        )
+
+    if not yes:
+        found = plan()
+        output.result({"lake": store.uri, "removed": False, **_summary(found)})
+        _show(output, found)
+        output.say("nothing was removed; --yes removes them")
+        return
+    with job_run("vacuum", store, settings, output) as run:
+        found = plan()
+        run.report.counts = _summary(found)
+        apply_vacuum(store, found)
+    output.result({"lake": store.uri, "removed": True, **_summary(found)})
+    _show(output, found)
+    output.say("removed; the run's report lists them")
+
+
+def _summary(plan: VacuumPlan) -> dict[str, Any]:
+    return {
+        "deliveries": plan.deliveries,
+        "superseded": [
+            {
+                "delivery": one.delivery.key,
+                "bytes": one.size_bytes,
+                "by": one.by.key,
+                "restated_values": one.restated_values,
+            }
+            for one in plan.superseded
+        ],
+        "kept_for_restatements": [one.delivery.key for one in plan.kept_for_restatements],
+        "passed_over": dict(plan.passed_over),
+        "orphaned": list(plan.orphaned),
+        "scratch": list(plan.scratch),
+        "bytes": plan.size_bytes,
+    }
+
+
+def _show(output: Output, plan: VacuumPlan) -> None:
+    output.table(
+        ["deliveries", "superseded", "size", "kept for restatements", "orphaned", "scratch"],
+        [
+            (
+                plan.deliveries,
+                len(plan.superseded),
+                size_text(plan.size_bytes),
+                len(plan.kept_for_restatements),
+                len(plan.orphaned),
+                len(plan.scratch),
+            )
+        ],
+    )
+    for one in plan.superseded[:_SHOWN]:
+        restated = f", {one.restated_values:,} restated values" if one.restated_values else ""
+        output.say(f"{one.delivery.key}\n  superseded by {one.by.name}{restated}")
+    if len(plan.superseded) > _SHOWN:
+        output.say(f"and {len(plan.superseded) - _SHOWN:,} more; --json lists all")
+    if plan.superseded:
+        latest = max(one.by.received_at for one in plan.superseded)
+        output.say(
+            f"without them, bars as of an instant before {latest:%Y-%m-%d %H:%M} UTC may lack"
+            " what only they held then"
+        )
+    for key, why in list(plan.passed_over.items())[:_SHOWN]:
+        output.say(f"left alone: {key}: {why}")

@@ -1,0 +1,333 @@
+"""Bringing in files: whose columns are what, when they were received, what is refused."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from batch.core.errors import DeliveryUnreadable, SettingsError
+from batch.core.progress import Silent, never
+from batch.core.sessions import Calendar
+from batch.lake.local import LocalStore
+from batch.lake.reference import read_splits
+from batch.lake.store import ObjectStore
+from fetchers.imports import Import, import_files, import_splits
+from fetchers.sources.columns import recognise_columns, symbol_of_name
+from fetchers.sources.files import find_files, instant_in_name, read_file
+from tests.support.command_line import run_ohlcv
+
+POLYGON_FLAT_FILE = """ticker,volume,open,close,high,low,window_start,transactions
+AAPL,4930,200.29,200.5,200.63,200.29,1744084800000000000,129
+NAN,1.5,10,11,12,9,1744084800000000000,3
+"""
+YAHOO = """Date,Open,High,Low,Close,Adj Close,Volume
+2025-04-08,10,12,9,11,10.5,1000
+"""
+STOOQ = """<TICKER>,<PER>,<DATE>,<TIME>,<OPEN>,<HIGH>,<LOW>,<CLOSE>,<VOL>,<OPENINT>
+AAPL.US,D,20250408,000000,10,12,9,11,1000,0
+AAPL.US,5,20250408,153000,10,12,9,11,10,0
+"""
+HOUSE = """symbol,date,open,high,low,close,volume,adj_close
+TRUE,2025-04-08,10,12,9,11,1000,5.5
+"""
+
+
+def take(
+    store: ObjectStore, place: Path, calendar: Calendar, received_at: datetime | None = None
+) -> Import:
+    return import_files(
+        store,
+        find_files(str(place)),
+        calendar=calendar,
+        source="test",
+        received_at=received_at,
+        max_refused_share=0.01,
+        workers=2,
+        progress=Silent(),
+        stop_requested=never,
+    )
+
+
+def bronze(store: LocalStore) -> pl.DataFrame:
+    return pl.concat(
+        [pl.read_parquet(store.root / item.key) for item in store.list("bronze/daily/")]
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "symbols"),
+    [
+        ("2025-04-08.csv.gz", POLYGON_FLAT_FILE, ["AAPL", "NAN"]),
+        ("MSFT.csv", YAHOO, ["MSFT"]),
+        ("aapl.us.txt", STOOQ, ["AAPL.US"]),
+        ("2025-04-08.csv", HOUSE, ["TRUE"]),
+    ],
+)
+def test_the_usual_vendors_columns_are_recognised(
+    lake: LocalStore, tmp_path: Path, calendar: Calendar, name: str, text: str, symbols: list[str]
+) -> None:
+    content = text.encode()
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+
+    outcome = take(lake, path, calendar)
+
+    rows = bronze(lake)
+    assert outcome.problems == []
+    assert rows["symbol"].to_list() == symbols
+    assert rows["date"].unique().to_list() == [date(2025, 4, 8)]
+    assert rows.row(-1, named=True)["high"] == 12.0
+
+
+def test_what_was_taken_for_what_is_told() -> None:
+    columns = recognise_columns(["T", "o", "h", "l", "c", "v", "t", "vw", "n", "otc"], named="x")
+
+    assert columns.told == (
+        "symbol from 'T', date from 't', open from 'o', high from 'h', low from 'l',"
+        " close from 'c', volume from 'v', vwap from 'vw', trades from 'n'; not used: otc"
+    )
+
+
+def test_a_file_without_a_needed_column_says_which() -> None:
+    with pytest.raises(DeliveryUnreadable, match="no column for low, volume among"):
+        recognise_columns(["symbol", "date", "open", "high", "close"], named="x.csv")
+
+
+@pytest.mark.parametrize(
+    ("stem", "symbol"),
+    [("aapl_us_d", "AAPL"), ("brk-b.us", "BRK.B"), ("AAPL", "AAPL"), ("ABCw", "ABCw")],
+)
+def test_a_file_of_one_symbol_is_named_after_it(stem: str, symbol: str) -> None:
+    assert symbol_of_name(stem) == symbol
+
+
+@pytest.mark.parametrize(
+    ("stamp", "session"),
+    [
+        ("2025-04-08", date(2025, 4, 8)),
+        ("20250408", date(2025, 4, 8)),
+        ("04/08/2025", date(2025, 4, 8)),
+        ("2025-04-08 00:00:00", date(2025, 4, 8)),
+        ("2025-04-08T00:00:00Z", date(2025, 4, 8)),
+        ("2025-04-09T01:30:00Z", date(2025, 4, 8)),
+        ("1744084800", date(2025, 4, 8)),
+        ("1744084800000", date(2025, 4, 8)),
+        ("1744142400000000000", date(2025, 4, 8)),
+        ("next week", None),
+    ],
+)
+def test_dates_are_read_in_every_usual_form(
+    tmp_path: Path, stamp: str, session: date | None
+) -> None:
+    path = tmp_path / "file.csv"
+    path.write_text(f"symbol,date,open,high,low,close,volume\nA,{stamp},1,1,1,1,1\n")
+
+    (file,) = find_files(str(path))
+
+    assert read_file(file).rows["date"].to_list() == [session]
+
+
+@pytest.mark.parametrize(
+    ("name", "instant"),
+    [
+        ("2015-07-16.csv.gz", datetime(2015, 7, 16, 23, 59, 59, tzinfo=UTC)),
+        ("day_20150716.csv", datetime(2015, 7, 16, 23, 59, 59, tzinfo=UTC)),
+        ("20150716T210500Z-x.parquet", datetime(2015, 7, 16, 21, 5, tzinfo=UTC)),
+        ("2015-07-16 21-05-00.csv", datetime(2015, 7, 16, 21, 5, tzinfo=UTC)),
+        ("2015-13-16.csv", None),
+        ("AAPL.csv", None),
+        ("part-0123456789.csv", None),
+    ],
+)
+def test_a_name_tells_when_a_file_was_received(name: str, instant: datetime | None) -> None:
+    assert instant_in_name(name) == instant
+
+
+def test_received_is_the_option_else_the_name_else_the_modification_time(
+    lake: LocalStore, tmp_path: Path, calendar: Calendar
+) -> None:
+    dated, plain = tmp_path / "2025-04-09.csv", tmp_path / "plain.csv"
+    for path in (dated, plain):
+        path.write_text(HOUSE)
+    os.utime(plain, (1_744_200_000, 1_744_200_000))
+    option = datetime(2025, 5, 1, tzinfo=UTC)
+
+    take(lake, dated, calendar)
+    take(lake, plain, calendar)
+    take(lake, plain, calendar, option)
+
+    stamps = sorted(item.key.rpartition("/")[2][:16] for item in lake.list("bronze/daily/"))
+    assert stamps == ["20250409T1200000", "20250409T2359590", "20250501T0000000"]
+
+
+def test_a_bad_file_is_told_and_the_others_go_on(
+    lake: LocalStore, tmp_path: Path, calendar: Calendar
+) -> None:
+    folder = tmp_path / "files"
+    folder.mkdir()
+    (folder / "a.csv").write_bytes(b"")
+    (folder / "b.csv.gz").write_bytes(gzip.compress(HOUSE.encode())[:-12])
+    (folder / "c.parquet").write_bytes(b"PAR1 and nothing else")
+    (folder / "d.csv").write_text("one,two\n1,2\n")
+    (folder / "e.csv.gz").write_bytes(gzip.compress(b""))
+    (folder / "good.csv").write_text(HOUSE)
+
+    outcome = take(lake, folder, calendar)
+
+    assert [text.rpartition("/")[2].partition(":")[0] for text in outcome.problems] == [
+        "a.csv",
+        "b.csv.gz",
+        "c.parquet",
+        "d.csv",
+        "e.csv.gz",
+    ]
+    assert bronze(lake)["symbol"].to_list() == ["TRUE"]
+
+
+def test_refused_rows_are_kept_with_their_reasons(
+    lake: LocalStore, tmp_path: Path, calendar: Calendar
+) -> None:
+    path = tmp_path / "2025-04-08.csv"
+    path.write_text(
+        "symbol,date,open,high,low,close,volume\n"
+        "GOOD,2025-04-08,10,12,9,11,1000\n"
+        "ZERO,2025-04-08,0,12,0,11,1000\n"
+        "WORD,2025-04-08,ten,12,9,11,1000\n"
+        "HOLI,2025-04-18,10,12,9,11,1000\n"
+        ",2025-04-08,10,12,9,11,1000\n"
+        "TWICE,2025-04-08,10,12,9,11,1000\n"
+        "TWICE,2025-04-08,10,12,9,11,2000\n"
+        "SAME,2025-04-08,10,12,9,11,1000\n"
+        "SAME,2025-04-08,10,12,9,11,1000\n"
+        "UPSIDE,2025-04-08,10,9,12,11,-5\n"
+    )
+
+    outcome = take(lake, path, calendar)
+
+    rejected = pl.concat(
+        [pl.read_parquet(lake.root / item.key) for item in lake.list("bronze/rejected/")]
+    )
+    reasons = dict(rejected.select("symbol", "reason").rows())
+    assert bronze(lake)["symbol"].to_list() == ["GOOD", "SAME"]
+    assert reasons == {
+        "ZERO": "price not above zero",
+        "WORD": "price null or NaN",
+        "HOLI": "not a session of the exchange",
+        None: "no symbol",
+        "TWICE": "symbol and date twice with different values",
+        "UPSIDE": "high below open, low or close; low above open, high or close; volume negative",
+    }
+    assert "7 of 9 rows refused" in outcome.problems[0]
+
+
+def test_importing_again_writes_nothing(
+    lake: LocalStore, tmp_path: Path, calendar: Calendar
+) -> None:
+    path = tmp_path / "2025-04-08.csv"
+    path.write_text(HOUSE)
+    take(lake, path, calendar)
+    before = list(lake.list("bronze/"))
+
+    again = take(lake, path, calendar)
+
+    assert (again.deliveries, again.written) == (1, 0)
+    assert list(lake.list("bronze/")) == before
+
+
+def old_file(folder: Path, symbol: str, name: str, closes: dict[str, float], at: int) -> None:
+    path = folder / f"symbol={symbol}" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = [
+        {
+            "symbol": symbol,
+            "open": close,
+            "high": close,
+            "low": close,
+            "close": close,
+            "volume": 100,
+            "timestamp": datetime.fromisoformat(day),
+            "interval": "1d",
+        }
+        for day, close in closes.items()
+    ]
+    pl.DataFrame(rows).write_parquet(path)
+    os.utime(path, (at, at))
+
+
+def test_a_lake_of_symbol_folders_keeps_every_version_of_a_bar(
+    lake: LocalStore, tmp_path: Path, calendar: Calendar
+) -> None:
+    old = tmp_path / "old"
+    old_file(old, "A", "data.parquet", {"2025-04-08": 1.0, "2025-04-09": 2.0}, 1_744_100_000)
+    old_file(old, "A", "date=2025-04-09.parquet", {"2025-04-09": 2.5}, 1_744_000_000)
+    old_file(old, "B", "data.parquet", {"2025-04-09": 7.0}, 1_744_100_000)
+
+    outcome = take(lake, old, calendar)
+
+    versions: dict[str, list[dict[str, float]]] = {}
+    for item in lake.list("bronze/daily/"):
+        closes = dict(pl.read_parquet(lake.root / item.key).select("symbol", "close").rows())
+        versions.setdefault(item.key.split("/")[2], []).append(closes)
+    assert outcome.problems == []
+    assert versions == {
+        "date=2025-04-08": [{"A": 1.0}],
+        "date=2025-04-09": [{"A": 2.0, "B": 7.0}, {"A": 2.5}],
+    }
+
+
+def test_files_on_s3_are_imported_as_those_on_disk(
+    s3_lake: ObjectStore, lake: LocalStore, calendar: Calendar
+) -> None:
+    s3_lake.write("incoming/2025-04-08.csv", HOUSE.encode())
+
+    outcome = import_files(
+        lake,
+        find_files(f"{s3_lake.uri}/incoming/"),
+        calendar=calendar,
+        source="test",
+        received_at=None,
+        max_refused_share=0.01,
+        workers=1,
+        progress=Silent(),
+        stop_requested=never,
+    )
+
+    assert (outcome.problems, outcome.accepted_rows) == ([], 1)
+
+
+def test_splits_are_added_once_and_can_be_corrected(lake: LocalStore, tmp_path: Path) -> None:
+    path = tmp_path / "splits.csv"
+    path.write_text("ticker,execution_date,split_from,split_to\nA,2025-04-08,1,7\n")
+    counts = [import_splits(lake, find_files(str(path))[0]) for _ in range(2)]
+    path.write_text("symbol,date,ratio\nA,2025-04-08,4\n")
+
+    corrected = import_splits(lake, find_files(str(path))[0])
+
+    assert (counts, corrected) == ([1, 0], 1)
+    assert read_splits(lake).row(0) == ("A", date(2025, 4, 8), 1.0, 4.0, 4.0)
+
+
+def test_a_place_without_files_is_a_usage_error(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="no such file or folder"):
+        find_files(str(tmp_path / "nowhere"))
+    with pytest.raises(SettingsError, match="no file there that ends in"):
+        find_files(str(tmp_path))
+
+
+def test_the_command_reports_as_json_and_ends_with_the_documented_code(tmp_path: Path) -> None:
+    (tmp_path / "2025-04-08.csv").write_text(HOUSE)
+    (tmp_path / "2025-04-09.csv").write_text("")
+    lake = tmp_path / "lake"
+
+    done = run_ohlcv("import", *tmp_path.glob("*.csv"), "--lake", lake, "--json")
+
+    told = json.loads(done.out)
+    assert done.code == 3
+    assert (told["accepted_rows"], len(told["problems"])) == (1, 1)
+    assert done.err.splitlines()[-1].endswith("2025-04-09.csv: empty")

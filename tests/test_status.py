@@ -1,0 +1,209 @@
+"""How a lake is doing, judged at a given instant."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from batch.console.command import run_main
+from batch.consolidator.job import consolidate
+from batch.core.sessions import Calendar
+from batch.lake.local import LocalStore
+from batch.lake.reports import RunReport
+from batch.lake.status import Patience, look_at
+from batch.lake.store import ObjectStore
+from batch.resampler.job import resample
+from orchestration.cli.main import cli
+from orchestration.cli.status import command
+from tests.support.bars import bar, land_rows, received_after
+
+FIRST, NEWEST = date(2025, 1, 2), date(2025, 1, 31)
+EVENING = datetime(2025, 1, 31, 23, 0, tzinfo=UTC)
+"""Two hours after the close of the newest session."""
+
+
+def fill(store: ObjectStore, calendar: Calendar, leave_out: frozenset[date] = frozenset()) -> None:
+    for session in calendar.sessions_between(FIRST, NEWEST):
+        if session not in leave_out:
+            rows = [bar("A", session), bar("B", session, -1.0)]
+            land_rows(store, rows, calendar, received_at=received_after(session))
+    consolidate(store, calendar=calendar)
+    resample(store, intervals=[3, 5], calendar=calendar)
+
+
+def test_a_fresh_lake_without_gaps_is_well(any_lake: ObjectStore, calendar: Calendar) -> None:
+    fill(any_lake, calendar)
+
+    status = look_at(any_lake, now=EVENING, calendar=calendar)
+
+    assert (status.oldest, status.newest) == (FIRST, NEWEST)
+    assert status.expected == date(2025, 1, 30)
+    assert status.problems == status.missing == status.behind == status.late == ()
+    assert status.refused == {"price not above zero": 20}
+    assert {one.table: one.rows for one in status.tables} == {"1d": 20, "3d": 8, "5d": 5}
+    assert all(one.size_bytes > 0 for one in status.tables)
+
+
+def test_it_is_stale_once_the_delay_after_the_next_close_has_passed(
+    lake: LocalStore, calendar: Calendar
+) -> None:
+    fill(lake, calendar)
+    monday_close = calendar.close_of(date(2025, 2, 3))
+    patience = Patience(timedelta(hours=4))
+
+    just_before = look_at(
+        lake, now=monday_close + timedelta(hours=4, seconds=-1), patience=patience
+    )
+    then = look_at(lake, now=monday_close + timedelta(hours=4), patience=patience)
+
+    assert just_before.problems == ()
+    assert then.behind == (date(2025, 2, 3),)
+    assert then.problems[0].startswith("stale: the newest session is 2025-01-31, 2025-02-03")
+
+
+def test_some_age_may_be_allowed(lake: LocalStore, calendar: Calendar) -> None:
+    fill(lake, calendar)
+    now = datetime(2025, 2, 5, 12, tzinfo=UTC)
+
+    assert look_at(lake, now=now, patience=Patience(max_age_sessions=2)).problems == ()
+    assert look_at(lake, now=now, patience=Patience(max_age_sessions=1)).problems != ()
+
+
+def test_a_session_without_bars_is_a_gap_and_a_closed_day_is_none(
+    lake: LocalStore, calendar: Calendar
+) -> None:
+    """9 January 2025 was a day of mourning: the exchange was closed."""
+    fill(lake, calendar, frozenset({date(2025, 1, 15)}))
+
+    status = look_at(lake, now=EVENING)
+
+    assert status.missing == (date(2025, 1, 15),)
+    assert status.problems[0].startswith("gapped: 1 sessions")
+    assert look_at(lake, now=EVENING, since=date(2025, 1, 16)).problems == ()
+
+
+def test_a_session_that_came_late_is_told_but_is_no_problem(
+    lake: LocalStore, calendar: Calendar
+) -> None:
+    fill(lake, calendar, frozenset({date(2025, 1, 15)}))
+    late = [bar("A", date(2025, 1, 15))]
+    land_rows(lake, late, calendar, received_at=datetime(2025, 1, 17, 21, tzinfo=UTC))
+    consolidate(lake, calendar=calendar)
+    resample(lake, intervals=[3, 5], calendar=calendar)
+
+    status = look_at(lake, now=EVENING)
+
+    assert [(one.session, one.hours) for one in status.late] == [(date(2025, 1, 15), 48.0)]
+    assert status.problems == ()
+
+
+def test_corrections_and_waiting_deliveries_are_told(
+    any_lake: ObjectStore, calendar: Calendar
+) -> None:
+    fill(any_lake, calendar)
+    corrected = [bar("A", NEWEST, 11.0)]
+    land_rows(any_lake, corrected, calendar, received_at=received_after(NEWEST, days=1))
+
+    waiting = look_at(any_lake, now=EVENING, calendar=calendar)
+    consolidate(any_lake, calendar=calendar)
+    done = look_at(any_lake, now=EVENING, calendar=calendar)
+
+    assert len(waiting.waiting) == 1
+    assert waiting.restatements == 0
+    assert done.waiting == ()
+    assert done.restated == dict.fromkeys(("close", "high", "low", "open", "vwap"), 1)
+    assert done.restatements == 5
+
+
+def test_bars_older_than_their_daily_bars_are_a_problem(
+    lake: LocalStore, calendar: Calendar
+) -> None:
+    fill(lake, calendar)
+    monday = date(2025, 2, 3)
+    land_rows(lake, [bar("A", monday)], calendar, received_at=received_after(monday))
+    consolidate(lake, calendar=calendar)
+    resample(lake, intervals=[3], calendar=calendar)
+
+    status = look_at(lake, now=received_after(monday))
+
+    assert status.outdated == ("5d",)
+    assert status.problems == ("outdated: 5d made from older daily bars; run `ohlcv resample`",)
+
+
+def test_the_last_runs_are_told_with_their_durations(
+    any_lake: ObjectStore, calendar: Calendar
+) -> None:
+    started = datetime(2025, 1, 31, 21, 30, tzinfo=UTC)
+    for number in range(12):
+        begun = started + timedelta(minutes=number)
+        ended = begun + timedelta(seconds=number)
+        report = RunReport("consolidate", f"run{number}", begun, {}, ended, 0)
+        report.keep(any_lake)
+    RunReport("resample", "last", started + timedelta(hours=1), {}, None, 75, "stopped").keep(
+        any_lake
+    )
+
+    runs = look_at(any_lake, now=EVENING, calendar=calendar).runs
+
+    assert len(runs) == 10
+    assert (runs[0].job, runs[0].exit_code, runs[0].error) == ("resample", 75, "stopped")
+    assert (runs[1].job, runs[1].duration_s, runs[1].exit_code) == ("consolidate", 11.0, 0)
+
+
+def test_a_lake_that_shows_the_past_is_a_problem(lake: LocalStore, calendar: Calendar) -> None:
+    fill(lake, calendar)
+    consolidate(lake, as_of=EVENING, calendar=calendar)
+    resample(lake, intervals=[3, 5], calendar=calendar)
+
+    past = look_at(lake, now=EVENING)
+    consolidate(lake, calendar=calendar)
+    present = look_at(lake, now=EVENING)
+
+    assert past.as_of == EVENING.isoformat()
+    assert past.problems[0].startswith("in the past")
+    assert present.problems == ()
+
+
+def test_an_empty_lake_is_a_problem_that_names_the_session_expected(lake: LocalStore) -> None:
+    lake.write("_state/note", b"")
+
+    status = look_at(lake, now=EVENING)
+
+    assert status.problems == ("empty: no session has been consolidated, 2025-01-30 was expected",)
+
+
+def test_the_command_ends_with_3_when_stale_and_prints_json(
+    lake: LocalStore, calendar: Calendar
+) -> None:
+    fill(lake, calendar)
+
+    ran = CliRunner().invoke(command, ["--lake", lake.uri, "--json"])
+    code = run_main(cli, ["status", "--lake", lake.uri, "--quiet"], name="ohlcv")
+
+    found = json.loads(ran.stdout)
+    assert code == 3
+    assert found["newest"] == "2025-01-31"
+    assert found["problems"][0].startswith("stale")
+
+
+def test_the_command_ends_with_0_when_well(
+    lake: LocalStore, calendar: Calendar, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(lake, calendar)
+
+    code = run_main(
+        cli, ["status", "--lake", lake.uri, "--max-age-sessions", "100000"], name="ohlcv"
+    )
+
+    out = capsys.readouterr().out
+    assert code == 0
+    assert "well: fresh, without gaps" in out
+    assert max(map(len, out.splitlines()[1:])) <= 80
+
+
+def test_a_missing_lake_is_a_usage_error(tmp_path: Path) -> None:
+    assert run_main(cli, ["status", "--lake", str(tmp_path / "none")], name="ohlcv") == 2

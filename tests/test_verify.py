@@ -1,0 +1,205 @@
+"""The second engine agrees with the jobs, and says so when a value is not theirs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from datetime import date
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from batch.consolidator.job import consolidate
+from batch.core.layout import Anchor
+from batch.core.sessions import Calendar
+from batch.lake.local import LocalStore
+from batch.lake.reference import add_splits
+from batch.lake.store import ObjectStore
+from batch.resampler.job import resample
+from batch.verifier.job import verify
+from fetchers.sources.synthetic import ExchangeSpec, SyntheticExchange
+from tests.support.bars import bar, land_rows, received_after
+from tests.support.command_line import run_ohlcv
+
+
+def fill(store: ObjectStore, calendar: Calendar) -> None:
+    """Make a lake of two years with a split inside a window and a halted symbol."""
+    sessions = calendar.sessions_between(date(2024, 12, 2), date(2025, 2, 14))
+    for number, session in enumerate(sessions):
+        price = 700.0 if session < date(2025, 1, 6) else 100.0
+        rows = [bar("SPLIT", session, price + number), bar("NA", session, 5.0, vwap=None)]
+        if number % 7:
+            rows.append(bar("halts", session, 20.0, volume=0.5 * number))
+        land_rows(store, rows, calendar, received_at=received_after(session))
+    splits = pl.DataFrame(
+        {
+            "symbol": ["SPLIT"],
+            "date": [date(2025, 1, 6)],
+            "split_from": [1.0],
+            "split_to": [7.0],
+        }
+    )
+    add_splits(store, splits, named="test")
+    consolidate(store, calendar=calendar)
+    resample(store, calendar=calendar)
+    resample(store, intervals=[1, 5, 50], calendar=calendar)
+    resample(store, intervals=[5, 21], anchor=Anchor.LISTING, calendar=calendar)
+
+
+@pytest.fixture(scope="session")
+def filled(tmp_path_factory: pytest.TempPathFactory, calendar: Calendar) -> Path:
+    """The lake that :func:`fill` makes, to be copied."""
+    root = tmp_path_factory.mktemp("filled")
+    fill(LocalStore(root), calendar)
+    return root
+
+
+@pytest.fixture
+def lake(filled: Path, tmp_path: Path) -> LocalStore:
+    """A lake of its own for each test."""
+    return LocalStore(Path(shutil.copytree(filled, tmp_path / "lake")))
+
+
+def tamper(path: Path, symbol: str, column: str, change: float) -> None:
+    table = pq.read_table(path)
+    values = table.column(column).to_pylist()
+    row = table.column("symbol").to_pylist().index(symbol)
+    values[row] += change
+    at = table.schema.get_field_index(column)
+    field = table.schema.field(at)
+    pq.write_table(table.set_column(at, field, pa.array(values, field.type)), path)
+
+
+def test_an_untouched_lake_has_no_differences(any_lake: ObjectStore, calendar: Calendar) -> None:
+    fill(any_lake, calendar)
+
+    outcome = verify(any_lake, calendar=calendar)
+
+    assert outcome.differences == []
+    assert {table for table, _, _ in outcome.checked} == {
+        *("1d", "1d_calendar", "3d", "5d", "5d_listing", "8d", "13d", "21d", "21d_listing"),
+        *("34d", "50d"),
+    }
+
+
+@pytest.mark.parametrize("column", ["open", "high", "low", "close", "volume", "vwap", "trades"])
+@pytest.mark.parametrize("table", ["1d", "5d", "5d_listing"])
+def test_one_tampered_value_is_found(
+    lake: LocalStore, calendar: Calendar, table: str, column: str
+) -> None:
+    tamper(lake.root / f"silver/{table}/year=2025/data.parquet", "SPLIT", column, 1)
+
+    outcome = verify(lake, calendar=calendar)
+
+    found = {(d.table, d.symbol, d.column) for d in outcome.differences}
+    assert (table, "SPLIT", column) in found
+
+
+def test_the_last_digit_of_a_price_matters(lake: LocalStore, calendar: Calendar) -> None:
+    tamper(lake.root / "silver/5d/year=2024/data.parquet", "SPLIT", "close", 1e-11)
+
+    outcome = verify(lake, calendar=calendar)
+
+    assert ("5d", "close") in {(d.table, d.column) for d in outcome.differences}
+
+
+def test_missing_and_additional_rows_are_found(lake: LocalStore, calendar: Calendar) -> None:
+    path = lake.root / "silver/3d/year=2025/data.parquet"
+    bars = pl.read_parquet(path)
+    invented = bars.head(1).with_columns(symbol=pl.lit("ZZZ"))
+    pl.concat([bars.slice(1), invented]).write_parquet(path)
+
+    outcome = verify(lake, calendar=calendar)
+
+    rows = {(d.symbol, d.expected, d.found) for d in outcome.differences if d.column == "row"}
+    assert rows == {("NA", "there", "missing"), ("ZZZ", "none", "there")}
+
+
+def test_rows_out_of_order_are_found(lake: LocalStore, calendar: Calendar) -> None:
+    path = lake.root / "silver/8d/year=2025/data.parquet"
+    pl.read_parquet(path).reverse().write_parquet(path)
+
+    outcome = verify(lake, calendar=calendar)
+
+    assert {d.column for d in outcome.differences if d.symbol} == {"order"}
+
+
+def test_a_missing_partition_and_a_stray_one_are_found(
+    lake: LocalStore, calendar: Calendar
+) -> None:
+    silver = lake.root / "silver"
+    (silver / "5d/year=2024/data.parquet").unlink()
+    (silver / "8d/year=1999").mkdir()
+    (silver / "8d/year=2024/data.parquet").rename(silver / "8d/year=1999/data.parquet")
+
+    outcome = verify(lake, calendar=calendar)
+
+    found = {(d.table, d.year, d.column, d.found) for d in outcome.differences}
+    assert ("5d", 2024, "partition", "missing") in found
+    assert ("8d", 1999, "manifest", "an object") not in found
+    assert ("8d", 1999, "manifest", "no record") in found
+
+
+def test_a_delivery_that_was_not_consolidated_is_told(lake: LocalStore, calendar: Calendar) -> None:
+    late = land_rows(
+        lake,
+        [bar("LATE", date(2025, 1, 3))],
+        calendar,
+        received_at=received_after(date(2025, 3, 1)),
+    )
+
+    outcome = verify(lake, calendar=calendar)
+
+    assert [(d.column, d.found) for d in outcome.differences] == [("delivery", late.written[0])]
+
+
+def test_sessions_without_bars_are_gaps_and_no_differences(
+    tmp_path: Path, calendar: Calendar
+) -> None:
+    lake = LocalStore(tmp_path / "empty")
+    for session in (date(2025, 1, 8), date(2025, 1, 13)):
+        land_rows(lake, [bar("A", session)], calendar, received_at=received_after(session))
+    consolidate(lake, calendar=calendar)
+
+    outcome = verify(lake, calendar=calendar)
+
+    assert outcome.gaps == [date(2025, 1, 10)]
+    assert outcome.count == 0
+
+
+def test_the_engines_agree_on_a_synthetic_market(tmp_path: Path, calendar: Calendar) -> None:
+    lake = LocalStore(tmp_path / "synthetic")
+    spec = ExchangeSpec(symbols=60, first=date(2019, 10, 1), last=date(2021, 3, 31), seed=3)
+    exchange = SyntheticExchange(spec, calendar)
+    for sent in exchange.deliveries():
+        session = sent.rows["date"][0]
+        land_rows(
+            lake, sent.rows.to_dicts(), calendar, received_at=sent.received_at, source=str(session)
+        )
+    add_splits(lake, exchange.splits(), named="test")
+    consolidate(lake, calendar=calendar)
+    resample(lake, intervals=[3, 13, 34, 300], calendar=calendar)
+    resample(lake, intervals=[8, 34], anchor=Anchor.LISTING, calendar=calendar)
+
+    outcome = verify(lake, calendar=calendar)
+
+    assert outcome.differences == []
+    assert sum(rows for _, _, rows in outcome.checked) > 30_000
+
+
+def test_the_command_ends_with_3_and_shows_the_difference(
+    lake: LocalStore, calendar: Calendar
+) -> None:
+    clean = run_ohlcv("verify", "--lake", lake.uri)
+    tamper(lake.root / "silver/34d/year=2024/data.parquet", "NA", "close", 0.25)
+
+    table = run_ohlcv("verify", "--lake", lake.uri)
+    told = run_ohlcv("verify", "--lake", lake.uri, "--json")
+
+    assert (clean.code, table.code, told.code) == (0, 3, 3)
+    assert "5.25" in table.out
+    shown = [d for d in json.loads(told.out)["shown"] if d["symbol"] == "NA"]
+    assert [(d["column"], d["expected"], d["found"]) for d in shown] == [("close", 5.0, 5.25)]
