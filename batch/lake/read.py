@@ -26,7 +26,6 @@ from batch.core.windows import require_width
 from batch.lake.adjust import adjust_for_splits, split_events
 from batch.lake.manifest import load_daily_manifest
 from batch.lake.partitions import TablePartitions
-from batch.lake.query import connect, run_query
 from batch.lake.reference import read_reference, read_splits
 from batch.lake.scan import (
     Access,
@@ -222,6 +221,8 @@ class Lake:
         Raises:
             SettingsError: The query is wrong.
         """
+        from batch.lake.query import connect, run_query  # noqa: PLC0415 - brings DuckDB
+
         reference = {
             "splits": self.splits(),
             "tickers": self.tickers(),
