@@ -17,7 +17,6 @@ from batch.consolidator.job import consolidate
 from batch.core.sessions import Calendar
 from batch.lake.landing import land
 from batch.lake.store import ObjectStore, open_store
-
 from batch.resampler.job import resample
 from fetchers.sources.synthetic import ExchangeSpec, SyntheticExchange
 
