@@ -70,7 +70,7 @@ def measure(
     started = time.perf_counter()
     process = subprocess.Popen(
         command,
-        preexec_fn=limit_memory,
+        preexec_fn=limit_memory,  # noqa: PLW1509 - this process has one thread
         cwd=ROOT,
         env={**process_environment(), **(environment or {})},
         stdout=subprocess.PIPE,
