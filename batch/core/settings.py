@@ -22,7 +22,10 @@ def _split_list(value: Any) -> Any:
 
 
 def _instant(value: Any) -> Any:
-    return parse_instant(value) if isinstance(value, str) else value
+    try:
+        return parse_instant(value) if isinstance(value, str) else value
+    except SettingsError as err:
+        raise ValueError(str(err)) from err  # told together with the other settings
 
 
 def _sessions(value: Any) -> Any:

@@ -15,10 +15,10 @@ from batch.core.errors import DataRefused, ExitCode
 from batch.core.layout import ARRIVALS, incomplete_key
 from batch.core.sessions import Calendar
 from batch.lake.local import LocalStore
-from fetchers.completeness import read_note
+from fetchers.completeness import MOST_ASKS, IncompleteNote, note_incomplete, read_note
 from fetchers.daily_bars import BarsFetched, require_complete
 from fetchers.errors import VendorDenied, VendorUnavailable
-from fetchers.plan import SessionRange
+from fetchers.plan import ASKED_AGAIN, SessionRange
 from fetchers.sources.vendor_stub import Fault, FaultKind
 from tests.fetchers.support import (
     FRIDAY,
@@ -196,6 +196,54 @@ def test_a_session_in_doubt_is_kept_noted_and_asked_for_again_until_it_is_whole(
     truth = polygon.stub.market.rows(FRIDAY, polygon.clock())
     got = read_silver(lake, "1d", 2025).with_columns(pl.col("symbol").cast(pl.String))
     assert got.filter(date=FRIDAY).drop("split_ratio").equals(truth)
+
+
+def test_a_session_of_which_the_vendor_never_has_more_is_not_asked_for_for_ever(
+    polygon: Vendor, lake: LocalStore
+) -> None:
+    missing = date(2024, 11, 20)
+    history(polygon, lake)
+    lake.delete(item.key for item in list(lake.list(f"bronze/daily/date={missing}/")))
+    polygon.stub.faults.append(Fault(FaultKind.EMPTY, on=f"/stocks/{missing}"))
+    polygon.fetch(lake, SessionRange(missing, missing))
+    for _ in range(MOST_ASKS):
+        polygon.stub.asked.clear()
+        polygon.fetch(lake)
+    asked = polygon.sessions_asked
+
+    explicitly = polygon.fetch(lake, SessionRange(missing, missing))
+
+    assert str(missing) not in asked
+    assert str(FRIDAY) in asked
+    assert explicitly.incomplete[0].asks == MOST_ASKS + 1
+    assert read_note(lake, missing) == explicitly.incomplete[0]
+
+
+def test_only_the_newest_incomplete_sessions_are_asked_for_in_a_daily_run(
+    polygon: Vendor, lake: LocalStore, calendar: Calendar
+) -> None:
+    history(polygon, lake)
+    old = calendar.sessions_between(date(2024, 1, 2), date(2024, 3, 28))
+    for session in old:
+        note_incomplete(lake, IncompleteNote(session, ("no results",), 0, None, polygon.clock()))
+    polygon.stub.asked.clear()
+
+    polygon.fetch(lake)
+
+    again = [session for session in polygon.sessions_asked if session < "2024-10"]
+    assert sorted(again) == [str(session) for session in old[-ASKED_AGAIN:]]
+
+
+def test_waiting_for_the_pace_does_not_use_up_the_retry_budget(
+    lake: LocalStore, calendar: Calendar
+) -> None:
+    with vendor(calendar, new_york(FRIDAY, 16, 21), budget_s=0.3, symbols=20) as polygon:
+        polygon.client._rest.client._pacer.hold(0.6)
+        polygon.stub.faults.append(Fault(FaultKind.SERVER_ERROR, times=1))
+
+        outcome = polygon.fetch(lake, SessionRange(FRIDAY, FRIDAY))
+
+    assert outcome.new_sessions == [FRIDAY]
 
 
 def test_strict_makes_an_incomplete_session_an_error_and_keeps_it(

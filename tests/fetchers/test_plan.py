@@ -12,7 +12,6 @@ from batch.core.errors import SettingsError
 from batch.core.sessions import Calendar, load_calendar
 from fetchers.asked import asked_range
 from fetchers.plan import (
-    ASKED_AGAIN,
     BronzeSessions,
     SessionRange,
     newest_due,
@@ -104,13 +103,12 @@ def test_after_a_long_pause_everything_since_is_missing(calendar: Calendar) -> N
     assert plan.missing == tuple(calendar.sessions_between(date(2024, 7, 1), NEWEST))
 
 
-def test_incomplete_sessions_are_asked_for_again_the_newest_first(calendar: Calendar) -> None:
+def test_incomplete_sessions_are_asked_for_again(calendar: Calendar) -> None:
     present = calendar.sessions_between(date(2023, 1, 3), NEWEST)
-    old = present[:50]
 
-    plan = plan_daily(calendar, NEWEST, bronze(present, old), trailing=0, lookback=5)
+    plan = plan_daily(calendar, NEWEST, bronze(present, present[:3]), trailing=0, lookback=5)
 
-    assert plan.again == (*old[-ASKED_AGAIN:], NEWEST)
+    assert plan.again == (*present[:3], NEWEST)
 
 
 def test_a_range_asks_for_what_is_missing_or_incomplete(calendar: Calendar) -> None:
