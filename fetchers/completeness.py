@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from statistics import median
@@ -14,6 +14,9 @@ from batch.lake.store import ObjectStore
 
 USUAL_SESSIONS = 20
 """Sessions before one whose median row count is what is usual for it."""
+
+MOST_ASKS = 10
+"""How often a session is asked for again before the vendor is believed to have no more."""
 
 _FEWEST_SESSIONS = 5
 
@@ -28,6 +31,7 @@ class IncompleteNote:
         rows: Rows that came.
         usual_rows: Median of the sessions before; None where too few are known.
         asked_at: When it was last asked for.
+        asks: How often it came, or did not come, in doubt.
     """
 
     session: date
@@ -35,6 +39,7 @@ class IncompleteNote:
     rows: int
     usual_rows: float | None
     asked_at: datetime
+    asks: int = 1
 
     @property
     def told(self) -> str:
@@ -77,6 +82,7 @@ def note_incomplete(store: ObjectStore, note: IncompleteNote) -> None:
         "rows": note.rows,
         "usual_rows": note.usual_rows,
         "asked_at": note.asked_at.isoformat(),
+        "asks": note.asks,
     }
     store.write(incomplete_key(note.session), json.dumps(content, indent=2).encode())
 
@@ -93,4 +99,12 @@ def read_note(store: ObjectStore, session: date) -> IncompleteNote | None:
         rows=content["rows"],
         usual_rows=content["usual_rows"],
         asked_at=datetime.fromisoformat(content["asked_at"]),
+        asks=content["asks"],
     )
+
+
+def worth_asking(store: ObjectStore, noted: Iterable[date], count: int) -> frozenset[date]:
+    """Return the newest noted sessions, without those that were asked for often enough."""
+    newest = sorted(noted)[-count:]
+    notes = (read_note(store, session) for session in newest)
+    return frozenset(note.session for note in notes if note and note.asks < MOST_ASKS)

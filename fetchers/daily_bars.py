@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,10 +22,13 @@ from fetchers.completeness import (
     doubt_few_rows,
     note_incomplete,
     noted_sessions,
+    read_note,
     usual_rows,
+    worth_asking,
 )
 from fetchers.errors import VendorRefused
 from fetchers.plan import (
+    ASKED_AGAIN,
     BronzeSessions,
     FetchPlan,
     SessionRange,
@@ -215,7 +219,7 @@ class _Job:
         self.outcome.newest_due = newest
         if asked is not None:
             self.bronze.look(asked.first, asked.last)
-            plan = plan_range(self.calendar, newest, self._bronze_sessions(None), asked)
+            plan = plan_range(self.calendar, newest, self._bronze_sessions(None, self.noted), asked)
             if not self.calendar.sessions_between(asked.first, min(asked.last, newest)):
                 self.outcome.said = nothing_due(self.calendar, newest, asked)
             elif not plan.sessions:
@@ -230,15 +234,15 @@ class _Job:
         plan = plan_daily(
             self.calendar,
             newest,
-            self._bronze_sessions(first),
+            self._bronze_sessions(first, worth_asking(self.store, self.noted, ASKED_AGAIN)),
             trailing=self.options.trailing,
             lookback=self.options.lookback,
         )
         self.progress.note(self._told(now, newest, first, plan))
         return plan
 
-    def _bronze_sessions(self, first: date | None) -> BronzeSessions:
-        return BronzeSessions(first, self.bronze.present, self.noted)
+    def _bronze_sessions(self, first: date | None, noted: frozenset[date]) -> BronzeSessions:
+        return BronzeSessions(first, self.bronze.present, noted)
 
     def _told(self, now: datetime, newest: date, first: date | None, plan: FetchPlan) -> str:
         """Say what the plan is, and that there is no session today where there is none."""
@@ -253,14 +257,21 @@ class _Job:
         return f"{holiday}newest session due {newest}, {missing}, {len(plan.again)} asked for again"
 
     def _answers(self, sessions: Sequence[date]) -> Iterator[SessionAnswer | VendorRefused]:
-        """Ask for sessions side by side, a bounded number ahead; give them in order."""
+        """Ask for sessions side by side, a bounded number ahead; give them in order.
+
+        Once an answer is an error that ends the run, no further session is asked for.
+        """
+        ended = threading.Event()
 
         def one(session: date) -> SessionAnswer | VendorRefused:
-            require_going(self.stop_requested)
+            require_going(lambda: ended.is_set() or self.stop_requested())
             try:
                 return self.ask(session)
             except VendorRefused as err:
                 return err
+            except BaseException:
+                ended.set()
+                raise
 
         waiting: deque[Future[SessionAnswer | VendorRefused]] = deque()
         rest = iter(sessions)
@@ -287,7 +298,15 @@ class _Job:
         few = doubt_few_rows(answer.rows.height, usual, below=self.options.incomplete_below)
         doubts = (*answer.doubts, *few)
         if doubts:
-            note = IncompleteNote(session, doubts, answer.rows.height, usual, received_at)
+            before = read_note(self.store, session) if session in self.noted else None
+            note = IncompleteNote(
+                session,
+                doubts,
+                answer.rows.height,
+                usual,
+                received_at,
+                asks=before.asks + 1 if before else 1,
+            )
             note_incomplete(self.store, note)
             self.outcome.incomplete.append(note)
             self.progress.warn(note.told)

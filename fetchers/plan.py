@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -106,7 +106,7 @@ def plan_daily(
         calendar: The exchange calendar.
         newest: Newest session that is due.
         bronze: ``present`` must reach back over the lookback, and to the newest session of
-            the lake where that is older.
+            the lake where that is older; ``incomplete`` are those worth asking for.
         trailing: Sessions before the newest one that are asked for again.
         lookback: Sessions that are looked through for gaps.
     """
@@ -119,7 +119,7 @@ def plan_daily(
         start = min(start, max(before))
     sought = calendar.sessions_between(max(start, min(bronze.first, newest)), newest)
     missing = [session for session in sought if session not in bronze.present]
-    noted = _sessions(calendar, bronze.incomplete, newest)[-ASKED_AGAIN:]
+    noted = [s for s in bronze.incomplete if s <= newest and calendar.is_session(s)]
     known = [session for session in tail if session in bronze.present]
     return FetchPlan(tuple(missing), tuple(sorted({*known, *noted} - set(missing))))
 
@@ -154,12 +154,6 @@ def nothing_due(calendar: Calendar, newest: date, asked: SessionRange) -> str:
     return (
         f"{span}: not due yet, the newest session that is closed long enough is {newest};"
         " nothing to fetch"
-    )
-
-
-def _sessions(calendar: Calendar, noted: Iterable[date], newest: date) -> list[date]:
-    return sorted(
-        session for session in noted if session <= newest and calendar.is_session(session)
     )
 
 

@@ -154,6 +154,20 @@ def test_the_last_runs_are_told_with_their_durations(
     assert (runs[1].job, runs[1].duration_s, runs[1].exit_code) == ("consolidate", 11.0, 0)
 
 
+def test_a_lake_that_shows_the_past_is_a_problem(lake: LocalStore, calendar: Calendar) -> None:
+    fill(lake, calendar)
+    consolidate(lake, as_of=EVENING, calendar=calendar)
+    resample(lake, intervals=[3, 5], calendar=calendar)
+
+    past = look_at(lake, now=EVENING)
+    consolidate(lake, calendar=calendar)
+    present = look_at(lake, now=EVENING)
+
+    assert past.as_of == EVENING.isoformat()
+    assert past.problems[0].startswith("in the past")
+    assert present.problems == ()
+
+
 def test_an_empty_lake_is_a_problem_that_names_the_session_expected(lake: LocalStore) -> None:
     lake.write("_state/note", b"")
 

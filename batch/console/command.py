@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import sys
@@ -17,7 +18,7 @@ from uuid import uuid4
 
 import click
 
-from batch.console.output import LOGGER, Output
+from batch.console.output import LOGGER, Output, wrapped
 from batch.core.errors import DataRefused, ExitCode, OhlcvError
 from batch.core.progress import Progress
 
@@ -187,5 +188,9 @@ def command_name() -> str:
 
 
 def _tell(text: str, code: int) -> int:
-    click.echo(f"error: {text}", err=True)
+    plain = bool(os.environ.get("NO_COLOR"))
+    lead = "error:" if plain else click.style("error:", fg="red", bold=True)
+    if sys.stderr.isatty():
+        text = wrapped(f"error: {text}", 2).removeprefix("error: ")
+    click.echo(f"{lead} {text}", err=True)
     return int(code)

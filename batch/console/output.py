@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
+import re
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from textwrap import fill
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -36,6 +39,7 @@ class Output:
     as_json: bool = False
     quiet: bool = False
     debug: bool = False
+    _live: list[RichProgress] = field(default_factory=list, repr=False, compare=False)
 
     def set_up_logs(self) -> None:
         """Send log lines to stderr, in UTC."""
@@ -52,33 +56,62 @@ class Output:
 
     def result(self, content: Mapping[str, Any]) -> None:
         """Print the result as JSON, if that was asked for."""
+        self._settle()
         if self.as_json:
             click.echo(json.dumps(content, default=str, indent=2))
 
-    def say(self, text: str) -> None:
-        """Print a line for a reader."""
-        if not self.as_json and not self.quiet:
-            click.echo(text)
+    def say(self, text: str, *, hanging: int | None = None) -> None:
+        """Print a line for a reader.
+
+        Args:
+            text: Printed as it is, so that commands in it can be copied.
+            hanging: Break the line between words on a terminal that is too narrow, and
+                indent what follows by so many columns.
+        """
+        self._settle()
+        if self.as_json or self.quiet:
+            return
+        if hanging is not None and sys.stdout.isatty():
+            text = wrapped(text, hanging)
+        click.echo(text)
+
+    def _settle(self) -> None:
+        """Leave a live drawing as it stands, so that what follows stands below it."""
+        for drawing in self._live:
+            if drawing.live.is_started:
+                drawing.stop()
+                click.echo(err=True)
 
     def table(
         self, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str | None = None
     ) -> None:
-        """Print rows under headings, numbers to the right, within the terminal's width."""
+        """Print rows under headings within the terminal's width, 80 columns elsewhere.
+
+        Numbers, sizes and durations stand to the right; long text folds. Colours appear on
+        a terminal alone, and not where ``NO_COLOR`` is set.
+        """
         if self.as_json or self.quiet:
             return
+        self._settle()
         from rich import box  # noqa: PLC0415 - only where something is drawn
         from rich.console import Console  # noqa: PLC0415
         from rich.table import Table  # noqa: PLC0415
 
         drawn = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
         for place, name in enumerate(columns):
-            numeric = all(isinstance(row[place], int | float) for row in rows) and bool(rows)
-            drawn.add_column(name, justify="right" if numeric else "left", overflow="fold")
+            justify: Literal["left", "right"] = (
+                "right" if _measures([row[place] for row in rows]) else "left"
+            )
+            drawn.add_column(name, justify=justify, overflow="fold")
         for row in rows:
             drawn.add_row(*(_cell(value) for value in row))
-        Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 80).print(
-            drawn
+        console = Console(
+            file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 80
         )
+        with console.capture() as captured:
+            console.print(drawn)
+        lines = [line.rstrip() for line in captured.get().splitlines()]
+        click.echo("\n".join(lines[1:] if not lines[0] else lines))
 
     @contextmanager
     def progress(self) -> Iterator[Progress]:
@@ -86,27 +119,15 @@ class Output:
         if self.quiet or self.as_json or not sys.stderr.isatty():
             yield LoggedProgress()
             return
-        from rich.console import Console  # noqa: PLC0415
-        from rich.progress import (  # noqa: PLC0415
-            BarColumn,
-            MofNCompleteColumn,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
-        from rich.progress import Progress as RichProgress  # noqa: PLC0415
+        from batch.console.drawing import steps_drawing  # noqa: PLC0415 - brings rich
 
-        drawing = RichProgress(
-            TextColumn("{task.description:<16}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[unit]}"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-        )
-        with drawing:
-            yield DrawnProgress(drawing)
+        with steps_drawing() as drawing:
+            self._live.append(drawing)
+            try:
+                yield DrawnProgress(drawing)
+            finally:
+                self._settle()
+                self._live.remove(drawing)
 
 
 class LoggedProgress:
@@ -115,12 +136,12 @@ class LoggedProgress:
     def __init__(self) -> None:
         self._step, self._unit = "", ""
         self._total = self._done = 0
-        self._told_at = time.monotonic()
+        self._begun_at = self._told_at = time.monotonic()
 
     def begin(self, step: str, total: int, unit: str) -> None:
         """Start a step."""
         self._step, self._unit, self._total, self._done = step, unit, total, 0
-        self._told_at = time.monotonic()
+        self._begun_at = self._told_at = time.monotonic()
         LOGGER.info("%s: %s %s", step, f"{total:,}", unit)
 
     def advance(self, count: int = 1) -> None:
@@ -129,8 +150,16 @@ class LoggedProgress:
         now = time.monotonic()
         if now - self._told_at >= _LOG_EVERY_S:
             self._told_at = now
+            rate = self._done / (now - self._begun_at)
+            left_s = max(self._total - self._done, 0) / rate if rate else 0.0
             LOGGER.info(
-                "%s: %s of %s %s", self._step, f"{self._done:,}", f"{self._total:,}", self._unit
+                "%s: %s of %s %s, %s/s, %s left",
+                self._step,
+                f"{self._done:,}",
+                f"{self._total:,}",
+                self._unit,
+                rate_text(rate),
+                duration_text(left_s),
             )
 
     def note(self, text: str) -> None:
@@ -155,6 +184,10 @@ class DrawnProgress:
 
     def begin(self, step: str, total: int, unit: str) -> None:
         """Start a bar."""
+        if not self._drawing.live.is_started:  # a result was printed since the last step
+            for task in self._drawing.task_ids:
+                self._drawing.remove_task(task)
+            self._drawing.start()
         self._task = self._drawing.add_task(step, total=total, unit=unit)
 
     def advance(self, count: int = 1) -> None:
@@ -191,6 +224,50 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:,.2f}"
     return "" if value is None else str(value)
+
+
+def wrapped(text: str, hanging: int) -> str:
+    """Break a line between words to the terminal's width; paths stay whole."""
+    return fill(
+        text,
+        max(shutil.get_terminal_size().columns - 1, hanging + 20),
+        subsequent_indent=" " * hanging,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+_MEASURE = re.compile(r"[-+]?[\d,.]+( ?(B|kB|MB|GB|TB|s|min|h|%))?")
+
+
+def _measures(values: Sequence[Any]) -> bool:
+    """Tell whether a column holds nothing but numbers and texts such as ``12.8 MB``."""
+    there = [value for value in values if value is not None and value != ""]
+    return bool(there) and all(
+        isinstance(value, int | float)
+        if not isinstance(value, str | bool)
+        else isinstance(value, str) and _MEASURE.fullmatch(value) is not None
+        for value in there
+    )
+
+
+def rate_text(per_s: float) -> str:
+    """Return a rate in three digits, such as ``1.24M`` or ``12.4k``."""
+    for unit, size in (("M", 1e6), ("k", 1e3)):
+        if per_s >= size:
+            scaled = per_s / size
+            return f"{scaled:.{2 if scaled < 10 else 1 if scaled < 100 else 0}f}{unit}"
+    return f"{per_s:.0f}" if per_s >= 10 else f"{per_s:.1f}"
+
+
+def duration_text(seconds: float) -> str:
+    """Return a duration as people say it: ``4 s``, ``3 min 20 s``, ``2 h 05 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
 
 
 def size_text(size_bytes: float) -> str:

@@ -22,12 +22,36 @@ from batch.console.output import Output, size_text
     " a run without it returns to the present.  [env: OHLCV_AS_OF]",
 )
 @click.option("--workers", type=int, help="Threads that read deliveries.  [env: OHLCV_WORKERS]")
+@click.option(
+    "--memory-limit",
+    metavar="SIZE",
+    help="Stay under this, such as 1GiB.  [env: OHLCV_MEMORY_LIMIT]",
+)
+@click.option(
+    "--shards",
+    type=int,
+    metavar="N",
+    help="Share the work among N processes, each with its own --shard.  [env: OHLCV_SHARDS]",
+)
+@click.option(
+    "--shard",
+    type=int,
+    metavar="I",
+    help="Which part this process does, from 0."
+    "  [env: OHLCV_SHARD, else AWS_BATCH_JOB_ARRAY_INDEX]",
+)
 @output_options
 def command(output: Output, **options: Any) -> None:
     """Merge the deliveries that arrived into clean daily bars.
 
     The newest delivery of a symbol and session wins; what it changed is kept under
     silver/restatements. Only years with something new are written.
+
+    \b
+    Examples:
+      ohlcv consolidate
+      ohlcv consolidate --full
+      ohlcv consolidate --lake s3://bucket/market --as-of 2025-01-10T09:00Z
     """
     from batch.consolidator.job import consolidate  # noqa: PLC0415 - help stays quick
     from batch.core.settings import ConsolidatorSettings  # noqa: PLC0415
@@ -41,6 +65,8 @@ def command(output: Output, **options: Any) -> None:
             full=settings.full,
             as_of=settings.as_of,
             workers=settings.workers,
+            memory_limit=settings.memory_limit,
+            part=settings.part,
             progress=run.progress,
             stop_requested=run.stop_requested,
         )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import time
+from collections import deque
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import cached_property
@@ -35,12 +37,16 @@ from batch.core.errors import (
     DeliveryUnreadable,
     LakeMissing,
     ObjectMissing,
+    SettingsError,
+    SharedWorkStalled,
+    StateDamaged,
 )
 from batch.core.layout import (
     ARRIVALS,
     BRONZE,
     CARRY,
     DAILY_TABLE,
+    INPUTS,
     RESTATEMENTS_TABLE,
     Delivery,
     bronze_year_prefix,
@@ -48,6 +54,7 @@ from batch.core.layout import (
     inputs_key,
     partition_key,
 )
+from batch.core.parts import Part
 from batch.core.progress import Progress, Silent, StopRequested, never, require_going
 from batch.core.sessions import EARLIEST, Calendar, day_of, load_calendar
 from batch.lake.carry import read_carry, write_carry
@@ -61,14 +68,25 @@ from batch.lake.manifest import (
     load_inputs,
     write_inputs,
 )
-from batch.lake.parquet import read_table, with_encoded_symbols
+from batch.lake.parquet import read_table, require_schema, with_encoded_symbols
 from batch.lake.partitions import DIGEST_ENTRY, TablePartitions, publish_partition, table_metadata
 from batch.lake.reference import read_splits
 from batch.lake.store import ObjectStore, StoredObject
 from batch.version import RESULTS_VERSION
 
-MERGE_BYTES = 24 * 1024 * 1024
-"""Compressed deliveries merged at once: about a million rows."""
+MERGE_BYTES = 8 * 1024 * 1024
+"""Compressed deliveries merged at once, unless a memory limit asks for fewer."""
+
+_EXPANSION = 12
+"""Memory of a stretch being merged, and of the one read ahead, per compressed byte."""
+
+PATIENCE_S = 900.0
+"""How long a process waits for the others' years while nothing is published."""
+
+_POLL_S = 0.5
+
+_FIXED_BYTES = 300 * 1024 * 1024
+"""Memory of the interpreter and its libraries."""
 
 _PLANS = 5
 
@@ -100,6 +118,8 @@ def consolidate(
     full: bool = False,
     as_of: datetime | None = None,
     workers: int = 2,
+    memory_limit: int | None = None,
+    part: Part | None = None,
     progress: Progress | None = None,
     stop_requested: StopRequested = never,
     calendar: Calendar | None = None,
@@ -115,6 +135,11 @@ def consolidate(
         full: Make every year again, from the deliveries alone.
         as_of: Use only what was received by this instant.
         workers: Threads that read deliveries.
+        memory_limit: Bytes that the process should stay under; the rows of one year must
+            fit all the same.
+        part: Which years are this process's where several share them; all of them if
+            not given. The others must be at work too: each year waits for what the one
+            before it hands on.
         progress: Hears what is going on.
         stop_requested: Asked between writes.
         calendar: The exchange calendar; the library's where not given.
@@ -136,6 +161,8 @@ def consolidate(
         full=full,
         as_of=as_of,
         workers=workers,
+        merge_bytes=merge_bytes(memory_limit),
+        part=part or Part(),
         progress=progress,
         stop_requested=stop_requested,
         calendar=calendar or load_calendar(),
@@ -148,7 +175,21 @@ def consolidate(
             if attempt == _PLANS - 1:
                 raise
             progress.note(f"planning again: {err}")
+        except StateDamaged as err:
+            if attempt == _PLANS - 1:
+                raise
+            progress.warn(f"{err}; its year is made again")
+            store.delete([err.key])
     raise AssertionError("unreachable")
+
+
+def merge_bytes(memory_limit: int | None) -> int:
+    """Return how many compressed bytes of deliveries to merge at once under a limit."""
+    if memory_limit is None:
+        return MERGE_BYTES
+    return max(
+        MERGE_BYTES // 16, min(MERGE_BYTES, (memory_limit - _FIXED_BYTES) // _EXPANSION // 4)
+    )
 
 
 class _CarryChain:
@@ -203,6 +244,16 @@ class _BuiltYear:
         return hashlib.sha256(self.restatements.write_csv().encode()).hexdigest()[:16]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _MergedYear:
+    """A year's deliveries merged, before anything of earlier years is looked at."""
+
+    bars: DailyColumns
+    digests: dict[int, str]
+    restatements: pl.DataFrame
+    unreadable: set[Delivery]
+
+
 @dataclass(slots=True, eq=False)
 class _Job:
     """One consolidation over one lake."""
@@ -211,6 +262,8 @@ class _Job:
     full: bool
     as_of: datetime | None
     workers: int
+    merge_bytes: int
+    part: Part
     progress: Progress
     stop_requested: StopRequested
     calendar: Calendar
@@ -219,36 +272,48 @@ class _Job:
     daily: TablePartitions = field(init=False)
     restated: TablePartitions = field(init=False)
     splits: pl.DataFrame = field(init=False)
-    carries: set[str] = field(init=False)
+    kept: set[str] = field(init=False)
     outcome: Consolidation = field(init=False)
+    merged_ahead: dict[int, _MergedYear] = field(init=False)
 
     def run(self) -> Consolidation:
         """Plan from what is there now, and work the plan off."""
         self.outcome = Consolidation()
         arrivals = [item.key for item in self.store.list(ARRIVALS)]
-        self.manifest = load_daily_manifest(self.store)
+        self.manifest = load_daily_manifest(self.store, mend=self.progress.warn)
         self._require_calendar()
         inputs = self._list_inputs(arrivals)
         self.splits = read_splits(self.store)
-        self.carries = {item.key for item in self.store.list(CARRY)}
+        self.kept = {item.key for prefix in (CARRY, INPUTS) for item in self.store.list(prefix)}
         self.daily = TablePartitions.list(self.store, DAILY_TABLE)
         self.restated = TablePartitions.list(self.store, RESTATEMENTS_TABLE)
         records = self.manifest.partitions
         years = sorted({*records, *inputs, *self.daily.objects, *self.restated.objects})
         self.progress.begin("consolidating", len(years), "years")
         carry = _CarryChain(self.store)
+        self.merged_ahead = {}
+        if not self.part.is_all and (self.as_of or self.manifest.as_of):
+            raise SettingsError(
+                f"{self.store.uri}: --as-of and the return from it work in one process;"
+                " run `ohlcv consolidate` without --shards"
+            )
         if self.as_of:
             self.manifest = commit(self.store, self.manifest, {}, as_of=self.as_of.isoformat())
         for year in years:
             require_going(self.stop_requested)
             listed = inputs.get(year)
-            if (listed is None and year not in records) or (listed and not listed.deliveries):
+            if not self.part.owns(year):
+                self._merge_ahead([y for y in years if y > year], inputs)
+                self._await(year, listed, carry)
+            elif (listed is None and year not in records) or (listed and not listed.deliveries):
                 self._remove(year)
             else:
                 self._bring_up(year, listed, carry)
             self.progress.advance()
         if self.manifest.as_of and not self.as_of:
             self.manifest = commit(self.store, self.manifest, {}, as_of=None)
+        if self.full and self.part.is_all:
+            self._sweep()
         self._take_arrivals_away(arrivals, inputs)
         newest = [max(record.sessions) for record in self.manifest.partitions.values()]
         self.outcome.newest = max(newest, default=None)
@@ -355,7 +420,7 @@ class _Job:
 
     def _is_whole(self, year: int, record: DailyRecord) -> bool:
         """Tell whether what the record describes is what the lake holds."""
-        if carry_key(year, record.carry_digest) not in self.carries:
+        if not self.kept.issuperset(_kept_keys(year, record)):
             return False
         if not self.daily.holds(self.store, year, record.version, record.digest):
             return False
@@ -393,6 +458,21 @@ class _Job:
     def _build(
         self, inputs: YearInputs, splits: pl.DataFrame, base: DailyRecord | None, carry: Carry
     ) -> _BuiltYear:
+        """Make a year's partition from its merged deliveries and what is handed in."""
+        merged = self.merged_ahead.pop(inputs.year, None) or self._merge(inputs, base)
+        bars = merged.bars
+        attached, handed_on = attach_year_splits(bars, splits, carry)
+        bars = replace(bars, split_ratio=attached.split_ratio)
+        return _BuiltYear(
+            bars,
+            with_split_digests(merged.digests, bars),
+            merged.restatements,
+            handed_on,
+            inputs.without(merged.unreadable),
+            merged.unreadable,
+        )
+
+    def _merge(self, inputs: YearInputs, base: DailyRecord | None) -> _MergedYear:
         """Merge a year's deliveries; sessions without news come from the partition itself."""
         known = load_inputs(self.store, inputs.year, base) if base else None
         merged: list[MergedSessions] = []
@@ -402,24 +482,51 @@ class _Job:
             fresh = {delivery for delivery in fresh if delivery.session in changed}
             merged.append(self._kept_sessions(inputs.year, changed))
         unreadable: set[Delivery] = set()
-        for stretch in _stretches(sorted(fresh), inputs):
-            require_going(self.stop_requested)
-            received = self._read(stretch, unreadable)
-            merged.append(merge_sessions(received))
-        bars = by_symbol([part.bars for part in merged])
+        merged += map(merge_sessions, self._read(sorted(fresh), inputs, unreadable))
+        bars = by_symbol([part.bars for part in merged], workers=self.workers)
         digests = {day: digest for part in merged for day, digest in part.digests.items()}
         restatements = sort_restatements([part.restatements for part in merged])
-        del merged
-        attached, handed_on = attach_year_splits(bars, splits, carry)
-        bars = replace(bars, split_ratio=attached.split_ratio)
-        return _BuiltYear(
-            bars,
-            with_split_digests(digests, bars),
-            restatements,
-            handed_on,
-            inputs.without(unreadable),
-            unreadable,
-        )
+        return _MergedYear(bars, digests, restatements, unreadable)
+
+    def _merge_ahead(self, following: list[int], inputs: Mapping[int, YearInputs]) -> None:
+        """Merge the next year of this process while others make the years before it."""
+        for year in following:
+            if self.part.owns(year):
+                is_due = self.full or year not in self.manifest.partitions
+                listed = inputs.get(year)
+                if is_due and listed and listed.deliveries and year not in self.merged_ahead:
+                    self.merged_ahead[year] = self._merge(listed, None)
+                return
+
+    def _await(self, year: int, listed: YearInputs | None, carry: _CarryChain) -> None:
+        """Wait until the process that owns a year has brought it up, and take what it hands on.
+
+        Raises:
+            SharedWorkStalled: It has not, and nobody has published anything for a while.
+        """
+        splits = splits_of_year(self.splits, year, after_year=carry.year, as_of=None)
+        seen, changed_at = self.manifest.version, time.monotonic()
+        while True:
+            require_going(self.stop_requested)
+            record = self.manifest.partitions.get(year)
+            wants_none = record is None and (listed is None or not listed.deliveries)
+            if wants_none:
+                return
+            if record is not None and (listed is None or listed.deliveries):
+                inputs_digest = listed.digest if listed else record.inputs_digest
+                if self._verdict(record, inputs_digest, splits, carry) is Verdict.CURRENT:
+                    carry.pass_over(year, record)
+                    return
+            if time.monotonic() - changed_at > PATIENCE_S:
+                raise SharedWorkStalled(
+                    f"{self.store.uri}: year {year} is the work of shard"
+                    f" {year % self.part.count} of {self.part.count}, and nothing was published"
+                    f" for {PATIENCE_S:.0f} s; look at that shard, then run this one again"
+                )
+            time.sleep(_POLL_S)
+            self.manifest = load_daily_manifest(self.store)
+            if self.manifest.version != seen:
+                seen, changed_at = self.manifest.version, time.monotonic()
 
     def _kept_sessions(self, year: int, changed: set[date]) -> MergedSessions:
         key = partition_key(DAILY_TABLE, year)
@@ -440,13 +547,30 @@ class _Job:
         )
 
     def _read(
-        self, stretch: list[Delivery], unreadable: set[Delivery]
-    ) -> list[tuple[Delivery, DailyColumns]]:
-        """Read some deliveries side by side; those that cannot be used are told and left out."""
+        self, fresh: list[Delivery], inputs: YearInputs, unreadable: set[Delivery]
+    ) -> Iterator[list[tuple[Delivery, DailyColumns]]]:
+        """Read deliveries in stretches of whole sessions, one stretch ahead of the caller.
+
+        Those that cannot be used are told, noted as unreadable and left out.
+        """
         with ThreadPoolExecutor(self.workers) as pool:
-            read = list(pool.map(self._read_one, stretch))
+            ahead: deque[list[tuple[Delivery, Future[DailyColumns | str]]]] = deque()
+            for stretch in _stretches(fresh, inputs, self.merge_bytes):
+                require_going(self.stop_requested)
+                ahead.append([(one, pool.submit(self._read_one, one)) for one in stretch])
+                if len(ahead) > 1:
+                    yield self._usable(ahead.popleft(), unreadable)
+            while ahead:
+                yield self._usable(ahead.popleft(), unreadable)
+
+    def _usable(
+        self,
+        reading: list[tuple[Delivery, Future[DailyColumns | str]]],
+        unreadable: set[Delivery],
+    ) -> list[tuple[Delivery, DailyColumns]]:
         received = []
-        for delivery, columns in zip(stretch, read, strict=True):
+        for delivery, read in reading:
+            columns = read.result()
             if isinstance(columns, str):
                 unreadable.add(delivery)
                 self._problem(f"{delivery.key}: {columns}; the other deliveries went on")
@@ -460,7 +584,8 @@ class _Job:
             table = read_table(
                 self.store.read(delivery.key), schema.DELIVERY.names, named=delivery.name
             )
-            columns = DailyColumns.from_table(table)
+            sound = require_schema(table, schema.DELIVERY, named=delivery.name)
+            columns = DailyColumns.from_table(sound)
         except (DeliveryUnreadable, ObjectMissing) as err:
             return str(err)
         return find_unsound(delivery, columns) or columns
@@ -520,13 +645,14 @@ class _Job:
         if before is None:
             return
         now = self.manifest.partitions.get(year)
-        old = {inputs_key(year, before.inputs_digest), carry_key(year, before.carry_digest)}
-        new = (
-            {inputs_key(year, now.inputs_digest), carry_key(year, now.carry_digest)}
-            if now
-            else set()
-        )
-        self.store.delete(sorted(old - new))
+        new = _kept_keys(year, now) if now else set()
+        self.store.delete(sorted(_kept_keys(year, before) - new))
+
+    def _sweep(self) -> None:
+        """Take away what jobs that were cut off kept for records never committed."""
+        records = self.manifest.partitions.items()
+        now = {key for year, record in records for key in _kept_keys(year, record)}
+        self.store.delete(sorted(self.kept - now))
 
     def _publish_restatements(self, year: int, built: _BuiltYear, metadata: dict[str, str]) -> str:
         """Write the year's restatements, or take the old ones away where there are none now."""
@@ -568,14 +694,15 @@ class _Job:
 
     def _commit(self, changed: Mapping[int, DailyRecord | None]) -> None:
         """Record partitions, and the calendar that the lake is now published with."""
-        records = {**self.manifest.partitions, **changed}
-        sessions = [session for record in records.values() if record for session in record.sessions]
-        published = None
-        if sessions:
-            first, last = min(sessions), max(sessions)
-            digest = self.calendar.digest(date.fromisoformat(first), date.fromisoformat(last))
-            published = PublishedCalendar(first, last, digest)
-        self.manifest = commit(self.store, self.manifest, changed, published)
+        self.manifest = commit(self.store, self.manifest, changed, self._published_calendar)
+
+    def _published_calendar(self, records: Mapping[int, DailyRecord]) -> PublishedCalendar | None:
+        sessions = [session for record in records.values() for session in record.sessions]
+        if not sessions:
+            return None
+        first, last = min(sessions), max(sessions)
+        digest = self.calendar.digest(date.fromisoformat(first), date.fromisoformat(last))
+        return PublishedCalendar(first, last, digest)
 
     def _take_arrivals_away(self, arrivals: list[str], inputs: Mapping[int, YearInputs]) -> None:
         """Remove the announcements of deliveries that were listed, and so are consolidated.
@@ -585,12 +712,25 @@ class _Job:
         if self.as_of:
             return
         listed = {delivery for year in inputs.values() for delivery in year.deliveries}
-        done = [key for key in arrivals if Delivery.of_arrival(key) in listed]
+        done = [
+            key
+            for key in arrivals
+            if (found := Delivery.of_arrival(key)) in listed
+            and found
+            and self.part.owns(found.session.year)
+        ]
         if not self.outcome.problems:
             self.store.delete(done)
 
 
-def _stretches(fresh: list[Delivery], inputs: YearInputs) -> Iterator[list[Delivery]]:
+def _kept_keys(year: int, record: DailyRecord) -> set[str]:
+    """What a record keeps beside the manifest."""
+    return {carry_key(year, record.carry_digest), inputs_key(year, record.inputs_digest)}
+
+
+def _stretches(
+    fresh: list[Delivery], inputs: YearInputs, merge_bytes: int
+) -> Iterator[list[Delivery]]:
     """Cut deliveries into stretches of whole sessions that fit into memory."""
     stretch: list[Delivery] = []
     stretch_bytes = 0
@@ -598,7 +738,7 @@ def _stretches(fresh: list[Delivery], inputs: YearInputs) -> Iterator[list[Deliv
         same_session = list(group)
         stretch += same_session
         stretch_bytes += sum(inputs.deliveries[delivery] for delivery in same_session)
-        if stretch_bytes >= MERGE_BYTES:
+        if stretch_bytes >= merge_bytes:
             yield stretch
             stretch, stretch_bytes = [], 0
     if stretch:

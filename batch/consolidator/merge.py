@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,14 @@ import polars as pl
 import pyarrow as pa
 
 from batch.core import schema
-from batch.core.columns import NO_TRADES, DailyColumns, concat_columns, stable_order
+from batch.core.columns import (
+    NO_TRADES,
+    ROW_ARRAYS,
+    DailyColumns,
+    concat_columns,
+    stable_order,
+    union_symbols,
+)
 from batch.core.layout import Delivery
 from batch.core.sessions import date_of, day_of
 
@@ -52,10 +61,14 @@ def find_unsound(delivery: Delivery, rows: DailyColumns) -> str | None:
         "volumes that are not finite or are negative": ~(
             np.isfinite(rows.volume) & (rows.volume >= 0)
         ),
+        "a vwap that is infinite or not above zero": (rows.vwap <= 0) | np.isinf(rows.vwap),
+        "a negative count of trades": rows.trades < NO_TRADES,
     }
     for told, broken in checks.items():
         if broken.any():
             return f"{int(broken.sum())} rows have {told}"
+    if any(not symbol.strip() for symbol in rows.symbols.to_pylist()):
+        return "a row has no symbol"
     if (rows.code[1:] <= rows.code[:-1]).any():
         return "symbols are repeated or out of order"
     return None
@@ -70,6 +83,7 @@ def merge_sessions(received: Sequence[tuple[Delivery, DailyColumns]]) -> MergedS
         received: Every delivery of the sessions in question, in the deliveries' own
             order (session, then received, then source), each sorted by symbol.
     """
+    received = [(delivery, columns) for delivery, columns in received if len(columns)]
     if not received:
         return MergedSessions(DailyColumns.empty(), no_restatements(), {})
     rows = concat_columns([columns for _, columns in received])
@@ -95,27 +109,42 @@ def by_session(rows: DailyColumns) -> DailyColumns:
     return rows.take(stable_order(rows.day - int(rows.day.min())))
 
 
-def by_symbol(parts: Sequence[DailyColumns]) -> DailyColumns:
-    """Sort daily bars of several stretches, each sorted by (date, symbol), by (symbol, date)."""
-    rows = concat_columns([part for part in parts if len(part)])
-    if not len(rows):
-        return rows
-    if (rows.day[1:] < rows.day[:-1]).any():
-        rows = rows.take(stable_order(rows.day - int(rows.day.min())))
-    return rows.take(stable_order(rows.code))
+def by_symbol(parts: Sequence[DailyColumns], *, workers: int = 1) -> DailyColumns:
+    """Sort daily bars of several stretches, each sorted by (date, symbol), by (symbol, date).
+
+    Args:
+        parts: The stretches; no (symbol, date) is in two of them.
+        workers: Threads that move columns.
+    """
+    parts = [part for part in parts if len(part)]
+    if not parts:
+        return DailyColumns.empty()
+    symbols, places = union_symbols([part.symbols for part in parts])
+    code = np.concatenate([place[part.code] for place, part in zip(places, parts, strict=True)])
+    day = np.concatenate([part.day for part in parts])
+    if (day[1:] < day[:-1]).any():
+        order = stable_order(day - int(day.min()))
+        order = order[stable_order(code[order])]
+    else:
+        order = stable_order(code)
+
+    def sorted_column(name: str) -> npt.NDArray[Any]:
+        column: npt.NDArray[Any] = np.concatenate([getattr(part, name) for part in parts])
+        return column[order]
+
+    rest = [name for name in ROW_ARRAYS if name not in {"code", "day"}]
+    with ThreadPoolExecutor(workers) as pool:
+        columns = dict(zip(rest, pool.map(sorted_column, rest), strict=True))
+    return DailyColumns(symbols=symbols, code=code[order], day=day[order], **columns)
 
 
 def session_digests(rows: DailyColumns) -> dict[int, str]:
     """Digest every session's rows, splits left out; rows sorted by (date, symbol)."""
     if not len(rows):
         return {}
-    names = np.array(
-        [
-            int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
-            for name in rows.symbols.to_pylist()
-        ],
-        dtype=np.uint64,
-    )[rows.code]
+    names = np.array([_name_digest(name) for name in rows.symbols.to_pylist()], dtype=np.uint64)[
+        rows.code
+    ]
     starts = np.flatnonzero(np.append(True, rows.day[1:] != rows.day[:-1]))
     ends = np.append(starts[1:], len(rows))
     columns: list[npt.NDArray[Any]] = [names, *(getattr(rows, name) for name in _HASHED)]
@@ -126,6 +155,11 @@ def session_digests(rows: DailyColumns) -> dict[int, str]:
             digest.update(column[start:end].data)
         digests[int(rows.day[start])] = digest.hexdigest()[:16]
     return digests
+
+
+@lru_cache(maxsize=65_536)
+def _name_digest(name: str) -> int:
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
 
 
 def sort_restatements(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:

@@ -48,6 +48,18 @@ class DeliveryUnreadable(DataRefused):
     """A file is empty, truncated, corrupt or has the wrong columns."""
 
 
+class StateDamaged(DataRefused):
+    """A file under ``_state`` is not what was written; consolidation can make it again.
+
+    Attributes:
+        key: Which file.
+    """
+
+    def __init__(self, told: str, key: str) -> None:
+        super().__init__(told)
+        self.key = key
+
+
 class CalendarMoved(DataRefused):
     """The exchange calendar disagrees with the one that published windows were cut by."""
 
@@ -68,6 +80,12 @@ class StoreFull(StoreUnavailable):
 
 class CommitConflict(OhlcvError):
     """Another job published first; nothing of this one was published over it."""
+
+    exit_code = ExitCode.RETRY
+
+
+class SharedWorkStalled(OhlcvError):
+    """Another process of a shared job did not do its part in time."""
 
     exit_code = ExitCode.RETRY
 

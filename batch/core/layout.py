@@ -185,6 +185,13 @@ def bars_table(interval: int, anchor: Anchor = Anchor.CALENDAR) -> str:
     return f"{interval}d" if interval != 1 else "1d_calendar"
 
 
+def table_order(table: str) -> tuple[bool, int, str]:
+    """Sort key of a silver table's name: the narrowest bars first, other tables last."""
+    digits = table.partition("d")[0]
+    is_bars = digits.isascii() and digits.isdigit()
+    return (not is_bars, int(digits) if is_bars else 0, table)
+
+
 def partition_key(table: str, year: int) -> str:
     """Where a year of a silver table is."""
     return f"{SILVER}{table}/year={year:04d}/data.parquet"

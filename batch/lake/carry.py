@@ -7,7 +7,7 @@ import hashlib
 import polars as pl
 
 from batch.core import schema
-from batch.core.errors import CommitConflict, DataRefused, DeliveryUnreadable, ObjectMissing
+from batch.core.errors import CommitConflict, DeliveryUnreadable, ObjectMissing, StateDamaged
 from batch.core.layout import carry_key
 from batch.lake.parquet import read_table, table_bytes
 from batch.lake.store import ObjectStore
@@ -31,7 +31,7 @@ def read_carry(store: ObjectStore, year: int, digest: str) -> pl.DataFrame:
 
     Raises:
         CommitConflict: It is gone: another job has published the year again.
-        DataRefused: It is damaged.
+        StateDamaged: It is damaged.
     """
     key = carry_key(year, digest)
     advice = f"{store.uri}/{key}: damaged; rebuild with `ohlcv consolidate --full`"
@@ -40,10 +40,10 @@ def read_carry(store: ObjectStore, year: int, digest: str) -> pl.DataFrame:
     except ObjectMissing as err:
         raise CommitConflict(f"{store.uri}/{key}: another job has replaced it; run again") from err
     except DeliveryUnreadable as err:
-        raise DataRefused(advice) from err
+        raise StateDamaged(advice, key) from err
     state = pl.from_arrow(table)
     assert isinstance(state, pl.DataFrame)  # noqa: S101 - tells the type checker
     state = state.with_columns(pl.col("symbol").cast(pl.String))
     if carry_digest(state) != digest:
-        raise DataRefused(advice)
+        raise StateDamaged(advice, key)
     return state

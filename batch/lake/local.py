@@ -21,11 +21,11 @@ from batch.core.errors import (
     OhlcvError,
     SettingsError,
     StoreDenied,
-    StoreFull,
     StoreUnavailable,
 )
 from batch.core.layout import STATE
 from batch.lake.objects import Expect, Expectation, StoredObject
+from batch.lake.room import NO_ROOM, no_room, room_watched
 
 _LOCK = f"{STATE}lock"
 _SCRATCH = f"{STATE}scratch"
@@ -82,8 +82,12 @@ class LocalStore:
                 if reaches and not passed and key != f"{_SCRATCH}/":
                     yield from self._walk(key[:-1], prefix, start_after)
             elif key.startswith(prefix) and key > start_after and key != _LOCK:
-                with suppress(FileNotFoundError):
-                    yield _stored(key, entry.stat())
+                with _translated(self.root / key):
+                    try:
+                        found = _stored(key, entry.stat())
+                    except FileNotFoundError:
+                        continue
+                yield found
 
     def head(self, key: str) -> StoredObject | None:
         """Return the file's size and version; see :class:`ObjectStore`."""
@@ -160,7 +164,8 @@ class LocalStore:
                 owner = (folder / ".owner").open("w")
                 fcntl.flock(owner, fcntl.LOCK_EX)
         try:
-            yield folder
+            with room_watched(folder):
+                yield folder
         finally:
             owner.close()
             shutil.rmtree(folder, ignore_errors=True)
@@ -261,17 +266,16 @@ def _translated(path: Path) -> Iterator[None]:
         raise
     except PermissionError as err:
         raise StoreDenied(
-            f"{err.filename or path}: permission denied; check the owner and mode of the folder"
+            f"{err.filename2 or err.filename or path}: permission denied;"
+            " check the owner and mode of the file and of its folder"
         ) from err
     except (NotADirectoryError, FileExistsError) as err:
         raise SettingsError(
             f"{err.filename or path}: a file stands where a folder is needed; choose another lake"
         ) from err
     except OSError as err:
-        if err.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise StoreFull(
-                f"{path}: no space left; nothing was published, free some and run the job again"
-            ) from err
+        if err.errno in NO_ROOM:
+            raise no_room(path) from err
         if err.errno == errno.EROFS:
             raise StoreDenied(f"{path}: the file system is read-only") from err
         raise StoreUnavailable(f"{path}: {err.strerror or err}") from err

@@ -10,12 +10,13 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-from collections.abc import Mapping
+import zlib
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import Enum
 from typing import Any, Generic, TypeVar
 
-from batch.core.errors import CommitConflict, DataRefused, ObjectMissing
+from batch.core.errors import CommitConflict, DataRefused, ObjectMissing, StateDamaged
 from batch.core.layout import DAILY_TABLE, inputs_key, manifest_key
 from batch.lake.store import Expect, Expectation, ObjectStore
 
@@ -105,6 +106,9 @@ class PublishedCalendar:
     digest: str
 
 
+CalendarOf = Callable[[Mapping[int, Record]], PublishedCalendar | None]
+
+
 @dataclass(frozen=True, slots=True)
 class Manifest(Generic[Record]):
     """The records of a table's partitions, as read at one moment.
@@ -125,35 +129,66 @@ class Manifest(Generic[Record]):
     version: str | None = None
 
 
-def load_daily_manifest(store: ObjectStore) -> Manifest[DailyRecord]:
-    """Read the manifest of the daily bars; an empty one where there is none."""
-    return _load(store, DAILY_TABLE, DailyRecord)
+Warn = Callable[[str], None]
 
 
-def load_bars_manifest(store: ObjectStore, table: str) -> Manifest[BarsRecord]:
-    """Read the manifest of a table of N-session bars; an empty one where there is none."""
-    return _load(store, table, BarsRecord)
+def load_daily_manifest(store: ObjectStore, *, mend: Warn | None = None) -> Manifest[DailyRecord]:
+    """Read the manifest of the daily bars; an empty one where there is none.
+
+    Args:
+        store: Where the lake is.
+        mend: Where given, a damaged manifest counts as an empty one, to be made again, and
+            this hears of it.
+
+    Raises:
+        StateDamaged: It is damaged and nobody mends it.
+    """
+    return _load(store, DAILY_TABLE, DailyRecord, mend)
 
 
-def _load(store: ObjectStore, table: str, kind: type[Record]) -> Manifest[Record]:
+def load_bars_manifest(
+    store: ObjectStore, table: str, *, mend: Warn | None = None
+) -> Manifest[BarsRecord]:
+    """Read the manifest of a table of N-session bars, as :func:`load_daily_manifest` does."""
+    return _load(store, table, BarsRecord, mend)
+
+
+def _load(
+    store: ObjectStore, table: str, kind: type[Record], mend: Warn | None = None
+) -> Manifest[Record]:
     key = manifest_key(table)
     seen = store.head(key)
     if seen is None:
         return Manifest(table)
-    found = _decode(store.read(key), f"{store.uri}/{key}")
+    try:
+        return _parse(store, key, seen.version, table, kind)
+    except StateDamaged as err:
+        if mend is None:
+            raise
+        mend(f"{err}; its partitions are made again")
+        return Manifest(table, version=seen.version)
+
+
+def _parse(
+    store: ObjectStore, key: str, version: str, table: str, kind: type[Record]
+) -> Manifest[Record]:
+    found = _decode(store.read(key), f"{store.uri}/{key}", key)
     if found.get("format") != FORMAT:
         raise DataRefused(
             f"{store.uri}/{key}: format {found.get('format')}, this version reads {FORMAT};"
             " upgrade, or remove _state and rebuild with --full"
         )
-    calendar = found.get("calendar")
-    return Manifest(
-        table,
-        {int(year): kind(**record) for year, record in found["partitions"].items()},
-        PublishedCalendar(**calendar) if calendar else None,
-        found.get("as_of"),
-        seen.version,
-    )
+    try:
+        calendar = found["calendar"]
+        return Manifest(
+            table,
+            {int(year): kind(**record) for year, record in found["partitions"].items()},
+            PublishedCalendar(**calendar) if calendar else None,
+            found["as_of"],
+            version,
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as err:
+        raise StateDamaged(f"{store.uri}/{key}: damaged ({err!r})", key) from err
 
 
 class Keep(Enum):
@@ -166,7 +201,7 @@ def commit(
     store: ObjectStore,
     seen: Manifest[Record],
     changed: Mapping[int, Record | None],
-    calendar: PublishedCalendar | None = None,
+    calendar: PublishedCalendar | CalendarOf[Record] | None = None,
     *,
     as_of: str | Keep | None = Keep.AS_OF,
 ) -> Manifest[Record]:
@@ -176,7 +211,8 @@ def commit(
         store: Where the lake is.
         seen: The manifest that the work was planned by.
         changed: Records to put in place of those of ``seen``.
-        calendar: Replaces the manifest's calendar where given.
+        calendar: Replaces the manifest's calendar where given; a function gets the records
+            that are published, those of other jobs included.
         as_of: Replaces the manifest's instant where given.
 
     Returns:
@@ -196,7 +232,7 @@ def commit(
         wanted = replace(
             current,
             partitions=partitions,
-            calendar=calendar or current.calendar,
+            calendar=(calendar(partitions) if callable(calendar) else calendar) or current.calendar,
             as_of=current.as_of if as_of is Keep.AS_OF else as_of,
         )
         if wanted == current:
@@ -250,15 +286,13 @@ def encode_json(content: object) -> bytes:
     return gzip.compress(text.encode(), compresslevel=6, mtime=0)
 
 
-def _decode(content: bytes, named: str) -> dict[str, Any]:
+def _decode(content: bytes, named: str, key: str) -> dict[str, Any]:
     try:
         found = json.loads(gzip.decompress(content))
-    except (OSError, EOFError, ValueError) as err:
-        raise DataRefused(
-            f"{named}: damaged ({err}); remove it and run the job with --full"
-        ) from err
+    except (OSError, EOFError, ValueError, zlib.error) as err:
+        raise StateDamaged(f"{named}: damaged ({err})", key) from err
     if not isinstance(found, dict):
-        raise DataRefused(f"{named}: damaged; remove it and run the job with --full")
+        raise StateDamaged(f"{named}: damaged", key)
     return found
 
 
@@ -270,10 +304,9 @@ def load_inputs(store: ObjectStore, year: int, record: DailyRecord) -> dict[str,
     """
     key = inputs_key(year, record.inputs_digest)
     try:
-        found = _decode(store.read(key), key)
-    except (ObjectMissing, DataRefused):
+        deliveries: dict[str, int] = _decode(store.read(key), key, key)["deliveries"]
+    except (ObjectMissing, StateDamaged, KeyError):
         return None
-    deliveries: dict[str, int] = found["deliveries"]
     return deliveries if fingerprint(deliveries) == record.inputs_digest else None
 
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batch.core.errors import DeliveryUnreadable
+from batch.lake.room import room_watched
 
 ROW_GROUP_ROWS = 131_072
 """Rows per row group: about 128k, so that one symbol's rows lie in one or two of them."""
@@ -45,22 +46,27 @@ class TableWriter:
 
     The bytes depend on the rows, the schema and the metadata alone, never on the sizes
     of the batches handed in.
+
+    Raises:
+        StoreFull: From every method: the disk has no room for the file.
     """
 
     def __init__(self, path: Path, table_schema: Any, metadata: dict[str, str]) -> None:
+        self._path = path
         self._schema = table_schema.remove_metadata()
         self._waiting: list[Any] = []
         self._waiting_rows = 0
         self.rows = 0
-        self._writer = pq.ParquetWriter(
-            path,
-            self._schema,
-            compression="zstd",
-            compression_level=1,
-            use_dictionary=[name for name in _REPETITIVE if name in table_schema.names],
-            write_statistics=True,
-            store_schema=False,
-        )
+        with room_watched(path):
+            self._writer = pq.ParquetWriter(
+                path,
+                self._schema,
+                compression="zstd",
+                compression_level=1,
+                use_dictionary=[name for name in _REPETITIVE if name in table_schema.names],
+                write_statistics=True,
+                store_schema=False,
+            )
         self._writer.add_key_value_metadata(metadata)
 
     def __enter__(self) -> TableWriter:
@@ -70,14 +76,16 @@ class TableWriter:
         if kind is None:
             self.close()
         else:
-            self._writer.close()
+            with room_watched(self._path):
+                self._writer.close()
 
     def close(self) -> None:
         """Write the rows still held, and the footer."""
         if self._waiting_rows:
             self._write(pa.Table.from_batches(self._waiting, self._schema))
         self._waiting, self._waiting_rows = [], 0
-        self._writer.close()
+        with room_watched(self._path):
+            self._writer.close()
 
     def append(self, batch: Any) -> None:
         """Add rows: a record batch with the schema's columns."""
@@ -94,7 +102,8 @@ class TableWriter:
         self._waiting_rows -= whole
 
     def _write(self, rows: Any) -> None:
-        self._writer.write_table(_compact_symbols(rows), ROW_GROUP_ROWS)
+        with room_watched(self._path):
+            self._writer.write_table(_compact_symbols(rows), ROW_GROUP_ROWS)
 
 
 def write_table(path: Path, table: Any, metadata: dict[str, str] | None = None) -> None:
@@ -120,8 +129,7 @@ def read_table(source: Path | bytes, columns: list[str], *, named: str) -> Any:
         named: What to call the file in an error.
 
     Raises:
-        DeliveryUnreadable: It is not a whole Parquet file, or a column is missing or has
-            another type of value.
+        DeliveryUnreadable: It is not a whole Parquet file, or a column is missing.
     """
     try:
         file = pq.ParquetFile(
@@ -135,9 +143,55 @@ def read_table(source: Path | bytes, columns: list[str], *, named: str) -> Any:
                 f" {', '.join(file.schema_arrow.names)}"
             )
         return file.read(columns, use_threads=False)
+    except KeyError as err:
+        raise DeliveryUnreadable(f"{named}: no column symbol") from err
     except (pa.ArrowException, OSError) as err:
         reason = str(err).splitlines()[0]
         raise DeliveryUnreadable(f"{named}: not a readable Parquet file: {reason}") from err
+
+
+def require_schema(table: Any, table_schema: Any, *, named: str) -> Any:
+    """Return a table with a schema's types; numbers of another width are widened.
+
+    Symbols keep their dictionary indices.
+
+    Args:
+        table: What :func:`read_table` returned.
+        table_schema: The same columns, in the same order.
+        named: What to call the file in an error.
+
+    Raises:
+        DeliveryUnreadable: A column holds another kind of value, numbers that do not fit,
+            or nulls where there may be none.
+    """
+    columns = []
+    for column, field in zip(table.columns, table_schema, strict=True):
+        found, wanted = column.type, field.type
+        if pa.types.is_dictionary(found):
+            found = found.value_type
+        if _kind(found) != _kind(wanted):
+            raise DeliveryUnreadable(
+                f"{named}: column {field.name} holds {found}, expected {wanted}"
+            )
+        if column.null_count and not field.nullable:
+            raise DeliveryUnreadable(
+                f"{named}: column {field.name} has {column.null_count} nulls, expected none"
+            )
+        if _kind(wanted) != "text" and column.type != wanted:
+            try:
+                column = column.cast(wanted)  # noqa: PLW2901 - the same column, widened
+            except pa.ArrowInvalid as err:
+                raise DeliveryUnreadable(f"{named}: column {field.name}: {err}") from err
+        columns.append(column)
+    return pa.table(columns, names=table_schema.names)
+
+
+def _kind(found: Any) -> str:
+    if pa.types.is_string(found) or pa.types.is_large_string(found):
+        return "text"
+    if pa.types.is_integer(found) or pa.types.is_floating(found):
+        return "number"
+    return str(found)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from typing import Any
 
 import duckdb
 import polars as pl
+import polars.selectors as cs
 
 from batch.core.errors import SettingsError
 from batch.core.layout import RESTATEMENTS_TABLE
@@ -47,7 +48,7 @@ def connect(store: ObjectStore, reference: dict[str, pl.DataFrame]) -> Any:
 
 
 def run_query(connection: Any, query: str) -> pl.DataFrame:
-    """Run one query and return its rows; none where it returns none.
+    """Run one query and return its rows, instants in UTC; none where it returns none.
 
     Raises:
         SettingsError: DuckDB does not accept the query; its message tells why.
@@ -61,7 +62,7 @@ def run_query(connection: Any, query: str) -> pl.DataFrame:
         return pl.DataFrame()
     found = pl.from_arrow(table)
     assert isinstance(found, pl.DataFrame)  # noqa: S101 - tells the type checker
-    return found
+    return found.with_columns(cs.datetime(time_zone="*").dt.convert_time_zone("UTC"))
 
 
 def _dataset(store: Any, keys: list[str], table: str, filesystem: Any) -> Any:

@@ -35,6 +35,7 @@ from batch.core.errors import (
     StoreUnavailable,
 )
 from batch.lake.objects import Expect, Expectation, StoredObject
+from batch.lake.room import room_watched
 
 PART_BYTES = 16 * 1024 * 1024
 """Objects above this are read and written in parts of this size, side by side."""
@@ -181,16 +182,21 @@ class S3Store:
                     Bucket=self.bucket, Delete={"Objects": names, "Quiet": True}
                 )
             if failed := answer.get("Errors"):
-                raise StoreUnavailable(
-                    f"{self.uri}/{failed[0]['Key']}: not deleted: {failed[0].get('Message')}"
-                )
+                told = f"s3://{self.bucket}/{failed[0]['Key']}: not deleted"
+                if failed[0].get("Code") in _DENIED:
+                    raise StoreDenied(
+                        f"{told}: S3 refused access ({failed[0].get('Message')});"
+                        " check the credentials and the role's policy"
+                    )
+                raise StoreUnavailable(f"{told}: {failed[0].get('Message')}; run the job again")
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
         """Give a folder in the system's temporary space."""
         folder = Path(tempfile.mkdtemp(prefix="ohlcv-"))
         try:
-            yield folder
+            with room_watched(folder):
+                yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from batch.core import schema
 from batch.core.errors import DataRefused, ObjectMissing, StoreUnavailable
-from batch.core.layout import DAILY_TABLE, RESTATEMENTS_TABLE, SILVER, partition_year
+from batch.core.layout import DAILY_TABLE, RESTATEMENTS_TABLE, SILVER, partition_year, table_order
 from batch.lake.store import ObjectStore, StoredObject
 
 
@@ -69,14 +69,14 @@ def empty_frame(arrow_schema: Any) -> pl.DataFrame:
 
 
 def list_tables(store: ObjectStore) -> dict[str, dict[int, StoredObject]]:
-    """Return the partitions of every silver table, by table and year, both ascending."""
+    """Return the partitions of every silver table: the narrowest bars first, years ascending."""
     tables: dict[str, dict[int, StoredObject]] = {}
     for item in store.list(SILVER):
         year = partition_year(item.key)
         if year is not None:
             table = item.key.removeprefix(SILVER).partition("/")[0]
             tables.setdefault(table, {})[year] = item
-    return tables
+    return {table: tables[table] for table in sorted(tables, key=table_order)}
 
 
 def of_symbols(rows: pl.LazyFrame, symbols: Sequence[str] | None) -> pl.LazyFrame:

@@ -111,6 +111,7 @@ class Status:
     Attributes:
         lake: Its root.
         at: The instant that it was judged at.
+        as_of: The past instant that its daily bars show, ISO 8601, None in the present.
         expected: The newest session that should be there by then.
         oldest: Oldest consolidated session, None where there is none.
         newest: Newest consolidated session, None where there is none.
@@ -130,6 +131,7 @@ class Status:
 
     lake: str
     at: datetime
+    as_of: str | None
     expected: date
     oldest: date | None
     newest: date | None
@@ -184,6 +186,7 @@ def look_at(
     return Status(
         lake=store.uri,
         at=now,
+        as_of=manifest.as_of,
         expected=expected,
         oldest=oldest,
         newest=newest,
@@ -198,8 +201,16 @@ def look_at(
         tables=tables,
         outdated=outdated,
         runs=tuple(_last_runs(store)),
-        problems=tuple(_problems(newest, expected, behind, missing, outdated, patience)),
+        problems=(
+            *_in_the_past(manifest.as_of),
+            *_problems(newest, expected, behind, missing, outdated, patience),
+        ),
     )
+
+
+def _in_the_past(as_of: str | None) -> Iterable[str]:
+    if as_of:
+        yield f"in the past: the daily bars show what was known at {as_of}; run `ohlcv consolidate`"
 
 
 def _problems(
@@ -292,10 +303,12 @@ def _restated(
 
 
 def _waiting(store: ObjectStore) -> Iterable[str]:
-    for item in store.list(ARRIVALS):
-        delivery = Delivery.of_arrival(item.key)
-        if delivery is not None and store.head(delivery.key) is not None:
-            yield delivery.key
+    announced = [Delivery.of_arrival(item.key) for item in store.list(ARRIVALS)]
+    waiting = sorted(delivery.key for delivery in announced if delivery)
+    if waiting:
+        before_first = waiting[0].rpartition("/")[0]
+        there = {item.key for item in store.list(BRONZE, start_after=before_first)}
+        yield from (key for key in waiting if key in there)
 
 
 def _tables(store: ObjectStore, daily: Mapping[int, DailyRecord]) -> Iterable[TableStatus]:

@@ -16,8 +16,8 @@ from batch.console.output import Output, size_text
     "--interval",
     "intervals",
     multiple=True,
-    metavar="N",
-    help="Sessions per bar, any number from 1; may be repeated."
+    metavar="ND",
+    help="Sessions per bar, such as 5d or 5; may be repeated."
     "  [env: OHLCV_INTERVALS; default: 3 5 8 13 21 34]",
 )
 @click.option(
@@ -35,12 +35,31 @@ from batch.console.output import Output, size_text
     metavar="SIZE",
     help="Stay under this, such as 1GiB.  [env: OHLCV_MEMORY_LIMIT]",
 )
+@click.option(
+    "--shards",
+    type=int,
+    metavar="N",
+    help="Share the work among N processes, each with its own --shard.  [env: OHLCV_SHARDS]",
+)
+@click.option(
+    "--shard",
+    type=int,
+    metavar="I",
+    help="Which part this process does, from 0."
+    "  [env: OHLCV_SHARD, else AWS_BATCH_JOB_ARRAY_INDEX]",
+)
 @output_options
 def command(output: Output, intervals: tuple[str, ...], **options: Any) -> None:
     """Fold the daily bars into bars of N sessions.
 
     Windows come from the exchange calendar, so gaps and history never move an edge. The
     bar whose window is still open is there, with complete = false.
+
+    \b
+    Examples:
+      ohlcv resample                                 the six Fibonacci intervals
+      ohlcv resample --interval 5d --interval 10d
+      ohlcv resample --interval 5d --anchor listing
     """
     from batch.core.settings import ResamplerSettings  # noqa: PLC0415 - help stays quick
     from batch.lake.store import open_store  # noqa: PLC0415
@@ -56,6 +75,7 @@ def command(output: Output, intervals: tuple[str, ...], **options: Any) -> None:
             full=settings.full,
             workers=settings.workers,
             memory_limit=settings.memory_limit,
+            part=settings.part,
             progress=run.progress,
             stop_requested=run.stop_requested,
         )

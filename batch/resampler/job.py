@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +26,7 @@ from batch.core.bars import (
 from batch.core.columns import ROW_ARRAYS, DailyColumns, Ints, concat_columns
 from batch.core.errors import CalendarMoved, CommitConflict, LakeMissing
 from batch.core.layout import DAILY_TABLE, INTERVALS, Anchor, bars_table, partition_key
+from batch.core.parts import Part
 from batch.core.progress import Progress, Silent, StopRequested, never, require_going
 from batch.core.sessions import EPOCH, Calendar, SessionNos, day_of, load_calendar
 from batch.core.windows import require_width
@@ -38,6 +41,7 @@ from batch.lake.manifest import (
 from batch.lake.parquet import TableWriter, with_encoded_symbols
 from batch.lake.partitions import TablePartitions, table_metadata
 from batch.lake.store import ObjectStore
+from batch.resampler.lines import Line
 from batch.resampler.plan import (
     BarsPlan,
     DailyYears,
@@ -57,11 +61,14 @@ from batch.version import RESULTS_VERSION
 if TYPE_CHECKING:
     import polars as pl
 
-PIECE_ROWS = 1_000_000
+PIECE_ROWS = 262_144
 """Daily rows folded at once, unless a memory limit asks for fewer."""
 
 _ROW_BYTES = 400
 """Memory per daily row of a piece, its copies and its bars included."""
+
+_PIECES_WAITING = 2
+"""Pieces that may wait to be folded while the next one is read."""
 
 _FIXED_BYTES = 300 * 1024 * 1024
 """Memory of the interpreter and its libraries."""
@@ -103,6 +110,7 @@ def resample(
     full: bool = False,
     workers: int = 2,
     memory_limit: int | None = None,
+    part: Part | None = None,
     progress: Progress | None = None,
     stop_requested: StopRequested = never,
     calendar: Calendar | None = None,
@@ -120,6 +128,8 @@ def resample(
         full: Make every partition again.
         workers: Threads that fold and write.
         memory_limit: Bytes that the process should stay under.
+        part: Which years are this process's where several share them; all of them if
+            not given.
         progress: Hears what is going on.
         stop_requested: Asked between writes.
         calendar: The exchange calendar; the library's where not given.
@@ -144,6 +154,7 @@ def resample(
         full=full,
         workers=workers,
         rows=piece_rows(memory_limit),
+        part=part or Part(),
         progress=progress,
         stop_requested=stop_requested,
         calendar=calendar,
@@ -167,6 +178,7 @@ class _Table:
     manifest: Manifest[BarsRecord]
     there: TablePartitions
     stale: dict[int, BarsPlan] = field(default_factory=dict)
+    recording: Lock = field(default_factory=Lock)
 
 
 @dataclass(slots=True, eq=False)
@@ -177,6 +189,35 @@ class _Output:
     plan: BarsPlan
     path: Path
     writer: TableWriter
+    line: Line
+
+
+@dataclass(slots=True, eq=False)
+class _YearAtWork:
+    """What is going on in the background for the partitions of one year."""
+
+    folders: ExitStack = field(default_factory=ExitStack)
+    folding: list[list[Future[None]]] = field(default_factory=list)
+    published: list[Future[None]] = field(default_factory=list)
+
+    def __enter__(self) -> _YearAtWork:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        wait([*(one for piece in self.folding for one in piece), *self.published])
+        self.folders.close()
+
+    def wait_for_room(self) -> None:
+        """Wait until few enough pieces are being folded; raises what went wrong in them."""
+        while len(self.folding) > _PIECES_WAITING:
+            for done in self.folding.pop(0):
+                done.result()
+
+    def finish(self) -> None:
+        """Wait until everything is published; raises what went wrong."""
+        for done in (*(one for piece in self.folding for one in piece), *self.published):
+            done.result()
+        self.folders.close()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -208,6 +249,7 @@ class _Job:
     full: bool
     workers: int
     rows: int
+    part: Part
     progress: Progress
     stop_requested: StopRequested
     calendar: Calendar | None
@@ -229,8 +271,10 @@ class _Job:
                 self._remove(table, [*table.manifest.partitions])
             return self.outcome
         self.outcome.newest = self.daily.dates[-1]
-        for table in self.tables:
-            self._plan(table)
+        plans = [self._plan(table) for table in self.tables]
+        mine = self.part.stretch(sorted({year for of_table in plans for year in of_table}))
+        for table, of_table in zip(self.tables, plans, strict=True):
+            self._find_stale(table, {y: plan for y, plan in of_table.items() if y in mine})
         stale = {year for table in self.tables for year in table.stale}
         if stale:
             self._make(stale)
@@ -238,19 +282,24 @@ class _Job:
 
     def _survey(self, width: int) -> _Table:
         name = bars_table(width, self.anchor)
-        manifest = load_bars_manifest(self.store, name)
+        manifest = load_bars_manifest(self.store, name, mend=self.progress.warn)
         return _Table(width, name, manifest, TablePartitions.list(self.store, name))
 
-    def _plan(self, table: _Table) -> None:
-        """Find the partitions of a table that must be made again, and drop those without use."""
+    def _plan(self, table: _Table) -> dict[int, BarsPlan]:
+        """Plan every year of a table, and drop the partitions without use."""
         calendar = self._calendar_for(table.width)
         self._require_calendar(table, calendar)
         listing = self.anchor is Anchor.LISTING
         make_plans = plan_listing_years if listing else plan_calendar_years
         plans = {plan.year: plan for plan in make_plans(self.daily, calendar, table.width)}
         gone = {*table.manifest.partitions, *table.there.objects} - plans.keys()
-        if gone:
+        if gone and self.part.index == 0:
             self._remove(table, sorted(gone))
+        return plans
+
+    def _find_stale(self, table: _Table, plans: dict[int, BarsPlan]) -> None:
+        """Find the partitions of a table that must be made again."""
+        listing = self.anchor is Anchor.LISTING
         for year, plan in plans.items():
             record = table.manifest.partitions.get(year)
             made = record is not None and (
@@ -297,15 +346,26 @@ class _Job:
         self.outcome.removed += [(table.name, year) for year in years]
 
     def _make(self, stale: set[int]) -> None:
-        """Go through the daily years from the newest down, carrying later rows along."""
+        """Go through the daily years from the newest down, carrying later rows along.
+
+        A year is published while the one below it is read and folded.
+        """
         years = range(max(*stale, *self.daily.records), min(stale) - 1, -1)
         self.progress.begin("resampling", self._rows_to_read(years, stale), "rows")
         later = DailyColumns.empty()
-        for year in years:
-            require_going(self.stop_requested)
-            lower = [plan for table in self.tables for y, plan in table.stale.items() if y < year]
-            if year in stale or self._reaches(lower, year):
-                later = self._pass_through(year, later, _Keep.of(lower, self.anchor))
+        with ThreadPoolExecutor(self.workers) as pool, ExitStack() as stack:
+            before = stack.enter_context(_YearAtWork())
+            for year in years:
+                require_going(self.stop_requested)
+                lower = [
+                    plan for table in self.tables for y, plan in table.stale.items() if y < year
+                ]
+                if year in stale or self._reaches(lower, year):
+                    now = stack.enter_context(_YearAtWork())
+                    later = self._pass_through(year, later, _Keep.of(lower, self.anchor), now, pool)
+                    before.finish()
+                    before = now
+            before.finish()
 
     def _rows_to_read(self, years: range, stale: set[int]) -> int:
         return sum(
@@ -318,28 +378,33 @@ class _Job:
     def _reaches(lower: list[BarsPlan], year: int) -> bool:
         return any(plan.last_day.year >= year for plan in lower)
 
-    def _pass_through(self, year: int, later: DailyColumns, keep: _Keep) -> DailyColumns:
+    def _pass_through(
+        self,
+        year: int,
+        later: DailyColumns,
+        keep: _Keep,
+        at_work: _YearAtWork,
+        pool: ThreadPoolExecutor,
+    ) -> DailyColumns:
         """Make the stale partitions of a year; return the rows that lower years need."""
         kept: list[DailyColumns] = []
-        with ExitStack() as stack:
-            outputs = self._open(year, later, stack)
-            pool = stack.enter_context(ThreadPoolExecutor(self.workers))
-            waiting = LaterRows(later)
-            for piece in self._pieces(year, stack):
-                require_going(self.stop_requested)
-                kept.append(keep.choose(piece))
-                if outputs:
-                    self._fold_into(outputs, self._piece(year, waiting.join(piece)), pool)
-                    self.progress.advance(len(piece))
-                self.outcome.daily_rows_read += len(piece)
-            rest = waiting.rest()
-            if outputs and len(rest):
-                self._fold_into(outputs, self._piece(year, rest), pool)
-            for _ in pool.map(self._publish, outputs):
-                pass
+        outputs = self._open(year, later, at_work.folders, pool)
+        waiting = LaterRows(later)
+        for rows in self._pieces(year):
+            require_going(self.stop_requested)
+            kept.append(keep.choose(rows))
+            if outputs:
+                self._fold_into(outputs, self._piece(year, waiting.join(rows)), at_work)
+                self.progress.advance(len(rows))
+            self.outcome.daily_rows_read += len(rows)
+        rest = waiting.rest()
+        if outputs and len(rest):
+            self._fold_into(outputs, self._piece(year, rest), at_work)
+        for output in outputs:
+            at_work.published.append(output.line.add(partial(self._publish, output)))
         return keep.choose(by_symbol_and_day([concat_columns(kept), later]))
 
-    def _pieces(self, year: int, stack: ExitStack) -> Iterator[DailyColumns]:
+    def _pieces(self, year: int) -> Iterator[DailyColumns]:
         """Stream a year's daily bars, the next piece being read while one is folded."""
         record = self.daily.records.get(year)
         if record is None:
@@ -349,9 +414,11 @@ class _Job:
                 f"{self.store.uri}/{partition_key(DAILY_TABLE, year)}: not what its manifest says;"
                 " a consolidation is at work or was cut off; run `ohlcv consolidate`, then again"
             )
-        path = stack.enter_context(self.store.local_copy(partition_key(DAILY_TABLE, year)))
-        stream = whole_symbols(path, rows=self.rows)
-        with ThreadPoolExecutor(1) as reader:
+        with (
+            self.store.local_copy(partition_key(DAILY_TABLE, year)) as path,
+            ThreadPoolExecutor(1) as reader,
+        ):
+            stream = whole_symbols(path, rows=self.rows)
             following = reader.submit(next, stream, None)
             while (piece := following.result()) is not None:
                 following = reader.submit(next, stream, None)
@@ -384,8 +451,10 @@ class _Job:
             self.counts = (year, state.select("symbol", "rows_before", "rows"))
         return self.counts[1]
 
-    def _open(self, year: int, later: DailyColumns, stack: ExitStack) -> list[_Output]:
-        """Open the partitions of a year that are to be written, widest first."""
+    def _open(
+        self, year: int, later: DailyColumns, folders: ExitStack, pool: ThreadPoolExecutor
+    ) -> list[_Output]:
+        """Open the partitions of a year that are to be written, narrowest first."""
         outputs = []
         for table in self.tables:
             plan = table.stale.get(year)
@@ -395,7 +464,7 @@ class _Job:
                 plan = self._settle(table, plan, later)
                 if plan is None:
                     continue
-            folder = stack.enter_context(self.store.scratch())
+            folder = folders.enter_context(self.store.scratch())
             metadata = table_metadata(
                 interval=f"{table.width}d",
                 anchor=self.anchor,
@@ -406,7 +475,7 @@ class _Job:
             )
             path = folder / table.name
             writer = TableWriter(path, with_encoded_symbols(schema.BARS), metadata)
-            outputs.append(_Output(table, plan, path, writer))
+            outputs.append(_Output(table, plan, path, writer, Line(pool)))
         return outputs
 
     def _settle(self, table: _Table, plan: BarsPlan, later: DailyColumns) -> BarsPlan | None:
@@ -446,14 +515,16 @@ class _Job:
         missing = own["missing"].fill_null(0).to_numpy()
         return with_own_symbols(later.take(place_in_symbol(later) < missing[later.code]))
 
-    def _fold_into(self, outputs: list[_Output], piece: _Piece, pool: ThreadPoolExecutor) -> None:
+    def _fold_into(self, outputs: list[_Output], piece: _Piece, at_work: _YearAtWork) -> None:
+        """Have a piece folded into every output, once there is room for it."""
+
         def fold_one(output: _Output) -> None:
             bars = self._fold(output, piece)
             if len(bars):
                 output.writer.append(bars.to_batch())
 
-        for _ in pool.map(fold_one, outputs):
-            pass
+        at_work.wait_for_room()
+        at_work.folding.append([output.line.add(partial(fold_one, output)) for output in outputs])
 
     def _fold(self, output: _Output, piece: _Piece) -> Bars:
         if self.anchor is Anchor.LISTING:
@@ -506,7 +577,8 @@ class _Job:
         assert self.calendar is not None  # noqa: S101 - planning loaded it
         first, last = self.daily.oldest, self.daily.newest
         published = PublishedCalendar(str(first), str(last), self.calendar.digest(first, last))
-        table.manifest = commit(self.store, table.manifest, {year: record}, published)
+        with table.recording:
+            table.manifest = commit(self.store, table.manifest, {year: record}, published)
 
 
 @dataclass(frozen=True, slots=True)

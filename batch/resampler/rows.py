@@ -40,7 +40,7 @@ def with_own_symbols(rows: DailyColumns) -> DailyColumns:
     if not len(rows):
         return DailyColumns.empty()
     first, last = int(rows.code[0]), int(rows.code[-1])
-    used = np.unique(rows.code)
+    used = rows.code[np.append(True, rows.code[1:] != rows.code[:-1])]
     if len(used) == len(rows.symbols):
         return rows
     if len(used) == last - first + 1:

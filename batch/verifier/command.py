@@ -34,6 +34,11 @@ def command(output: Output, show: int, **options: Any) -> None:
     DuckDB folds the deliveries into daily bars and the daily bars into every interval, by
     the rules and not by the jobs' code. Keys, order, manifests and gaps are checked too.
     Exit code 3 and a table of differences where anything is not what it should be.
+
+    \b
+    Examples:
+      ohlcv verify
+      ohlcv verify --lake s3://bucket/market --memory-limit 4GiB --json
     """
     from batch.core.settings import Settings  # noqa: PLC0415 - help stays quick
     from batch.lake.store import open_store  # noqa: PLC0415

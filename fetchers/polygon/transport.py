@@ -140,11 +140,13 @@ class VendorPool(urllib3.PoolManager):
         """
         where = unquote(urlsplit(url).path)
         tries = 0
+        self._pacer.wait(self._stop_requested)  # the budget begins when the request may go
         try:
             for attempt in self._attempts(where):
                 with attempt:
                     require_going(self._stop_requested)
-                    self._pacer.wait(self._stop_requested)
+                    if tries:
+                        self._pacer.wait(self._stop_requested)
                     tries += 1
                     return self._once(where, method, url, body, fields, headers, json, urlopen_kw)
         except _AskAgain as err:

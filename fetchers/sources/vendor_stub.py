@@ -57,12 +57,14 @@ class Fault:
         times: How many requests it strikes; None for all.
         on: Part of the path of the requests that it strikes; all paths have "".
         seconds: Length of a slow answer, or what ``Retry-After`` asks for.
+        spared: How many such requests it lets pass first.
     """
 
     kind: FaultKind
     times: int | None = None
     on: str = ""
     seconds: float = 1.0
+    spared: int = 0
 
     @classmethod
     def parse(cls, text: str) -> Fault:
@@ -143,6 +145,9 @@ class VendorStub:
         with self._lock:
             for fault in self.faults:
                 if fault.on in path and fault.times != 0:
+                    if fault.spared:
+                        fault.spared -= 1
+                        continue
                     if fault.times is not None:
                         fault.times -= 1
                     return fault

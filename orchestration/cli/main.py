@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Final
 
@@ -27,12 +28,17 @@ SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     },
     "Look at it": {
         "status": ("orchestration.cli.status", "Tell how fresh and whole the lake is."),
-        "quality": ("orchestration.cli.quality", "Look for bars that are not what they seem."),
+        "chart": ("orchestration.cli.chart", "Draw the candles of a symbol."),
+        "report": ("orchestration.cli.report", "Make one page of the lake's state."),
         "sql": ("orchestration.cli.sql", "Run a DuckDB query over the lake."),
-        "vacuum": ("orchestration.cli.vacuum", "Remove deliveries that newer ones supersede."),
     },
-    "Trust them": {
+    "Trust it": {
+        "quality": ("orchestration.cli.quality", "Look for bars that are not what they seem."),
         "verify": ("batch.verifier.command", "Recompute every bar with another engine."),
+    },
+    "Keep house": {
+        "vacuum": ("orchestration.cli.vacuum", "Remove deliveries that newer ones supersede."),
+        "completion": ("orchestration.cli.completion", "Complete commands in your shell."),
     },
 }
 
@@ -57,21 +63,47 @@ class LazyGroup(click.Group):
                 return command
         return None
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the subcommand; say what may have been meant where there is none."""
+        names = self.list_commands(ctx)
+        if args[0] not in names and not args[0].startswith("-"):
+            near = get_close_matches(args[0], names, n=2, cutoff=0.6)
+            meant = f" Did you mean {' or '.join(near)}?" if near else ""
+            ctx.fail(f"No such command {args[0]!r}.{meant}")
+        return super().resolve_command(ctx, args)
+
     def format_commands(
         self,
         ctx: click.Context,  # noqa: ARG002 - click's signature
         formatter: click.HelpFormatter,
     ) -> None:
-        """Write the sections without importing anything."""
+        """Write the sections without importing anything, their columns aligned."""
+        widest = max(len(name) for section in SECTIONS.values() for name in section)
         for title, section in SECTIONS.items():
             with formatter.section(title):
-                formatter.write_dl([(name, text) for name, (_, text) in section.items()])
+                formatter.write_dl(
+                    [(name.ljust(widest), text) for name, (_, text) in section.items()]
+                )
 
 
 @click.command(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
-    epilog="Try `ohlcv demo`: it needs no key and no network.",
+    epilog="""\b
+Start here, without a key or a network:
+  ohlcv demo --lake demo-lake
+  ohlcv chart NUD --lake demo-lake
+  ohlcv COMMAND --help              what a command does, with examples
+
+\b
+Every option that names an environment variable may be set there instead:
+  export OHLCV_LAKE=s3://bucket/market
+
+\b
+Exit codes: 0 done, 1 bug, 2 usage or settings, 3 data refused, 75 try again.
+Shell completion: ohlcv completion --help""",
 )
 @click.version_option(__version__, prog_name="ohlcv")
 def cli() -> None:

@@ -15,7 +15,12 @@ from batch.console.output import Output
 @click.option("--check", "checks", multiple=True, metavar="NAME", help="Only this; repeatable.")
 @click.option("--since", metavar="DATE", help="Only findings from this date on.")
 @click.option(
-    "--show", type=click.IntRange(0), default=3, show_default=True, help="Findings to print each."
+    "--show",
+    type=click.IntRange(0),
+    metavar="N",
+    default=3,
+    show_default=True,
+    help="Findings to print each.",
 )
 @click.option("--strict", is_flag=True, help="End with exit code 3 when anything was found.")
 @output_options
@@ -67,7 +72,7 @@ def command(
         if count and show:
             output.say(f"{name}: the newest {min(show, count):,} of {count:,}")
             for row in quality.findings.filter(check=name).head(show).iter_rows(named=True):
-                output.say(f"  {row['date']}  {row['symbol'] or '':<6}  {row['told']}")
+                output.say(f"  {row['date']}  {row['symbol'] or '':<6}  {row['told']}", hanging=22)
     output.say(f"{quality.bars:,} daily bars of {quality.symbols:,} symbols looked at")
     if strict and quality.findings.height:
         raise DataRefused(f"{quality.findings.height:,} findings")

@@ -26,12 +26,14 @@ from batch.console.output import Output, beside, size_text
 )
 @click.option(
     "--requests-per-minute",
+    "--polygon-requests-per-minute",
     "polygon_requests_per_minute",
     type=int,
     help="Pace; 0 for no limit.  [env: OHLCV_POLYGON_REQUESTS_PER_MINUTE; default: 5]",
 )
 @click.option(
     "--details",
+    "--details-per-run",
     "details_per_run",
     type=int,
     help="Tickers whose details are asked for.  [env: OHLCV_DETAILS_PER_RUN; default: 20]",
@@ -44,6 +46,12 @@ def command(output: Output, no_reference: bool, intervals: tuple[str, ...], **op
     Bars and reference data are fetched side by side. What has come is consolidated and
     resampled even where something could not be fetched; the run then ends non-zero. A
     second run of the same day does only what is left.
+
+    \b
+    Examples:
+      ohlcv run
+      ohlcv run --lake s3://bucket/market --requests-per-minute 0
+      ohlcv run --interval 5d --no-reference
     """
     from batch.consolidator.job import consolidate  # noqa: PLC0415 - help stays quick
     from batch.core.settings import ResamplerSettings  # noqa: PLC0415
@@ -127,8 +135,17 @@ def _tell(output: Output, uri: str, run: Run, fetched: Any, newest: str | None) 
     if tables:
         output.table(
             ["table", "years written", "rows", "size"],
-            [(name, count, rows, size_text(size)) for name, (rows, size, count) in tables.items()],
+            [
+                (name, count, rows, size_text(size))
+                for name, (rows, size, count) in sorted(tables.items(), key=_by_interval)
+            ],
         )
     else:
         output.say("every table is up to date")
     output.say(f"newest session {newest or 'none'} in {uri}")
+
+
+def _by_interval(entry: tuple[str, Any]) -> tuple[int, str]:
+    """Sort tables by the sessions of their bars, others last."""
+    digits = entry[0].partition("d")[0]
+    return (int(digits) if digits.isdigit() else 10_000, entry[0])

@@ -19,6 +19,7 @@ from batch.console.output import Output
 @click.option(
     "--rows",
     type=click.IntRange(1),
+    metavar="N",
     default=50,
     show_default=True,
     help="Rows of the table to print.",

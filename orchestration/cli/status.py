@@ -30,6 +30,7 @@ _SHOWN = 5
 @click.option(
     "--max-age-sessions",
     type=click.IntRange(0),
+    metavar="N",
     default=0,
     show_default=True,
     help="How many sessions the lake may be behind all the same.",
@@ -73,7 +74,7 @@ def command(
 
 
 def _show(output: Output, status: Status) -> None:
-    output.say(f"{status.lake}, {status.at:%Y-%m-%d %H:%M} UTC")
+    output.say(f"{status.lake}, {status.at:%Y-%m-%d %H:%M} UTC\n")
     output.table(
         ["newest", "expected", "behind", "missing", "late", "waiting"],
         [
@@ -88,12 +89,12 @@ def _show(output: Output, status: Status) -> None:
         ],
     )
     if status.missing:
-        output.say(f"missing: {_some([str(day) for day in status.missing])}")
+        output.say(f"missing: {_some([str(day) for day in status.missing])}", hanging=2)
     if status.late:
         late = [f"{one.session} ({one.hours:,.0f} h after the close)" for one in status.late]
-        output.say(f"late since {status.since}: {_some(late)}")
+        output.say(f"late since {status.since}: {_some(late)}", hanging=2)
     if status.waiting:
-        output.say(f"waiting to be consolidated: {_some(list(status.waiting))}")
+        output.say(f"waiting to be consolidated: {_some(list(status.waiting))}", hanging=2)
     output.table(
         ["table", "years", "rows", "size", "made from"],
         [

@@ -26,6 +26,7 @@ from fetchers.sources.vendor_stub import VendorStub
 
 KEY = "pk-3f9c1e7a-not-to-be-seen"
 NEW_YORK = ZoneInfo("America/New_York")
+FRIDAY = date(2025, 1, 17)
 
 
 def new_york(day: date, hour: int, minute: int = 0) -> datetime:

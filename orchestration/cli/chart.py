@@ -1,0 +1,159 @@
+"""The command ``chart``: candles of one symbol as a page, an image or a drawing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from batch.console.command import lake_option, output_options
+from batch.console.output import Output, size_text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from orchestration.pages.chart import Chart
+
+FORMATS = ("html", "svg", "png")
+
+
+@click.command(name="chart")
+@click.argument("symbol")
+@click.option(
+    "-i",
+    "--interval",
+    "intervals",
+    multiple=True,
+    metavar="ND",
+    help="Sessions per bar, such as 5d; 1d for daily bars. May be repeated.",
+)
+@click.option(
+    "--all",
+    "all_six",
+    is_flag=True,
+    help="3, 5, 8, 13, 21 and 34 sessions side by side: the default.",
+)
+@click.option(
+    "--adjusted/--raw",
+    default=True,
+    help="Prices adjusted for splits (the default), or as traded.",
+)
+@click.option(
+    "--start",
+    type=click.DateTime(["%Y-%m-%d"]),
+    metavar="DATE",
+    help="First date, inclusive.  [default: the newest 150 of the narrowest bars]",
+)
+@click.option("--end", type=click.DateTime(["%Y-%m-%d"]), metavar="DATE", help="Last, inclusive.")
+@click.option("--log", is_flag=True, help="Logarithmic prices: equal ratios are equally high.")
+@click.option(
+    "--theme",
+    type=click.Choice(["auto", "light", "dark"]),
+    default="auto",
+    help="Colours; auto follows the reader's system (in HTML; light elsewhere).",
+)
+@click.option(
+    "-o",
+    "--output",
+    "path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Where to: .html, .svg or .png.  [default: SYMBOL.html here]",
+)
+@lake_option
+@output_options
+def command(
+    output: Output,
+    lake: str | None,
+    symbol: str,
+    intervals: tuple[str, ...],
+    all_six: bool,
+    adjusted: bool,
+    start: datetime | None,
+    end: datetime | None,
+    log: bool,
+    theme: str,
+    path: Path | None,
+) -> None:
+    """Draw the candles and volume of SYMBOL.
+
+    The bar whose window is still open is hatched and says how many of its sessions it
+    has; splits are marked. An HTML page is one file that needs no network, shows each
+    bar under the pointer, and follows the reader's light or dark setting.
+
+    \b
+    Examples:
+      ohlcv chart AAPL                          all six intervals, newest bars
+      ohlcv chart AAPL --interval 5d --log      one interval, large
+      ohlcv chart NFLX -i 1d -i 21d --raw       two intervals, prices as traded
+      ohlcv chart AAPL --start 2020-01-01 --output aapl.png
+    """
+    from batch.core.errors import SettingsError  # noqa: PLC0415 - help stays quick
+    from batch.core.layout import INTERVALS  # noqa: PLC0415
+    from batch.core.settings import Settings  # noqa: PLC0415
+    from batch.lake.read import Lake  # noqa: PLC0415
+    from orchestration.charts import load_chart  # noqa: PLC0415
+
+    if all_six and intervals:
+        raise SettingsError("--all and --interval: give one of the two")
+    widths = sorted({_width(text) for text in intervals}) or [*INTERVALS]
+    path = path or Path(_file_name(symbol, widths if intervals else []))
+    kind = path.suffix.lower().removeprefix(".")
+    if kind not in FORMATS:
+        raise SettingsError(f"--output {path}: expected a name ending in .html, .svg or .png")
+    settings = Settings.read(lake=lake)
+    chart = load_chart(
+        Lake.open(settings.lake),
+        symbol,
+        widths,
+        start=start.date() if start else None,
+        end=end.date() if end else None,
+        adjusted=adjusted,
+        log=log,
+    )
+    content = _render(chart, kind, theme)
+    try:
+        path.write_bytes(content)
+    except OSError as err:
+        raise SettingsError(f"--output {path}: {err.strerror or err}") from err
+    bars = {f"{series.width}d": len(series) for series in chart.series}
+    output.result(
+        {
+            "output": str(path),
+            "bytes": len(content),
+            "symbol": symbol,
+            "adjusted": adjusted,
+            "newest_session": chart.newest,
+            "bars": bars,
+        }
+    )
+    output.say(f"{path}  {size_text(len(content))}")
+    output.say("bars: " + ", ".join(f"{count:,} of {name}" for name, count in bars.items()))
+
+
+def _render(chart: Chart, kind: str, theme: str) -> bytes:
+    if kind == "html":
+        return chart.html(theme).encode()
+    svg = chart.svg("dark" if theme == "dark" else "light")
+    if kind == "svg":
+        return svg.encode()
+    from orchestration.pages.png import to_png  # noqa: PLC0415 - an extra
+
+    return to_png(svg)
+
+
+def _width(text: str) -> int:
+    from batch.core.errors import SettingsError  # noqa: PLC0415 - help stays quick
+    from batch.core.windows import require_width  # noqa: PLC0415
+
+    digits = text.removesuffix("d")
+    if not (digits.isascii() and digits.isdigit()):
+        raise SettingsError(f"--interval {text!r}: expected sessions per bar, such as 5d")
+    return require_width(int(digits))
+
+
+def _file_name(symbol: str, widths: Sequence[int]) -> str:
+    safe = "".join(c if c.isalnum() or c in "._-" else "_" for c in symbol)
+    return "-".join([safe, *(f"{width}d" for width in widths)]) + ".html"

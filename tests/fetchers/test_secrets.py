@@ -1,0 +1,100 @@
+"""Where the keys come from, and where they never show."""
+
+from __future__ import annotations
+
+import json
+import pickle
+
+import boto3
+import pytest
+
+from batch.core.errors import ExitCode
+from fetchers.errors import KeyMissing
+from fetchers.secrets import Secret, find_api_key, find_flat_file_keys
+
+KEY = "pk-8d1f-not-to-be-seen"
+
+
+@pytest.fixture
+def aws(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "AWS_ENDPOINT_URL": s3_endpoint,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.parametrize("name", ["POLYGON_API_KEY", "MASSIVE_API_KEY"])
+def test_either_variable_holds_the_key(name: str) -> None:
+    assert find_api_key({name: f" {KEY}\n"}).reveal() == KEY
+
+
+def test_an_empty_variable_counts_as_none() -> None:
+    assert find_api_key({"POLYGON_API_KEY": "", "MASSIVE_API_KEY": KEY}).reveal() == KEY
+
+
+def test_without_a_key_the_message_says_how_to_get_and_set_one() -> None:
+    with pytest.raises(KeyMissing) as failure:
+        find_api_key({})
+
+    told = str(failure.value)
+    assert failure.value.exit_code == ExitCode.USAGE
+    for word in ("polygon.io/dashboard", "POLYGON_API_KEY", "OHLCV_POLYGON_SECRET", "ohlcv demo"):
+        assert word in told
+
+
+@pytest.mark.parametrize("text", ["two words", "line\nbreak", "Schlüssel", "tab\tin"])
+def test_what_http_would_refuse_is_refused_without_being_shown(text: str) -> None:
+    with pytest.raises(KeyMissing, match="POLYGON_API_KEY: not a key") as failure:
+        find_api_key({"POLYGON_API_KEY": text})
+
+    assert text not in str(failure.value)
+
+
+def test_a_secret_shows_itself_in_no_way() -> None:
+    secret = Secret(KEY)
+
+    assert KEY not in f"{secret} {secret!r} {[secret]}"
+    assert secret.redacted(f"https://host/path?apiKey={KEY}") == "https://host/path?apiKey=***"
+    with pytest.raises(TypeError):
+        pickle.dumps(secret)
+
+
+@pytest.mark.parametrize(
+    "content", [KEY, json.dumps({"api_key": KEY}), json.dumps({"POLYGON_API_KEY": KEY})]
+)
+def test_the_key_is_read_from_secrets_manager(aws: None, content: str) -> None:
+    client = boto3.client("secretsmanager")
+    name = f"vendor/{abs(hash(content))}"
+    client.create_secret(Name=name, SecretString=content)
+
+    assert find_api_key({}, secret=name).reveal() == KEY
+
+
+def test_the_key_is_read_from_the_parameter_store(aws: None) -> None:
+    boto3.client("ssm").put_parameter(Name="/vendor/key", Value=KEY, Type="SecureString")
+
+    assert find_api_key({}, parameter="/vendor/key").reveal() == KEY
+
+
+@pytest.mark.parametrize("kind", ["secret", "parameter"])
+def test_a_name_that_aws_does_not_know_is_told(aws: None, kind: str) -> None:
+    with pytest.raises(KeyMissing, match=f"{kind} nowhere: AWS has none of that name"):
+        find_api_key({}, **{kind: "nowhere"})
+
+
+def test_a_json_secret_without_the_key_names_its_fields_only(aws: None) -> None:
+    content = json.dumps({"token": KEY})
+    boto3.client("secretsmanager").create_secret(Name="odd", SecretString=content)
+
+    with pytest.raises(KeyMissing, match="it has token") as failure:
+        find_api_key({}, secret="odd")
+
+    assert KEY not in str(failure.value)
+
+
+def test_flat_files_need_keys_of_their_own() -> None:
+    with pytest.raises(KeyMissing, match="POLYGON_S3_ACCESS_KEY_ID"):
+        find_flat_file_keys({"POLYGON_API_KEY": KEY})

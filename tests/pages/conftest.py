@@ -1,0 +1,60 @@
+"""A small synthetic lake that the pages are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from batch.console.command import run_main
+from batch.console.output import LOGGER
+from batch.core.progress import Silent, never
+from batch.core.sessions import Calendar
+from batch.lake.local import LocalStore
+from batch.lake.read import Lake
+from fetchers.sources.synthetic import ExchangeSpec
+from orchestration.cli.main import cli
+from orchestration.demo import make_demo_lake
+from tests.support.command_line import Finished
+
+
+@pytest.fixture(scope="session")
+def demo_lake(tmp_path_factory: pytest.TempPathFactory, calendar: Calendar) -> Lake:
+    """About 40 synthetic stocks over a year and a quarter; do not write to it."""
+    store = LocalStore(tmp_path_factory.mktemp("pages") / "lake")
+    make_demo_lake(
+        store,
+        ExchangeSpec(symbols=40, first=date(2024, 1, 2), last=date(2025, 3, 14)),
+        calendar=calendar,
+        workers=2,
+        progress=Silent(),
+        stop_requested=never,
+    )
+    return Lake(store)
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+Ohlcv = Callable[..., Finished]
+
+
+@pytest.fixture
+def ohlcv(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Ohlcv:
+    """Run a command in this process."""
+    monkeypatch.setattr(LOGGER, "handlers", [])
+    monkeypatch.setattr(LOGGER, "propagate", LOGGER.propagate)
+
+    def run(*arguments: str) -> Finished:
+        capfd.readouterr()
+        code = run_main(cli, [*arguments], name="ohlcv")
+        out, err = capfd.readouterr()
+        return Finished(code, out, err)
+
+    return run

@@ -1,0 +1,295 @@
+"""The report: every fact on it, against lakes whose facts are known."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from batch.consolidator.job import consolidate
+from batch.core.progress import Silent
+from batch.core.sessions import Calendar
+from batch.lake.local import LocalStore
+from batch.lake.read import Lake
+from batch.lake.reference import add_splits
+from batch.resampler.job import resample
+from orchestration.pages.facts import (
+    SessionCoverage,
+    coverage_of,
+    moves_of,
+    refused_of,
+    restated_of,
+    runs_of,
+)
+from orchestration.pages.heatmap import class_of
+from orchestration.pages.report import report_page
+from orchestration.reports import gather_facts
+from tests.pages.conftest import Ohlcv
+from tests.support.bars import bar, land_rows, received_after
+from tests.support.browser import ask_page
+
+NOW = datetime(2024, 3, 1, 12, 0, tzinfo=UTC)
+NO_SPLITS = pl.DataFrame(schema={"symbol": pl.String, "date": pl.Date, "ratio": pl.Float64})
+
+
+def sessions_from(calendar: Calendar, first: date, count: int) -> list[date]:
+    low = calendar.session_no(first)
+    return [calendar.session_at(low + n) for n in range(count)]
+
+
+def daily(
+    calendar: Calendar, closes: dict[str, list[float | None]], **ratios: float
+) -> pl.LazyFrame:
+    """Return daily bars from 2024-01-02 on; None is a session without a bar."""
+    rows = [
+        {
+            "symbol": symbol,
+            "date": session,
+            "close": float(close),
+            "volume": 100.0,
+            "split_ratio": ratios.get(f"{symbol}_{n}", 1.0),
+        }
+        for symbol, values in closes.items()
+        for n, (session, close) in enumerate(
+            zip(sessions_from(calendar, date(2024, 1, 2), len(values)), values, strict=True)
+        )
+        if close is not None
+    ]
+    return pl.DataFrame(rows).lazy()
+
+
+def test_coverage_counts_against_the_symbols_listed_around_a_session(calendar: Calendar) -> None:
+    bars = daily(calendar, {"A": [1, 1, None, 1], "B": [None, 1, None, 1], "C": [1, 1, None, None]})
+
+    coverage = coverage_of(bars, calendar)
+
+    assert [(found.present, found.expected) for found in coverage.sessions] == [
+        (2, 2),
+        (3, 3),
+        (0, 2),
+        (2, 2),
+    ]
+    assert coverage.empty_sessions == [date(2024, 1, 4)]
+    assert coverage.patchy == [("A", 4, 1), ("B", 3, 1)]
+    assert (coverage.symbols, coverage.rows) == (3, 7)
+
+
+@pytest.mark.parametrize(
+    ("present", "expected", "heat"), [(0, 9, 0), (8, 10, 1), (95, 100, 2), (99, 100, 3), (9, 9, 4)]
+)
+def test_the_heat_of_a_session_is_its_share_of_symbols(
+    present: int, expected: int, heat: int
+) -> None:
+    assert class_of(SessionCoverage(date(2024, 1, 2), present, expected)) == heat
+
+
+def test_a_split_on_record_is_no_move(calendar: Calendar) -> None:
+    bars = daily(calendar, {"A": [100, 100, 10, 10]}, A_2=10.0)
+
+    assert moves_of([bars], NO_SPLITS, calendar).count == 0
+
+
+def test_a_missing_split_is_told_by_its_ratio_and_by_one_on_record_nearby(
+    calendar: Calendar,
+) -> None:
+    bars = daily(calendar, {"A": [100, 100, 10.1, 10, 10], "B": [4, 4, 40, 40, 40]})
+    splits = pl.DataFrame({"symbol": ["A"], "date": [date(2024, 1, 8)], "ratio": [10.0]})
+
+    moves = moves_of([bars], splits, calendar)
+
+    told = [(m.symbol, m.session, m.looks_like, m.on_record) for m in moves.like_splits]
+    assert sorted(told) == [
+        ("A", date(2024, 1, 4), "10:1", "10:1 on 2024-01-08"),
+        ("B", date(2024, 1, 4), "1:10", ""),
+    ]
+
+
+def test_a_price_that_went_and_came_back_is_one_move_and_no_split(calendar: Calendar) -> None:
+    bars = daily(calendar, {"A": [100, 10, 10, 101, 101]})
+
+    moves = moves_of([bars], NO_SPLITS, calendar)
+
+    assert (moves.like_splits_count, moves.others_count) == (0, 1)
+    assert moves.others[0].session == date(2024, 1, 3)
+    assert moves.others[0].back_on == date(2024, 1, 5)
+
+
+def test_the_step_of_a_cent_does_not_look_like_a_split(calendar: Calendar) -> None:
+    moves = moves_of([daily(calendar, {"A": [0.01, 0.01, 0.02]})], NO_SPLITS, calendar)
+
+    assert (moves.like_splits_count, moves.others_count) == (0, 1)
+
+
+def test_another_symbols_price_is_not_the_one_before(calendar: Calendar) -> None:
+    bars = daily(calendar, {"A": [100, 100], "B": [1, 1]})
+
+    assert moves_of([bars], NO_SPLITS, calendar).count == 0
+
+
+def test_the_end_of_a_year_hides_no_move(calendar: Calendar) -> None:
+    before = daily(calendar, {"A": [100, 100], "B": [7, 7]})
+    after = daily(calendar, {"A": [None, None, 20], "B": [None, None, 7]})
+
+    moves = moves_of([before, after], NO_SPLITS, calendar)
+
+    assert [(m.symbol, m.looks_like) for m in moves.like_splits] == [("A", "5:1")]
+
+
+def test_the_small_drawing_is_on_one_scale(calendar: Calendar) -> None:
+    bars = daily(calendar, {"A": [80, 80, 20, 69, 34.5, 34.5]}, A_2=4.0, A_4=2.0)
+
+    (move,) = moves_of([bars], NO_SPLITS, calendar).others
+
+    assert move.session == date(2024, 1, 5)
+    assert (move.before, move.after) == (20, 69)
+    assert move.closes[: move.at + 1] == [10, 10, 10, 34.5]
+
+
+def test_restatements_are_counted_by_field_and_month_of_receipt() -> None:
+    when = [datetime(2024, month, 5, tzinfo=UTC) for month in (1, 1, 2)]
+    rows = pl.DataFrame(
+        {
+            "field": ["close", "volume", "close"],
+            "old": [10.0, 0.0, 20.0],
+            "new": [11.0, 50.0, 22.2],
+            "received_at": when,
+        }
+    )
+
+    restated = restated_of(rows)
+
+    assert restated.count == 3
+    assert [(name, count) for name, count, _, _ in restated.fields] == [("close", 2), ("volume", 1)]
+    assert restated.fields[0][2:] == pytest.approx((0.105, 0.11))
+    assert restated.fields[1][2:] == (None, None)
+    assert restated.months == [("2024-01", {"close": 1, "volume": 1}), ("2024-02", {"close": 1})]
+
+
+def test_a_row_with_two_reasons_counts_for_both() -> None:
+    rows = pl.DataFrame(
+        {
+            "symbol": ["A", None],
+            "date": [date(2024, 1, 2), None],
+            "reason": ["volume negative; price infinite", "volume negative"],
+        }
+    )
+
+    refused = refused_of(rows)
+
+    assert refused.rows == 2
+    assert [(reason, count) for reason, count, *_ in refused.reasons] == [
+        ("volume negative", 2),
+        ("price infinite", 1),
+    ]
+
+
+def test_runs_are_newest_first_and_tell_their_error() -> None:
+    older = {"job": "resample", "started_at": "2024-01-02 10:00:00+00:00", "exit_code": 0}
+    newer = {**older, "started_at": "2024-01-03 10:00:00+00:00", "exit_code": 75, "error": "Lost"}
+
+    runs = runs_of([older, newer])
+
+    assert [(run.exit_code, run.told) for run in runs] == [(75, "Lost"), (0, "nothing to do")]
+
+
+def test_a_page_of_a_dirty_lake_tells_what_is_wrong_with_it(
+    lake: LocalStore, calendar: Calendar, tmp_path: Path
+) -> None:
+    sessions = sessions_from(calendar, date(2024, 1, 2), 6)
+    present = [session for session in sessions if session != sessions[3]]
+    for session in present:
+        late = session >= sessions[4]
+        rows = [bar("AAA", session, 50.0 if late else 100.0), bar("BBB", session, 7.0)]
+        rows += [bar("<i>", session, volume=-1.0)] if session == sessions[0] else []
+        land_rows(lake, rows, calendar, received_at=received_after(session))
+    corrected = [bar("BBB", sessions[0], 7.5)]
+    land_rows(lake, corrected, calendar, received_at=received_after(sessions[5], days=1))
+    add_splits(
+        lake,
+        pl.DataFrame(
+            {"symbol": ["AAA"], "date": [sessions[0]], "split_from": [1.0], "split_to": [2.0]}
+        ),
+        named="test",
+    )
+    consolidate(lake, calendar=calendar)
+    resample(lake, calendar=calendar, intervals=[5])
+
+    facts = gather_facts(Lake(lake), now=NOW, progress=Silent())
+    page = report_page(facts)
+
+    text = re.sub(r"<[^>]+>", " ", page)
+    assert facts.coverage.empty_sessions == [sessions[3]]
+    assert facts.behind == calendar.session_no(date(2024, 2, 29)) - calendar.session_no(sessions[5])
+    assert "No bars at all on 2024-01-05." in text
+    assert f"{facts.behind} sessions behind 2024-02-29" in text
+    assert "volume negative" in text
+    assert "&lt;i&gt; 2024-01-02" in page
+    assert [move.looks_like for move in facts.moves.like_splits] == ["2:1"]
+    assert facts.moves.like_splits[0].on_record == f"2:1 on {sessions[0]}"
+    assert [field[0] for field in facts.restated.fields] == ["close", "high", "low", "open", "vwap"]
+    assert [table.table for table in facts.tables] == ["1d", "5d", "restatements"]
+
+
+def test_a_lake_without_bars_has_a_page_too(lake: LocalStore, calendar: Calendar) -> None:
+    session = date(2024, 1, 2)
+    land_rows(lake, [bar("A", session)], calendar, received_at=received_after(session))
+
+    page = report_page(gather_facts(Lake(lake), now=NOW, progress=Silent()))
+
+    assert "There are no daily bars yet." in page
+    assert "1 delivery not yet consolidated" in page
+    assert "No job has run yet." in page
+
+
+def test_the_command_tells_in_json_what_the_page_shows(
+    demo_lake: Lake, elsewhere: Path, ohlcv: Ohlcv
+) -> None:
+    done = ohlcv("report", "--lake", demo_lake.store.uri, "--json")
+
+    told = json.loads(done.out)
+    page = (elsewhere / "lake-report.html").read_bytes()
+    assert told["bytes"] == len(page)
+    assert told["newest_session"] == "2025-03-14"
+    assert told["daily_bars"] == demo_lake.bars("1d").height
+    assert told["symbols"] == len(demo_lake.symbols())
+    assert told["restated_values"] == demo_lake.restatements().height
+    assert told["refused_rows"] == demo_lake.rejected().height
+
+
+def test_a_browser_shows_every_session_and_nothing_else_is_loaded(
+    demo_lake: Lake, calendar: Calendar, tmp_path: Path
+) -> None:
+    page = report_page(gather_facts(demo_lake, now=datetime.now(UTC), progress=Silent()))
+
+    told = ask_page(
+        page,
+        """
+        const cells = [...document.querySelectorAll(".year rect")];
+        const seen = cells.filter((cell) => cell.getBoundingClientRect().width > 3);
+        const over = document.documentElement.scrollWidth - innerWidth;
+        return { cells: seen.length, tables: document.querySelectorAll("table").length, over };
+        """,
+        tmp_path,
+    )
+
+    sessions = calendar.sessions_between(date(2024, 1, 2), date(2025, 3, 14))
+    assert told["cells"] == len(sessions)
+    assert told["tables"] == 2
+    assert told["over"] <= 0
+
+
+def test_a_narrow_window_does_not_scroll_sideways(demo_lake: Lake, tmp_path: Path) -> None:
+    page = report_page(gather_facts(demo_lake, now=datetime.now(UTC), progress=Silent()))
+
+    told = ask_page(
+        page,
+        "return { over: document.documentElement.scrollWidth - innerWidth };",
+        tmp_path,
+        window="500,900",
+    )
+
+    assert told["over"] <= 0

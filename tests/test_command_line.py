@@ -1,0 +1,289 @@
+"""The command line as a user meets it: help, mistakes, completion, terminals."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+import time
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from batch.console.command import run_main
+from batch.console.output import LOGGER, LoggedProgress, Output, duration_text, rate_text, wrapped
+from batch.core.errors import SettingsError
+from batch.core.sessions import Calendar
+from batch.core.settings import ResamplerSettings
+from batch.lake.local import LocalStore
+from orchestration.cli.main import SECTIONS, cli
+from tests.support.bars import bar, land_rows, received_after
+from tests.support.command_line import ROOT, run_ohlcv
+
+COMMANDS = [name for section in SECTIONS.values() for name in section]
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def in_terminal(
+    *arguments: str, columns: int = 80, folder: Path | None = None, **environment: str
+) -> str:
+    """Run ``ohlcv`` on a terminal of its own and return all that it shows there."""
+    ours, theirs = pty.openpty()
+    inherited = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "from orchestration.cli.main import main; main()",
+            *arguments,
+        ],
+        env={
+            **inherited,
+            "PYTHONPATH": str(ROOT),
+            "COLUMNS": str(columns),
+            "TERM": "xterm-256color",
+            **environment,
+        },
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        cwd=folder,
+    )
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            part = os.read(ours, 65_536)
+        except OSError:  # the terminal's other end is closed
+            break
+        if not part:
+            break
+        shown += part
+    os.close(ours)
+    process.wait(timeout=60)
+    return shown.decode()
+
+
+def lines_of(shown: str) -> list[str]:
+    """Return the lines as a terminal has them, without colours and movements."""
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
+    return re.split(r"[\r\n]+", plain)
+
+
+@pytest.fixture
+def landed(lake: LocalStore, calendar: Calendar) -> LocalStore:
+    """A lake with two sessions of two symbols, not yet consolidated."""
+    for number in (14000, 14001):
+        session = calendar.session_at(number)
+        rows = [bar("A", session), bar("NA", session, 20.0)]
+        land_rows(lake, rows, calendar, received_at=received_after(session))
+    return lake
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_fits_80_columns_and_shows_examples(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_main(cli, [name, "--help"], name="ohlcv") == 0
+
+    text = capsys.readouterr().out
+    assert max(map(len, text.splitlines())) <= 80
+    assert f"ohlcv {name}" in text.partition("Examples:")[2]
+
+
+def test_the_first_help_names_every_command_and_the_exit_codes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run_main(cli, ["--help"], name="ohlcv") == 0
+
+    text = capsys.readouterr().out
+    assert [name for name in COMMANDS if not re.search(rf"^  {name} +\S", text, re.M)] == []
+    assert "Exit codes: 0 done, 1 bug, 2 usage or settings, 3 data refused, 75" in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_help_imports_no_command_and_no_table_library() -> None:
+    heavy = "polars", "pyarrow", "duckdb", "pandas", "numpy", "boto3", "rich", "pydantic"
+    code = (
+        "import sys\n"
+        "from batch.console.command import run_main\n"
+        "from orchestration.cli.main import cli\n"
+        "run_main(cli, ['--help'], name='ohlcv')\n"
+        f"print('loaded', [name for name in {heavy!r} if name in sys.modules])"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+
+    assert done.stdout.splitlines()[-1] == "loaded []"
+
+
+def test_a_mistyped_command_is_told_what_was_meant(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_main(cli, ["consolidat"], name="ohlcv") == 2
+
+    assert "Did you mean consolidate?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_completion_script_calls_ohlcv(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_main(cli, ["completion", shell], name="ohlcv") == 0
+
+    assert f"_OHLCV_COMPLETE={shell}_complete" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("typed", "at", "completed"),
+    [("ohlcv cons", 1, "plain,consolidate"), ("ohlcv resample --anch", 2, "plain,--anchor")],
+)
+def test_commands_and_options_are_completed(typed: str, at: int, completed: str) -> None:
+    done = run_ohlcv(_OHLCV_COMPLETE="bash_complete", COMP_WORDS=typed, COMP_CWORD=str(at))
+
+    assert done.out.split() == [completed]
+
+
+def test_intervals_may_be_written_as_their_tables_are_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OHLCV_INTERVALS", "5d, 8 13d")
+
+    assert ResamplerSettings.read().intervals == (5, 8, 13)
+
+
+def test_a_wrong_interval_is_one_error_under_the_name_of_its_option() -> None:
+    with pytest.raises(SettingsError) as caught:
+        ResamplerSettings.read(intervals=("week",))
+
+    assert str(caught.value).startswith("--interval: ")
+    assert ";" not in str(caught.value)
+
+
+def test_quiet_says_nothing_and_still_does_the_work(landed: LocalStore) -> None:
+    done = run_ohlcv("consolidate", "--lake", landed.uri, "--quiet")
+
+    assert (done.code, done.out, done.err) == (0, "", "")
+    assert (landed.root / "silver/1d/year=2025/data.parquet").exists()
+
+
+def test_json_is_all_that_stdout_has(landed: LocalStore) -> None:
+    done = run_ohlcv("consolidate", "--lake", landed.uri, "--json")
+
+    assert json.loads(done.out)["deliveries_read"] == 2
+
+
+def test_a_terminal_gets_a_drawing_within_its_width(landed: LocalStore) -> None:
+    shown = in_terminal("consolidate", "--lake", landed.uri)
+
+    lines = lines_of(shown)
+    assert COLOUR.search(shown)
+    assert max(map(len, lines)) <= 80
+    assert any(re.search(r"consolidating .* 1 years +in \d+ s", line) for line in lines)
+
+
+def test_results_stand_below_the_finished_drawing(landed: LocalStore) -> None:
+    lines = lines_of(in_terminal("consolidate", "--lake", landed.uri))
+
+    finished = max(n for n, line in enumerate(lines) if "1 years" in line)
+    assert next(line for line in lines[finished + 1 :] if line).split() == [
+        "table",
+        "year",
+        "rows",
+        "size",
+    ]
+
+
+def test_a_long_error_wraps_between_words_on_a_terminal(tmp_path: Path) -> None:
+    lines = lines_of(in_terminal("consolidate", "--lake", str(tmp_path / "none"), columns=60))
+
+    words = " ".join(" ".join(lines).split())
+    assert "make one with `ohlcv import` or `ohlcv demo`" in words
+    assert all(len(line) < 60 for line in lines if "/" not in line)
+
+
+def test_a_long_line_breaks_between_words_under_its_own_column(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    line = "  2016-03-04  MTW     opened at 4.15 after a close of 16.94: looks like a split"
+
+    first, second = wrapped(line, 22).splitlines()
+
+    assert len(first) < 60
+    assert second.startswith(" " * 22)
+    assert f"{first} {second.strip()}" == line
+
+
+def test_no_color_is_heeded_on_a_terminal(landed: LocalStore) -> None:
+    shown = in_terminal("consolidate", "--lake", landed.uri, NO_COLOR="1")
+
+    colours = [code for code in COLOUR.findall(shown) if re.search(r"[;\[][349][0-7]", code)]
+    assert colours == []
+    assert "newest session" in shown
+
+
+def test_errors_are_red_on_a_terminal_alone(tmp_path: Path) -> None:
+    missing = str(tmp_path / "none")
+
+    shown = in_terminal("consolidate", "--lake", missing)
+    plain = in_terminal("consolidate", "--lake", missing, NO_COLOR="1")
+    piped = run_ohlcv("consolidate", "--lake", missing)
+
+    assert "\x1b[31m\x1b[1merror:\x1b[0m" in shown
+    assert not COLOUR.search(plain + piped.err)
+    assert piped.err.startswith("error: ")
+
+
+def test_a_table_fits_80_columns_with_measures_to_the_right(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rows = [
+        ("1d", 1_290_819, "18.1 MB", date(2025, 1, 2), "a long story " * 9),
+        ("34d", 7, "940 kB", date(2025, 1, 3), None),
+    ]
+
+    Output().table(["table", "rows", "size", "day", "story"], rows)
+
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    first, second = (next(line for line in lines if name in line) for name in ("18.1 MB", "940 kB"))
+    assert first.index("18.1 MB") + 7 == second.index("940 kB") + 6
+    assert first.index("1,290,819") + 9 == second.index(" 7 ") + 2
+    assert first.index("2025-01-02") == second.index("2025-01-03")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.4, "0 s"), (59.6, "1 min 00 s"), (200, "3 min 20 s"), (7500, "2 h 05 min")],
+)
+def test_durations_read_as_people_say_them(seconds: float, text: str) -> None:
+    assert duration_text(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("per_s", "text"), [(0.25, "0.2"), (69, "69"), (12_345, "12.3k"), (1_240_000, "1.24M")]
+)
+def test_rates_have_three_digits(per_s: float, text: str) -> None:
+    assert rate_text(per_s) == text
+
+
+def test_log_lines_tell_rate_and_time_left(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LOGGER, "handlers", [])
+    monkeypatch.setattr(LOGGER, "propagate", True)
+    clock = iter([0.0, 0.0, 20.0])
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    progress = LoggedProgress()
+
+    with caplog.at_level("INFO"):
+        progress.begin("folding", 5_000, "rows")
+        progress.advance(1_000)
+
+    assert caplog.messages == [
+        "folding: 5,000 rows",
+        "folding: 1,000 of 5,000 rows, 50/s, 1 min 20 s left",
+    ]
