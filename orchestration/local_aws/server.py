@@ -57,7 +57,8 @@ class LocalAws:
 
     def client(self, service: str) -> Any:
         """Return an administrator's client of a service."""
-        return boto3.client(
+        connect: Any = boto3.client  # the stubs know services by literal names only
+        return connect(
             service,
             endpoint_url=self.endpoint,
             region_name=REGION,
