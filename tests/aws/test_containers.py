@@ -145,7 +145,7 @@ def test_a_job_killed_in_the_middle_is_finished_by_the_next_one(
 def test_a_job_that_is_stopped_ends_within_seconds(
     client: str, images: dict[str, str], full_lake: Path
 ) -> None:
-    options = ["--init", "--read-only", "--tmpfs=/tmp", "--network=none"]
+    options = ["--read-only", "--tmpfs=/tmp", "--network=none"]
     name = "ohlcv-stopped"
     command = [client, "run", "--name", name, *options, f"--volume={full_lake}:/lake"]
     code = (
