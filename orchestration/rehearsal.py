@@ -165,7 +165,8 @@ def rehearse(console: Console, *, symbols: int, launcher: Launcher, images: dict
         holiday = play.run_scheduled_day(evening + timedelta(days=1))
         require(holiday.states[-1] == "NothingToDo", "nothing new came, yet the jobs ran")
         failed = play.fail_one_interval()
-        require(failed.error == "PipelineFailed", "the damage was not noticed")
+        found = f"{failed.status} {failed.error} {failed.cause}"
+        require(failed.error == "PipelineFailed", f"the damage must fail the pipeline: {found}")
         command = play.read_alert()
         repaired = play.repair(command)
         require(repaired.states[-1] == "PipelineComplete", "the redrive did not repair it")
