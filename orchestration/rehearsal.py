@@ -1,7 +1,7 @@
 """A rehearsal of the pipeline's worst day, on a local AWS: ``make rehearse``.
 
 The stack is deployed by the real script, a stand-in for the vendor serves the market, the
-schedule fires, and the real jobs run. Then one interval is damaged, its job fails, the
+schedule fires, and the real jobs run. Then one interval is forbidden, its job fails, the
 alert arrives, and the redrive that it names repairs it. Last, every bar is recomputed.
 """
 
@@ -32,7 +32,7 @@ from orchestration.local_aws.server import LocalAws, local_aws
 from orchestration.local_aws.workers import Containers, Launcher, Processes
 
 KEY: Final = "rehearsal-key"
-_DAMAGED: Final = 8
+_FORBIDDEN: Final = 8
 
 
 class RehearsalFailed(OhlcvError):
@@ -74,12 +74,10 @@ class Rehearsal:
         return self._follow(started.output["execution"])
 
     def fail_one_interval(self) -> Execution:
-        """Damage what one interval was made from, and start by hand."""
-        key = f"lake/_state/{_DAMAGED}d.json.gz"
-        self.say(f"[yellow]damaging {key}[/]")
-        bucket = self.operator.output("Bucket")
-        self.aws.client("s3").put_object(Bucket=bucket, Key=key, Body=b"not a manifest")
-        return self._follow(self.operator.start(name="after-the-damage"))
+        """Forbid the resampler one interval, and start by hand."""
+        self.say(f"[yellow]forbidding the resampler to read the manifest of {_FORBIDDEN}d[/]")
+        self.operator.forbid_intervals([_FORBIDDEN])
+        return self._follow(self.operator.start(name="after-the-mishap"))
 
     def read_alert(self) -> list[str]:
         """Show the alert; returns the redrive command that it names."""
@@ -94,9 +92,8 @@ class Rehearsal:
 
     def repair(self, command: list[str]) -> Execution:
         """Remove the cause, then do what the alert says."""
-        bucket = self.operator.output("Bucket")
-        self.say("removing the damaged object, then redriving as the alert says")
-        self.aws.client("s3").delete_object(Bucket=bucket, Key=f"lake/_state/{_DAMAGED}d.json.gz")
+        self.say("giving the permission back, then redriving as the alert says")
+        self.operator.allow_intervals()
         given = json.loads(command[command.index("--input") + 1])
         return self._follow(self.operator.start(given))
 
@@ -166,7 +163,7 @@ def rehearse(console: Console, *, symbols: int, launcher: Launcher, images: dict
         require(holiday.states[-1] == "NothingToDo", "nothing new came, yet the jobs ran")
         failed = play.fail_one_interval()
         found = f"{failed.status} {failed.error} {failed.cause}"
-        require(failed.error == "PipelineFailed", f"the damage must fail the pipeline: {found}")
+        require(failed.error == "PipelineFailed", f"the mishap must fail the pipeline: {found}")
         command = play.read_alert()
         repaired = play.repair(command)
         require(repaired.states[-1] == "PipelineComplete", "the redrive did not repair it")

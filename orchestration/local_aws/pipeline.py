@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -100,6 +100,23 @@ class Operator:
         """Put the vendor's key into the secret, as the script tells its user to."""
         secrets = self.aws.client("secretsmanager")
         secrets.put_secret_value(SecretId=self.output("Secret"), SecretString=key)
+
+    def forbid_intervals(self, intervals: Sequence[int]) -> None:
+        """Take from the resampler's role the right to read what some intervals were made from."""
+        lake = self.output("Lake").removeprefix("s3://")
+        resources = [f"arn:aws:s3:::{lake}/_state/{number}d.json.gz" for number in intervals]
+        denial = {"Effect": "Deny", "Action": ["s3:GetObject"], "Resource": resources}
+        self.aws.client("iam").put_role_policy(
+            RoleName="condvest-resampler",
+            PolicyName="forbidden",
+            PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [denial]}),
+        )
+
+    def allow_intervals(self) -> None:
+        """Give the right back."""
+        self.aws.client("iam").delete_role_policy(
+            RoleName="condvest-resampler", PolicyName="forbidden"
+        )
 
     def subscribe(self) -> None:
         """Subscribe an inbox to the alerts."""
