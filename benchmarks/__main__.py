@@ -35,7 +35,12 @@ def full(repeats: int) -> dict[str, Callable[[], Case]]:
         ),
         "row-number": lambda: cases.row_number_sql(TEN_YEARS, repeats=repeats),
         "six-intervals-50m": lambda: cases.six_intervals(
-            TWENTY_FIVE_YEARS, engines=(), repeats=repeats, name="six-intervals-50m", target=1.5
+            TWENTY_FIVE_YEARS,
+            engines=(),
+            repeats=repeats,
+            name="six-intervals-50m",
+            target=1.5,
+            limited=True,
         ),
         "single-intervals": lambda: cases.single_intervals(TEN_YEARS, repeats=repeats),
         "consolidation": lambda: cases.consolidation(TEN_YEARS, repeats=repeats),

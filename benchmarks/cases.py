@@ -86,9 +86,24 @@ class Case:
 
 
 def six_intervals(
-    dataset: Dataset, *, engines: tuple[str, ...], repeats: int, name: str, target: float | None
+    dataset: Dataset,
+    *,
+    engines: tuple[str, ...],
+    repeats: int,
+    name: str,
+    target: float | None,
+    limited: bool = False,
 ) -> Case:
-    """All six intervals in one process, against the floor and other engines."""
+    """All six intervals in one process, against the floor and other engines.
+
+    Args:
+        dataset: Which lake.
+        engines: Other contenders.
+        repeats: Runs of each.
+        name: Name of the case.
+        target: Largest ratio of ours to the floor.
+        limited: Whether to run ours once more with 1 GiB of memory and no byte more.
+    """
     source = ensure(dataset)
     lake = copy_of(source, f"{dataset.name}-ours", leave_out=["bronze"])
     measure(job_command("resample", lake, "--full"))
@@ -99,6 +114,11 @@ def six_intervals(
         OURS: lambda: measure(job_command("resample", lake, "--full")),
         FLOOR: lambda: measure(floor_command(dataset, lake, ready, FULL_INTERVALS)),
     }
+    if limited:
+        runners["ours in 1 GiB"] = lambda: measure(
+            job_command("resample", lake, "--full", "--memory-limit", "1GiB"),
+            data_limit_bytes=2**30,
+        )
     for engine in engines:
         runners[engine] = lambda engine=engine: measure(  # type: ignore[misc]
             contender_command(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -47,6 +48,7 @@ def measure(
     *,
     environment: dict[str, str] | None = None,
     allowed: tuple[int, ...] = (0,),
+    data_limit_bytes: int | None = None,
 ) -> Measured:
     """Run a command to its end.
 
@@ -54,13 +56,21 @@ def measure(
         command: What to run, from the root of the project.
         environment: Variables to set besides.
         allowed: Exit statuses that count as done.
+        data_limit_bytes: Private memory that the kernel lets it have, reserved or used; a
+            request for more fails (RLIMIT_DATA, see setrlimit(2)).
 
     Raises:
         ContenderFailed: It ended with another status.
     """
+
+    def limit_memory() -> None:
+        if data_limit_bytes is not None:
+            resource.setrlimit(resource.RLIMIT_DATA, (data_limit_bytes, data_limit_bytes))
+
     started = time.perf_counter()
     process = subprocess.Popen(
         command,
+        preexec_fn=limit_memory,  # noqa: PLW1509 - this process has one thread
         cwd=ROOT,
         env={**process_environment(), **(environment or {})},
         stdout=subprocess.PIPE,

@@ -60,6 +60,8 @@ def test_every_example_runs_and_prints_what_is_shown(document: str, reader: Read
         ("Daily bars", schema.DAILY),
         ("Bars of N sessions", schema.BARS),
         ("Splits", schema.SPLITS),
+        ("Tickers", schema.TICKERS),
+        ("Dividends", schema.DIVIDENDS),
         ("Restatements", schema.RESTATEMENTS),
     ],
 )

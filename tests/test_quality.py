@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 import pytest
 
 from batch.console.command import run_main
 from batch.consolidator.job import consolidate
+from batch.core import schema
 from batch.core.errors import SettingsError
 from batch.core.layout import TICKERS
 from batch.core.sessions import Calendar
 from batch.lake import Lake
 from batch.lake.local import LocalStore
+from batch.lake.parquet import table_bytes
 from batch.lake.reference import add_splits
 from batch.quality.run import Quality, check_lake
 from orchestration.cli.main import cli
@@ -186,17 +189,12 @@ def test_a_drop_in_coverage_is_found(lake: LocalStore, calendar: Calendar) -> No
 def test_a_symbol_that_vanishes_is_found_unless_its_delisting_is_on_record(
     lake: LocalStore, calendar: Calendar
 ) -> None:
-    tickers = pl.DataFrame(
-        {
-            "symbol": ["GONE", "LOST", "LOST"],
-            "active": [False, False, True],
-            "valid_to": [None, date(2020, 1, 1), None],
-        }
-    )
-    path = lake.root / "tickers.parquet"
-    lake.root.mkdir()
-    tickers.write_parquet(path)
-    lake.write(TICKERS, path)
+    known = [
+        {"symbol": "GONE", "valid_from": FIRST, "active": False},
+        {"symbol": "LOST", "valid_from": date(2019, 1, 1), "valid_to": FIRST, "active": False},
+        {"symbol": "LOST", "valid_from": FIRST, "active": True},
+    ]
+    lake.write(TICKERS, table_bytes(pa.Table.from_pylist(known, schema.TICKERS)))
     series = {"A": flat(9.0, 62), "GONE": flat(9.0, 40), "LOST": flat(9.0, 40)}
 
     quality = checked(lake, calendar, series)

@@ -27,6 +27,19 @@ from batch.console.output import Output, size_text
     metavar="SIZE",
     help="Stay under this, such as 1GiB.  [env: OHLCV_MEMORY_LIMIT]",
 )
+@click.option(
+    "--shards",
+    type=int,
+    metavar="N",
+    help="Share the work among N processes, each with its own --shard.  [env: OHLCV_SHARDS]",
+)
+@click.option(
+    "--shard",
+    type=int,
+    metavar="I",
+    help="Which part this process does, from 0."
+    "  [env: OHLCV_SHARD, else AWS_BATCH_JOB_ARRAY_INDEX]",
+)
 @output_options
 def command(output: Output, **options: Any) -> None:
     """Merge the deliveries that arrived into clean daily bars.
@@ -53,6 +66,7 @@ def command(output: Output, **options: Any) -> None:
             as_of=settings.as_of,
             workers=settings.workers,
             memory_limit=settings.memory_limit,
+            part=settings.part,
             progress=run.progress,
             stop_requested=run.stop_requested,
         )

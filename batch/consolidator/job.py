@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -36,6 +37,8 @@ from batch.core.errors import (
     DeliveryUnreadable,
     LakeMissing,
     ObjectMissing,
+    SettingsError,
+    SharedWorkStalled,
     StateDamaged,
 )
 from batch.core.layout import (
@@ -51,6 +54,7 @@ from batch.core.layout import (
     inputs_key,
     partition_key,
 )
+from batch.core.parts import Part
 from batch.core.progress import Progress, Silent, StopRequested, never, require_going
 from batch.core.sessions import EARLIEST, Calendar, day_of, load_calendar
 from batch.lake.carry import read_carry, write_carry
@@ -75,6 +79,11 @@ MERGE_BYTES = 8 * 1024 * 1024
 
 _EXPANSION = 12
 """Memory of a stretch being merged, and of the one read ahead, per compressed byte."""
+
+PATIENCE_S = 900.0
+"""How long a process waits for the others' years while nothing is published."""
+
+_POLL_S = 0.5
 
 _FIXED_BYTES = 300 * 1024 * 1024
 """Memory of the interpreter and its libraries."""
@@ -110,6 +119,7 @@ def consolidate(
     as_of: datetime | None = None,
     workers: int = 2,
     memory_limit: int | None = None,
+    part: Part | None = None,
     progress: Progress | None = None,
     stop_requested: StopRequested = never,
     calendar: Calendar | None = None,
@@ -127,6 +137,9 @@ def consolidate(
         workers: Threads that read deliveries.
         memory_limit: Bytes that the process should stay under; the rows of one year must
             fit all the same.
+        part: Which years are this process's where several share them; all of them if
+            not given. The others must be at work too: each year waits for what the one
+            before it hands on.
         progress: Hears what is going on.
         stop_requested: Asked between writes.
         calendar: The exchange calendar; the library's where not given.
@@ -149,6 +162,7 @@ def consolidate(
         as_of=as_of,
         workers=workers,
         merge_bytes=merge_bytes(memory_limit),
+        part=part or Part(),
         progress=progress,
         stop_requested=stop_requested,
         calendar=calendar or load_calendar(),
@@ -230,6 +244,16 @@ class _BuiltYear:
         return hashlib.sha256(self.restatements.write_csv().encode()).hexdigest()[:16]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _MergedYear:
+    """A year's deliveries merged, before anything of earlier years is looked at."""
+
+    bars: DailyColumns
+    digests: dict[int, str]
+    restatements: pl.DataFrame
+    unreadable: set[Delivery]
+
+
 @dataclass(slots=True, eq=False)
 class _Job:
     """One consolidation over one lake."""
@@ -239,6 +263,7 @@ class _Job:
     as_of: datetime | None
     workers: int
     merge_bytes: int
+    part: Part
     progress: Progress
     stop_requested: StopRequested
     calendar: Calendar
@@ -249,6 +274,7 @@ class _Job:
     splits: pl.DataFrame = field(init=False)
     kept: set[str] = field(init=False)
     outcome: Consolidation = field(init=False)
+    merged_ahead: dict[int, _MergedYear] = field(init=False)
 
     def run(self) -> Consolidation:
         """Plan from what is there now, and work the plan off."""
@@ -265,19 +291,28 @@ class _Job:
         years = sorted({*records, *inputs, *self.daily.objects, *self.restated.objects})
         self.progress.begin("consolidating", len(years), "years")
         carry = _CarryChain(self.store)
+        self.merged_ahead = {}
+        if not self.part.is_all and (self.as_of or self.manifest.as_of):
+            raise SettingsError(
+                f"{self.store.uri}: --as-of and the return from it work in one process;"
+                " run `ohlcv consolidate` without --shards"
+            )
         if self.as_of:
             self.manifest = commit(self.store, self.manifest, {}, as_of=self.as_of.isoformat())
         for year in years:
             require_going(self.stop_requested)
             listed = inputs.get(year)
-            if (listed is None and year not in records) or (listed and not listed.deliveries):
+            if not self.part.owns(year):
+                self._merge_ahead([y for y in years if y > year], inputs)
+                self._await(year, listed, carry)
+            elif (listed is None and year not in records) or (listed and not listed.deliveries):
                 self._remove(year)
             else:
                 self._bring_up(year, listed, carry)
             self.progress.advance()
         if self.manifest.as_of and not self.as_of:
             self.manifest = commit(self.store, self.manifest, {}, as_of=None)
-        if self.full:
+        if self.full and self.part.is_all:
             self._sweep()
         self._take_arrivals_away(arrivals, inputs)
         newest = [max(record.sessions) for record in self.manifest.partitions.values()]
@@ -423,6 +458,21 @@ class _Job:
     def _build(
         self, inputs: YearInputs, splits: pl.DataFrame, base: DailyRecord | None, carry: Carry
     ) -> _BuiltYear:
+        """Make a year's partition from its merged deliveries and what is handed in."""
+        merged = self.merged_ahead.pop(inputs.year, None) or self._merge(inputs, base)
+        bars = merged.bars
+        attached, handed_on = attach_year_splits(bars, splits, carry)
+        bars = replace(bars, split_ratio=attached.split_ratio)
+        return _BuiltYear(
+            bars,
+            with_split_digests(merged.digests, bars),
+            merged.restatements,
+            handed_on,
+            inputs.without(merged.unreadable),
+            merged.unreadable,
+        )
+
+    def _merge(self, inputs: YearInputs, base: DailyRecord | None) -> _MergedYear:
         """Merge a year's deliveries; sessions without news come from the partition itself."""
         known = load_inputs(self.store, inputs.year, base) if base else None
         merged: list[MergedSessions] = []
@@ -436,17 +486,47 @@ class _Job:
         bars = by_symbol([part.bars for part in merged], workers=self.workers)
         digests = {day: digest for part in merged for day, digest in part.digests.items()}
         restatements = sort_restatements([part.restatements for part in merged])
-        del merged
-        attached, handed_on = attach_year_splits(bars, splits, carry)
-        bars = replace(bars, split_ratio=attached.split_ratio)
-        return _BuiltYear(
-            bars,
-            with_split_digests(digests, bars),
-            restatements,
-            handed_on,
-            inputs.without(unreadable),
-            unreadable,
-        )
+        return _MergedYear(bars, digests, restatements, unreadable)
+
+    def _merge_ahead(self, following: list[int], inputs: Mapping[int, YearInputs]) -> None:
+        """Merge the next year of this process while others make the years before it."""
+        for year in following:
+            if self.part.owns(year):
+                is_due = self.full or year not in self.manifest.partitions
+                listed = inputs.get(year)
+                if is_due and listed and listed.deliveries and year not in self.merged_ahead:
+                    self.merged_ahead[year] = self._merge(listed, None)
+                return
+
+    def _await(self, year: int, listed: YearInputs | None, carry: _CarryChain) -> None:
+        """Wait until the process that owns a year has brought it up, and take what it hands on.
+
+        Raises:
+            SharedWorkStalled: It has not, and nobody has published anything for a while.
+        """
+        splits = splits_of_year(self.splits, year, after_year=carry.year, as_of=None)
+        seen, changed_at = self.manifest.version, time.monotonic()
+        while True:
+            require_going(self.stop_requested)
+            record = self.manifest.partitions.get(year)
+            wants_none = record is None and (listed is None or not listed.deliveries)
+            if wants_none:
+                return
+            if record is not None and (listed is None or listed.deliveries):
+                inputs_digest = listed.digest if listed else record.inputs_digest
+                if self._verdict(record, inputs_digest, splits, carry) is Verdict.CURRENT:
+                    carry.pass_over(year, record)
+                    return
+            if time.monotonic() - changed_at > PATIENCE_S:
+                raise SharedWorkStalled(
+                    f"{self.store.uri}: year {year} is the work of shard"
+                    f" {year % self.part.count} of {self.part.count}, and nothing was published"
+                    f" for {PATIENCE_S:.0f} s; look at that shard, then run this one again"
+                )
+            time.sleep(_POLL_S)
+            self.manifest = load_daily_manifest(self.store)
+            if self.manifest.version != seen:
+                seen, changed_at = self.manifest.version, time.monotonic()
 
     def _kept_sessions(self, year: int, changed: set[date]) -> MergedSessions:
         key = partition_key(DAILY_TABLE, year)
@@ -614,14 +694,15 @@ class _Job:
 
     def _commit(self, changed: Mapping[int, DailyRecord | None]) -> None:
         """Record partitions, and the calendar that the lake is now published with."""
-        records = {**self.manifest.partitions, **changed}
-        sessions = [session for record in records.values() if record for session in record.sessions]
-        published = None
-        if sessions:
-            first, last = min(sessions), max(sessions)
-            digest = self.calendar.digest(date.fromisoformat(first), date.fromisoformat(last))
-            published = PublishedCalendar(first, last, digest)
-        self.manifest = commit(self.store, self.manifest, changed, published)
+        self.manifest = commit(self.store, self.manifest, changed, self._published_calendar)
+
+    def _published_calendar(self, records: Mapping[int, DailyRecord]) -> PublishedCalendar | None:
+        sessions = [session for record in records.values() for session in record.sessions]
+        if not sessions:
+            return None
+        first, last = min(sessions), max(sessions)
+        digest = self.calendar.digest(date.fromisoformat(first), date.fromisoformat(last))
+        return PublishedCalendar(first, last, digest)
 
     def _take_arrivals_away(self, arrivals: list[str], inputs: Mapping[int, YearInputs]) -> None:
         """Remove the announcements of deliveries that were listed, and so are consolidated.
@@ -631,7 +712,13 @@ class _Job:
         if self.as_of:
             return
         listed = {delivery for year in inputs.values() for delivery in year.deliveries}
-        done = [key for key in arrivals if Delivery.of_arrival(key) in listed]
+        done = [
+            key
+            for key in arrivals
+            if (found := Delivery.of_arrival(key)) in listed
+            and found
+            and self.part.owns(found.session.year)
+        ]
         if not self.outcome.problems:
             self.store.delete(done)
 

@@ -84,6 +84,12 @@ class CommitConflict(OhlcvError):
     exit_code = ExitCode.RETRY
 
 
+class SharedWorkStalled(OhlcvError):
+    """Another process of a shared job did not do its part in time."""
+
+    exit_code = ExitCode.RETRY
+
+
 class CommitUnknown(OhlcvError):
     """The connection broke while publishing; whether it took effect is not known."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, date, datetime, time
 from typing import Annotated, Any, Self
 
@@ -10,6 +11,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from batch.core.errors import SettingsError
 from batch.core.layout import INTERVALS, Anchor
+from batch.core.parts import Part
 from batch.core.windows import WIDEST
 
 ENV_PREFIX = "OHLCV_"
@@ -20,7 +22,10 @@ def _split_list(value: Any) -> Any:
 
 
 def _instant(value: Any) -> Any:
-    return parse_instant(value) if isinstance(value, str) else value
+    try:
+        return parse_instant(value) if isinstance(value, str) else value
+    except SettingsError as err:
+        raise ValueError(str(err)) from err  # told together with the other settings
 
 
 def _sessions(value: Any) -> Any:
@@ -70,7 +75,42 @@ class Settings(BaseSettings):
             raise SettingsError(explain(err, given)) from err
 
 
-class ConsolidatorSettings(Settings):
+class SharedWork(Settings):
+    """What a job reads that several processes can share by partitions."""
+
+    shards: int = Field(
+        1, ge=1, le=1000, description="Processes that share the work, each a part of the years."
+    )
+    shard: int = Field(
+        0, ge=0, description="Which part this process does, from 0; AWS Batch's index by default."
+    )
+
+    @classmethod
+    def read(cls, **options: Any) -> Self:
+        """Read the settings; an AWS Batch array job tells each process its part.
+
+        Raises:
+            SettingsError: Names every setting that is wrong, and what it must be.
+        """
+        if options.get("shard") is None and not os.environ.get(f"{ENV_PREFIX}SHARD"):
+            options["shard"] = os.environ.get("AWS_BATCH_JOB_ARRAY_INDEX")
+        settings = super().read(**options)
+        if settings.shards == 1:
+            return settings.model_copy(update={"shard": 0})
+        if settings.shard >= settings.shards:
+            raise SettingsError(
+                f"OHLCV_SHARD: {settings.shard} given, must be below OHLCV_SHARDS,"
+                f" which is {settings.shards}"
+            )
+        return settings
+
+    @property
+    def part(self) -> Part:
+        """This process's part of the work."""
+        return Part(self.shard, self.shards)
+
+
+class ConsolidatorSettings(SharedWork):
     """What consolidation reads."""
 
     full: bool = Field(False, description="Rebuild every partition.")
@@ -79,7 +119,7 @@ class ConsolidatorSettings(Settings):
     )
 
 
-class ResamplerSettings(Settings):
+class ResamplerSettings(SharedWork):
     """What resampling reads."""
 
     intervals: Annotated[tuple[Interval, ...], NoDecode, BeforeValidator(_split_list)] = Field(

@@ -13,10 +13,12 @@ import polars as pl
 from batch.core import schema
 from batch.core.bars import CalendarYear, fold_calendar_windows, fold_listing_windows
 from batch.core.columns import DailyColumns
+from batch.core.errors import DataRefused
 from batch.core.layout import BRONZE, DAILY_TABLE, Anchor, Delivery, partition_key
 from batch.core.sessions import EPOCH, Calendar, date_of, load_calendar
 from batch.core.splits import SplitColumns, attach_splits
 from batch.lake.manifest import fingerprint, load_daily_manifest
+from batch.lake.parquet import read_table
 from batch.lake.reference import read_splits
 from batch.lake.scan import Access, empty_frame, of_symbols, reading
 from batch.lake.store import ObjectStore
@@ -74,12 +76,16 @@ def known_daily(
         store: The lake.
         as_of: An aware instant, inclusive.
         symbols: Which; all where None.
+
+    Raises:
+        DataRefused: A delivery of then is damaged; it is named.
     """
     by_year = _deliveries_by_year(store)
     calendar = _calendar_around(by_year)
     published = load_daily_manifest(store).partitions
     access = Access.of(store)
     parts: list[pl.LazyFrame] = []
+    read: list[Delivery] = []
     newest: date | None = None
     for year, deliveries in sorted(by_year.items()):
         inside = [d for d in sorted(deliveries) if calendar.is_session(d.session)]
@@ -93,6 +99,7 @@ def known_daily(
             rows = access.scan([partition_key(DAILY_TABLE, year)], schema.DAILY)
             parts.append(of_symbols(rows, symbols).drop("split_ratio"))
         else:
+            read += known
             rows = access.scan([delivery.key for delivery in known], schema.DELIVERY)
             parts.append(
                 of_symbols(rows, symbols).unique(
@@ -101,11 +108,22 @@ def known_daily(
             )
     if not parts:
         return KnownDaily(DailyColumns.empty(), None)
-    with reading(store.uri):
-        merged = pl.concat(parts).collect().sort("symbol", "date")
+    try:
+        with reading(store.uri):
+            merged = pl.concat(parts).collect().sort("symbol", "date")
+    except DataRefused:
+        _require_readable(store, read)
+        raise
     columns = DailyColumns.from_table(merged.to_arrow(compat_level=pl.CompatLevel.oldest()))
     splits = read_splits(store).filter(pl.col("date") <= as_of.date())
     return KnownDaily(_with_splits(columns, splits), newest)
+
+
+def _require_readable(store: ObjectStore, deliveries: Sequence[Delivery]) -> None:
+    """Read deliveries one by one, so that the damaged one among them is named."""
+    for delivery in deliveries:
+        named = f"{store.uri}/{delivery.key}"
+        read_table(store.read(delivery.key), schema.DELIVERY.names, named=named)
 
 
 def _deliveries_by_year(store: ObjectStore) -> dict[int, dict[Delivery, int]]:

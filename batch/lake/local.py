@@ -82,10 +82,12 @@ class LocalStore:
                 if reaches and not passed and key != f"{_SCRATCH}/":
                     yield from self._walk(key[:-1], prefix, start_after)
             elif key.startswith(prefix) and key > start_after and key != _LOCK:
-                with suppress(FileNotFoundError):
-                    with _translated(self.root / key):
+                with _translated(self.root / key):
+                    try:
                         found = _stored(key, entry.stat())
-                    yield found
+                    except FileNotFoundError:
+                        continue
+                yield found
 
     def head(self, key: str) -> StoredObject | None:
         """Return the file's size and version; see :class:`ObjectStore`."""

@@ -106,6 +106,9 @@ class PublishedCalendar:
     digest: str
 
 
+CalendarOf = Callable[[Mapping[int, Record]], PublishedCalendar | None]
+
+
 @dataclass(frozen=True, slots=True)
 class Manifest(Generic[Record]):
     """The records of a table's partitions, as read at one moment.
@@ -198,7 +201,7 @@ def commit(
     store: ObjectStore,
     seen: Manifest[Record],
     changed: Mapping[int, Record | None],
-    calendar: PublishedCalendar | None = None,
+    calendar: PublishedCalendar | CalendarOf[Record] | None = None,
     *,
     as_of: str | Keep | None = Keep.AS_OF,
 ) -> Manifest[Record]:
@@ -208,7 +211,8 @@ def commit(
         store: Where the lake is.
         seen: The manifest that the work was planned by.
         changed: Records to put in place of those of ``seen``.
-        calendar: Replaces the manifest's calendar where given.
+        calendar: Replaces the manifest's calendar where given; a function gets the records
+            that are published, those of other jobs included.
         as_of: Replaces the manifest's instant where given.
 
     Returns:
@@ -228,7 +232,7 @@ def commit(
         wanted = replace(
             current,
             partitions=partitions,
-            calendar=calendar or current.calendar,
+            calendar=(calendar(partitions) if callable(calendar) else calendar) or current.calendar,
             as_of=current.as_of if as_of is Keep.AS_OF else as_of,
         )
         if wanted == current:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date, datetime
 from os import PathLike, fspath
+from typing import Any
 
 import polars as pl
 
@@ -25,8 +26,7 @@ from batch.core.windows import require_width
 from batch.lake.adjust import adjust_for_splits, split_events
 from batch.lake.manifest import load_daily_manifest
 from batch.lake.partitions import TablePartitions
-from batch.lake.query import connect, run_query
-from batch.lake.reference import read_splits
+from batch.lake.reference import read_reference, read_splits
 from batch.lake.scan import (
     Access,
     empty_frame,
@@ -103,9 +103,12 @@ class Lake:
             DataRefused: A file of the lake is damaged.
             StoreUnavailable: The store does not answer.
         """
-        rows = self.lazy(interval, symbols, start, end, adjusted, complete, anchor, as_of)
-        with reading(self.store.uri):
-            return rows.collect()
+        arguments = (interval, symbols, start, end, adjusted, complete, anchor, as_of)
+        try:
+            return self._collect(*arguments)
+        except (ObjectMissing, DataRefused):
+            # A job may have replaced a partition between its listing and its reading.
+            return self._collect(*arguments)
 
     def lazy(
         self,
@@ -148,6 +151,11 @@ class Lake:
             rows = adjust_for_splits(rows, events, key)
         return rows.sort("symbol", key)
 
+    def _collect(self, *arguments: Any) -> pl.DataFrame:
+        rows = self.lazy(*arguments)
+        with reading(self.store.uri):
+            return rows.collect()
+
     def tables(self) -> list[str]:
         """Return the names of the silver tables: ``1d``, ``3d``, ..., ``restatements``."""
         return [*list_tables(self.store)]
@@ -164,16 +172,22 @@ class Lake:
         return self._newest()
 
     def tickers(self) -> pl.DataFrame:
-        """Return the reference data of the symbols; no rows where none were fetched."""
-        return self._reference(TICKERS, {"symbol": pl.String})
+        """Return what was known of each symbol, and when: :data:`batch.core.schema.TICKERS`.
+
+        The rows without ``valid_to`` hold today. No rows where none were fetched.
+        """
+        return read_reference(self.store, TICKERS, schema.TICKERS)
 
     def splits(self) -> pl.DataFrame:
         """Return the splits, sorted by (symbol, date): :data:`batch.core.schema.SPLITS`."""
         return read_splits(self.store)
 
     def dividends(self) -> pl.DataFrame:
-        """Return the dividends; no rows where none were fetched."""
-        return self._reference(DIVIDENDS, {"symbol": pl.String, "date": pl.Date})
+        """Return the cash dividends: :data:`batch.core.schema.DIVIDENDS`.
+
+        No rows where none were fetched.
+        """
+        return read_reference(self.store, DIVIDENDS, schema.DIVIDENDS)
 
     def restatements(self) -> pl.DataFrame:
         """Return what later deliveries changed: :data:`batch.core.schema.RESTATEMENTS`."""
@@ -207,6 +221,8 @@ class Lake:
         Raises:
             SettingsError: The query is wrong.
         """
+        from batch.lake.query import connect, run_query  # noqa: PLC0415 - brings DuckDB
+
         reference = {
             "splits": self.splits(),
             "tickers": self.tickers(),
@@ -252,18 +268,6 @@ class Lake:
         records = load_daily_manifest(self.store).partitions.values()
         newest = max((max(record.sessions) for record in records), default=None)
         return date.fromisoformat(newest) if newest else None
-
-    def _reference(self, key: str, columns: dict[str, type[pl.DataType]]) -> pl.DataFrame:
-        try:
-            content = self.store.read(key)
-        except ObjectMissing:
-            return pl.DataFrame(schema=columns)
-        try:
-            return pl.read_parquet(content)
-        except pl.exceptions.PolarsError as err:
-            raise DataRefused(
-                f"{self.store.uri}/{key}: not a readable Parquet file ({err}); fetch it again"
-            ) from err
 
 
 def _known_by(last: date, newest: date | None, width: int) -> pl.Expr:

@@ -131,11 +131,5 @@ def _oldest(lake: Lake) -> date:
 
 def _delisted(tickers: pl.DataFrame) -> set[str]:
     """Return the symbols that the reference data of today calls delisted or not active."""
-    if not {"active", "symbol"} <= set(tickers.columns):
-        return set()
-    if "valid_to" in tickers.columns:
-        tickers = tickers.filter(pl.col("valid_to").is_null())
-    gone = ~pl.col("active").fill_null(value=True)
-    if "delisted_date" in tickers.columns:
-        gone |= pl.col("delisted_date").is_not_null()
-    return set(tickers.filter(gone)["symbol"].to_list())
+    gone = ~pl.col("active") | pl.col("delisted_date").is_not_null()
+    return set(tickers.filter(pl.col("valid_to").is_null() & gone)["symbol"].to_list())

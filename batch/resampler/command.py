@@ -35,6 +35,19 @@ from batch.console.output import Output, size_text
     metavar="SIZE",
     help="Stay under this, such as 1GiB.  [env: OHLCV_MEMORY_LIMIT]",
 )
+@click.option(
+    "--shards",
+    type=int,
+    metavar="N",
+    help="Share the work among N processes, each with its own --shard.  [env: OHLCV_SHARDS]",
+)
+@click.option(
+    "--shard",
+    type=int,
+    metavar="I",
+    help="Which part this process does, from 0."
+    "  [env: OHLCV_SHARD, else AWS_BATCH_JOB_ARRAY_INDEX]",
+)
 @output_options
 def command(output: Output, intervals: tuple[str, ...], **options: Any) -> None:
     """Fold the daily bars into bars of N sessions.
@@ -62,6 +75,7 @@ def command(output: Output, intervals: tuple[str, ...], **options: Any) -> None:
             full=settings.full,
             workers=settings.workers,
             memory_limit=settings.memory_limit,
+            part=settings.part,
             progress=run.progress,
             stop_requested=run.stop_requested,
         )

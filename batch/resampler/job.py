@@ -26,6 +26,7 @@ from batch.core.bars import (
 from batch.core.columns import ROW_ARRAYS, DailyColumns, Ints, concat_columns
 from batch.core.errors import CalendarMoved, CommitConflict, LakeMissing
 from batch.core.layout import DAILY_TABLE, INTERVALS, Anchor, bars_table, partition_key
+from batch.core.parts import Part
 from batch.core.progress import Progress, Silent, StopRequested, never, require_going
 from batch.core.sessions import EPOCH, Calendar, SessionNos, day_of, load_calendar
 from batch.core.windows import require_width
@@ -109,6 +110,7 @@ def resample(
     full: bool = False,
     workers: int = 2,
     memory_limit: int | None = None,
+    part: Part | None = None,
     progress: Progress | None = None,
     stop_requested: StopRequested = never,
     calendar: Calendar | None = None,
@@ -126,6 +128,8 @@ def resample(
         full: Make every partition again.
         workers: Threads that fold and write.
         memory_limit: Bytes that the process should stay under.
+        part: Which years are this process's where several share them; all of them if
+            not given.
         progress: Hears what is going on.
         stop_requested: Asked between writes.
         calendar: The exchange calendar; the library's where not given.
@@ -150,6 +154,7 @@ def resample(
         full=full,
         workers=workers,
         rows=piece_rows(memory_limit),
+        part=part or Part(),
         progress=progress,
         stop_requested=stop_requested,
         calendar=calendar,
@@ -244,6 +249,7 @@ class _Job:
     full: bool
     workers: int
     rows: int
+    part: Part
     progress: Progress
     stop_requested: StopRequested
     calendar: Calendar | None
@@ -265,8 +271,10 @@ class _Job:
                 self._remove(table, [*table.manifest.partitions])
             return self.outcome
         self.outcome.newest = self.daily.dates[-1]
-        for table in self.tables:
-            self._plan(table)
+        plans = [self._plan(table) for table in self.tables]
+        mine = self.part.stretch(sorted({year for of_table in plans for year in of_table}))
+        for table, of_table in zip(self.tables, plans, strict=True):
+            self._find_stale(table, {y: plan for y, plan in of_table.items() if y in mine})
         stale = {year for table in self.tables for year in table.stale}
         if stale:
             self._make(stale)
@@ -277,16 +285,21 @@ class _Job:
         manifest = load_bars_manifest(self.store, name, mend=self.progress.warn)
         return _Table(width, name, manifest, TablePartitions.list(self.store, name))
 
-    def _plan(self, table: _Table) -> None:
-        """Find the partitions of a table that must be made again, and drop those without use."""
+    def _plan(self, table: _Table) -> dict[int, BarsPlan]:
+        """Plan every year of a table, and drop the partitions without use."""
         calendar = self._calendar_for(table.width)
         self._require_calendar(table, calendar)
         listing = self.anchor is Anchor.LISTING
         make_plans = plan_listing_years if listing else plan_calendar_years
         plans = {plan.year: plan for plan in make_plans(self.daily, calendar, table.width)}
         gone = {*table.manifest.partitions, *table.there.objects} - plans.keys()
-        if gone:
+        if gone and self.part.index == 0:
             self._remove(table, sorted(gone))
+        return plans
+
+    def _find_stale(self, table: _Table, plans: dict[int, BarsPlan]) -> None:
+        """Find the partitions of a table that must be made again."""
+        listing = self.anchor is Anchor.LISTING
         for year, plan in plans.items():
             record = table.manifest.partitions.get(year)
             made = record is not None and (

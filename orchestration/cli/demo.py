@@ -57,6 +57,7 @@ def command(
     from batch.core.sessions import load_calendar  # noqa: PLC0415
     from batch.core.settings import Settings  # noqa: PLC0415
     from batch.lake.partitions import list_partitions  # noqa: PLC0415
+    from batch.lake.read import Lake  # noqa: PLC0415
     from batch.lake.store import open_store  # noqa: PLC0415
     from fetchers.sources.synthetic import ExchangeSpec  # noqa: PLC0415
     from orchestration.demo import make_demo_lake, three_years_to  # noqa: PLC0415
@@ -112,7 +113,10 @@ def command(
     where = "" if settings.lake == "./lake" else f" --lake {shlex.quote(settings.lake)}"
     output.say("Every value is what a second engine computes. Try next:\n")
     ohlcv = command_name()
+    symbol = shlex.quote(Lake(store).symbols()[0])
     output.say(f"  {ohlcv} status{where}")
+    output.say(f"  {ohlcv} chart {symbol}{where}")
+    output.say(f"  {ohlcv} report{where}")
     output.say(f'  {ohlcv} sql{where} "select * from bars_5d limit 5"')
 
 

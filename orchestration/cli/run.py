@@ -46,6 +46,12 @@ def command(output: Output, no_reference: bool, intervals: tuple[str, ...], **op
     Bars and reference data are fetched side by side. What has come is consolidated and
     resampled even where something could not be fetched; the run then ends non-zero. A
     second run of the same day does only what is left.
+
+    \b
+    Examples:
+      ohlcv run
+      ohlcv run --lake s3://bucket/market --requests-per-minute 0
+      ohlcv run --interval 5d --no-reference
     """
     from batch.consolidator.job import consolidate  # noqa: PLC0415 - help stays quick
     from batch.core.settings import ResamplerSettings  # noqa: PLC0415

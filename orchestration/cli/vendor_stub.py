@@ -50,7 +50,7 @@ def command(
     true field names, and with the faults that are asked for. It stops on Ctrl-C.
 
     \b
-    Example:
+    Examples:
       ohlcv vendor-stub &
       export OHLCV_POLYGON_BASE_URL=http://127.0.0.1:8321 POLYGON_API_KEY=any
       ohlcv run --requests-per-minute 0

@@ -18,7 +18,7 @@ from orchestration.pages.theme import DARK, LIGHT, drawing_css
 _WIDE, _TALL = 1080.0, 540.0
 _WIDEST = 6000.0
 _PANEL_WIDE, _PANEL_TALL = 470.0, 270.0
-_PX_PER_BAR = 5.0
+_PX_PER_BAR = 3.2
 
 _CSS = """
 header{display:flex;flex-wrap:wrap;gap:4px 18px;align-items:baseline;margin-bottom:18px}
@@ -40,9 +40,9 @@ figcaption{font-size:12.5px;line-height:1.4;min-height:2.8em;white-space:pre-wra
 .cross{stroke:var(--muted);stroke-width:1;pointer-events:none;visibility:hidden}
 .tint{fill:var(--accent);opacity:.13;pointer-events:none;visibility:hidden}
 @media (min-width:641px){.one figcaption{min-height:1.4em}}
-@media (max-width:760px){.many{grid-template-columns:minmax(0,1fr)}
-.one svg{min-width:var(--least)}}
-@media print{.many{grid-template-columns:1fr 1fr}.scroll{overflow:visible}.one svg{min-width:0}}
+.one .panel{min-width:var(--least)}
+@media (max-width:760px){.many{grid-template-columns:minmax(0,1fr)}}
+@media print{.many{grid-template-columns:1fr 1fr}.scroll{overflow:visible}.one .panel{min-width:0}}
 """
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from html import escape
 from itertools import groupby
@@ -63,7 +64,7 @@ th:last-child,td:last-child{padding-right:0}
 .nw{white-space:nowrap}
 .grow{width:22%;min-width:60px}
 .wrap{width:36%;min-width:120px}
-.flag{color:var(--warn)}
+.flag,.fine.flag{color:var(--warn)}
 .fine{color:var(--muted);font-size:13px}
 figure+figure{margin-top:14px}
 @media print{section{margin-top:24px}.side{margin-top:24px}.side section{margin-top:0}
@@ -189,7 +190,7 @@ def _moves(moves: Moves, splits: int) -> str:
         return _section(title, f"No close is {big}, after {_many(splits, 'split')} on record.", "")
     intro = (
         f"Closes that are {big}, after the {_many(splits, 'split')} on record: {moves.count:,},"
-        " a price that went and came back counted once."
+        " a price that went and came back counted once. `ohlcv quality` looks closer."
     )
     body = ""
     if moves.like_splits:
@@ -287,11 +288,11 @@ def _tables(tables: Sequence[TableSize]) -> str:
         ((size, table.table, year) for table in tables for year, size in table.size_bytes.items())
     )
     intro = (
-        "Parquet under <code>silver/</code>, one file for each table and year; the largest,"
-        f" {escape(largest[1])} of {largest[2]}, has {size_text(largest[0])}."
+        "Parquet under `silver/`, one file for each table and year; the largest,"
+        f" {largest[1]} of {largest[2]}, has {size_text(largest[0])}."
     )
     head = ("Table", "Years", ">Rows", ">Each", ">Size", "+")
-    return _section("Tables", intro, _table(head, rows), plain=False)
+    return _section("Tables", intro, _table(head, rows))
 
 
 def _runs(runs: Sequence[RunFact]) -> str:
@@ -321,8 +322,9 @@ def _outcome(run: RunFact) -> str:
     return f'<span class="flag">exit {run.exit_code}: {escape(run.told)}</span>'
 
 
-def _section(title: str, intro: str, body: str, *, plain: bool = True) -> str:
-    text = escape(intro) if plain else intro
+def _section(title: str, intro: str, body: str) -> str:
+    """Return a section; in the intro, what stands between backticks is code."""
+    text = re.sub("`([^`]+)`", r"<code>\1</code>", escape(intro))
     return f"<section><h2>{escape(title)}</h2><p>{text}</p>{body}</section>"
 
 

@@ -6,10 +6,12 @@ import json
 import re
 import struct
 import sys
+from dataclasses import replace
 from datetime import date
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
@@ -21,6 +23,7 @@ from batch.lake.read import Lake
 from orchestration.charts import NEWEST_BARS, load_chart
 from orchestration.pages.candles import (
     Drawing,
+    Series,
     Span,
     draw_candles,
     ratio_text,
@@ -371,6 +374,55 @@ def test_a_page_can_be_kept_light_or_dark(demo_lake: Lake, tmp_path: Path, theme
     )
 
     assert told["paper"] == {"light": "rgb(251, 250, 247)", "dark": "rgb(20, 23, 26)"}[theme]
+
+
+@pytest.mark.parametrize("window", ["1400,900", "500,900"])
+def test_a_long_chart_scrolls_in_its_frame_and_stays_readable(
+    demo_lake: Lake, tmp_path: Path, window: str
+) -> None:
+    bars = demo_lake.bars("1d").group_by("symbol").len().sort("len", "symbol")
+    chart = load_chart(demo_lake, bars["symbol"][-1], [1], start=date(2024, 1, 2))
+    object.__setattr__(chart, "series", [_repeated(chart.series[0])])
+
+    told = ask_page(
+        chart.html(),
+        """
+        const ticks = [...document.querySelectorAll(".tick")];
+        const heights = ticks.map((tick) => tick.getBoundingClientRect().height);
+        const frame = document.querySelector(".scroll");
+        return {
+          smallest: Math.min(...heights),
+          hidden: frame.scrollWidth - frame.clientWidth,
+          toTheEnd: frame.scrollWidth - frame.clientWidth - frame.scrollLeft,
+          over: document.documentElement.scrollWidth - innerWidth,
+        };
+        """,
+        tmp_path,
+        window=window,
+    )
+
+    assert told["smallest"] >= 9
+    assert told["hidden"] > 500
+    assert abs(told["toTheEnd"]) <= 1
+    assert told["over"] <= 0
+
+
+def _repeated(series: Series) -> Series:
+    """Return the same bars twice over, the second time as many sessions later."""
+    later = series.end_no[-1] + 1 - series.start_no[0]
+    twice = {
+        name: [*getattr(series, name), *getattr(series, name)]
+        for name in ("start", "end", "sessions", "complete")
+    }
+    values = {
+        name: np.tile(getattr(series, name), 2)
+        for name in ("open", "high", "low", "close", "volume")
+    }
+    numbers = {
+        name: [*getattr(series, name), *(no + later for no in getattr(series, name))]
+        for name in ("start_no", "end_no")
+    }
+    return replace(series, **twice, **values, **numbers)
 
 
 def test_a_narrow_window_does_not_scroll_sideways(demo_lake: Lake, tmp_path: Path) -> None:

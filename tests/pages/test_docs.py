@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -33,6 +33,19 @@ def test_the_commands_of_the_page_run(
     told = re.search(rf"{re.escape(command)} +# .*?(\S+\.html)$", PAGE, re.M)
     assert done.code == 0, done.err
     assert not told or written.name == told[1].replace("NUD", known)
+
+
+def test_what_the_demonstration_suggests_works(elsewhere: Path, ohlcv: Ohlcv) -> None:
+    since = (datetime.now(UTC) - timedelta(days=45)).date()
+
+    made = ohlcv("demo", "--lake", "lake", "--symbols", "5", "--first", str(since))
+
+    suggested = [shlex.split(line)[1:] for line in made.out.splitlines() if "--lake lake" in line]
+    assert [words[0] for words in suggested] == ["status", "chart", "report", "sql"]
+    assert [(words, ohlcv(*words).code) for words in suggested] == [
+        (words, 0) for words in suggested
+    ]
+    assert {path.suffix for path in elsewhere.iterdir()} == {"", ".html"}
 
 
 def test_the_python_of_the_page_runs(demo_lake: Lake) -> None:

@@ -1,0 +1,33 @@
+"""A job's part of the work where several processes share it, as in an AWS Batch array job."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One of several processes over the same lake.
+
+    Attributes:
+        index: Which one, from 0.
+        count: How many there are.
+    """
+
+    index: int = 0
+    count: int = 1
+
+    @property
+    def is_all(self) -> bool:
+        """Tell whether one process does everything."""
+        return self.count == 1
+
+    def owns(self, year: int) -> bool:
+        """Tell whether a year is this process's, years being dealt out in turn."""
+        return year % self.count == self.index
+
+    def stretch(self, years: Sequence[int]) -> set[int]:
+        """Return this process's years where each takes neighbouring ones; ascending."""
+        low, high = (at * len(years) // self.count for at in (self.index, self.index + 1))
+        return set(years[low:high])

@@ -1,0 +1,224 @@
+"""What the containers' entry points say to bad input, and how they end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from batch.console.command import run_main
+from tests.oracle import library_sessions
+from tests.support.bars import bar
+from tests.support.command_line import ROOT, run_python
+from tests.support.lakes import Filled, Receipt, new_lake, silver_bytes
+
+CONSOLIDATOR = ("-m", "batch.consolidator")
+RESAMPLER = ("-m", "batch.resampler")
+
+
+@pytest.fixture
+def lake() -> Iterator[Filled]:
+    """One session in each of four years, not consolidated yet."""
+    with new_lake() as made:
+        for year in range(2019, 2023):
+            day = next(day for day in library_sessions() if day.year == year)
+            evening = datetime(day.year, day.month, day.day, 22, tzinfo=UTC)
+            made.receive(Receipt(evening, "a", (bar("A", day), bar("B", day))))
+        yield made
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ((*CONSOLIDATOR, "--lakes", "x"), "No such option"),
+        ((*CONSOLIDATOR, "--workers", "many"), "many"),
+        ((*CONSOLIDATOR, "--workers", "0"), "--workers: "),
+        ((*CONSOLIDATOR, "--as-of", "yesterday"), "'yesterday' is not an instant"),
+        ((*CONSOLIDATOR, "--as-of", "2022-01-03T10:00"), "has no time zone"),
+        ((*CONSOLIDATOR, "--as-of", "2022-13-03"), "'2022-13-03' is not an instant"),
+        ((*CONSOLIDATOR, "extra"), "extra"),
+        ((*CONSOLIDATOR, "--lake", "/no/such/lake"), "/no/such/lake: there is no lake"),
+        ((*CONSOLIDATOR, "--lake", "ftp://host/lake"), "expected a folder or s3://"),
+        ((*RESAMPLER, "--interval", "0"), "--interval: "),
+        ((*RESAMPLER, "--interval", "-3"), "greater than or equal to 1"),
+        ((*RESAMPLER, "--interval", "10001"), "less than or equal to 10000"),
+        ((*RESAMPLER, "--interval", "five"), "'five'"),
+        ((*RESAMPLER, "--interval", "2.5"), "'2.5'"),
+        ((*RESAMPLER, "--anchor", "moon"), "'calendar' or 'listing'"),
+        ((*RESAMPLER, "--memory-limit", "plenty"), "--memory-limit"),
+        ((*RESAMPLER, "--lake", "/no/such/lake"), "/no/such/lake: there is no lake"),
+    ],
+)
+def test_bad_usage_is_one_line_and_exit_code_2(
+    arguments: tuple[str, ...], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = import_module(f"{arguments[1]}.command").command
+
+    code = run_main(command, list(arguments[2:]), name=arguments[1])
+
+    said = capsys.readouterr()
+    last = said.err.splitlines()[-1]
+    assert code == 2
+    assert told in last
+    assert last.lower().startswith("error: ")
+    assert "Traceback" not in said.err
+    assert said.out == ""
+
+
+def test_every_wrong_setting_is_told_at_once_with_its_name() -> None:
+    done = run_python(
+        *RESAMPLER,
+        "--workers",
+        "0",
+        OHLCV_INTERVALS="5, 0",
+        OHLCV_ANCHOR="moon",
+        OHLCV_MEMORY_LIMIT="plenty",
+        OHLCV_MAX_REFUSED_SHARE="2",
+        OHLCV_FULL="perhaps",
+    )
+
+    assert done.code == 2
+    for name in (
+        "--workers",
+        "OHLCV_INTERVALS",
+        "OHLCV_ANCHOR",
+        "OHLCV_MEMORY_LIMIT",
+        "OHLCV_MAX_REFUSED_SHARE",
+        "OHLCV_FULL",
+    ):
+        assert f"{name}: " in done.err
+    assert "Traceback" not in done.err
+
+
+def test_a_wrong_instant_is_told_together_with_the_other_settings() -> None:
+    done = run_python(*CONSOLIDATOR, OHLCV_AS_OF="yesterday", OHLCV_WORKERS="0")
+
+    assert done.code == 2
+    assert "OHLCV_AS_OF: " in done.err
+    assert "OHLCV_WORKERS: " in done.err
+
+
+@pytest.mark.parametrize("entry", [CONSOLIDATOR, RESAMPLER])
+def test_a_lake_that_is_a_file_is_one_line_and_exit_code_2(
+    tmp_path: Path, entry: tuple[str, str]
+) -> None:
+    (tmp_path / "lake").write_text("mine")
+
+    done = run_python(*entry, "--lake", tmp_path / "lake")
+
+    assert done.code == 2
+    assert done.err.splitlines()[-1].startswith(f"error: lake {tmp_path}/lake: is a file")
+    assert (tmp_path / "lake").read_text() == "mine"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody else")
+def test_files_that_may_not_be_read_are_one_line_and_exit_code_2(lake: Filled) -> None:
+    from batch.core.errors import StoreDenied
+    from tests.test_store_local import NOBODY, as_nobody
+
+    root = Path(lake.store.uri)
+    root.parent.chmod(0o755)
+    for path in (root, *root.rglob("*")):
+        os.chown(path, NOBODY, NOBODY)
+    unreadable = sorted((root / "bronze/daily").rglob("*.parquet"))[0]
+    unreadable.chmod(0o000)
+
+    with as_nobody(), pytest.raises(StoreDenied, match=unreadable.name) as raised:
+        lake.run()
+
+    assert raised.value.exit_code == 2
+    assert list(lake.store.list("silver/1d/")) == []
+
+
+def test_debug_shows_the_traceback_and_without_it_there_is_none() -> None:
+    quiet = run_python(*CONSOLIDATOR, "--lake", "/no/such/lake")
+    loud = run_python(*CONSOLIDATOR, "--lake", "/no/such/lake", "--debug")
+
+    assert "Traceback" not in quiet.err
+    assert "Traceback (most recent call last)" in loud.err
+    assert "LakeMissing" in loud.err
+    assert loud.code != 0
+
+
+def test_options_come_before_the_environment_and_that_before_defaults(lake: Filled) -> None:
+    run_python(*CONSOLIDATOR, OHLCV_LAKE=lake.store.uri)
+    by_environment = run_python(
+        *RESAMPLER, "--json", OHLCV_LAKE=lake.store.uri, OHLCV_INTERVALS="2 7"
+    )
+    by_option = run_python(
+        *RESAMPLER,
+        "--json",
+        "--interval",
+        "4",
+        "--anchor",
+        "listing",
+        OHLCV_LAKE=lake.store.uri,
+        OHLCV_INTERVALS="2 7",
+    )
+
+    def tables(text: str) -> set[str]:
+        return {part["table"] for part in json.loads(text)["published"]}
+
+    assert tables(by_environment.out) == {"2d", "7d"}
+    assert tables(by_option.out) == {"4d_listing"}
+
+
+def test_a_resampler_before_any_consolidation_says_what_to_run(lake: Filled) -> None:
+    done = run_python(*RESAMPLER, "--lake", lake.store.uri)
+
+    assert done.code == 0
+    assert "consolidate" in done.err
+
+
+def test_sigterm_in_the_middle_gives_75_and_the_next_run_finishes(lake: Filled) -> None:
+    with new_lake() as undisturbed:
+        undisturbed.receive(*(Receipt(one.received_at, "a", one.rows) for one in lake.sent))
+        undisturbed.run([3])
+        wanted = silver_bytes(undisturbed.store)
+    blocked = sorted(Path(lake.store.uri, "bronze/daily").rglob("*.parquet"))[1]
+    content = blocked.read_bytes()
+    blocked.unlink()
+    os.mkfifo(blocked)
+    running = subprocess.Popen(
+        [sys.executable, *CONSOLIDATOR, "--lake", lake.store.uri],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with blocked.open("wb") as pipe:  # opens as soon as the job reads its second delivery
+        running.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        pipe.write(content)
+    err = running.communicate(timeout=60)[1]
+    blocked.unlink()
+    blocked.write_bytes(content)
+    published = [item.key for item in lake.store.list("silver/1d/")]
+    (report,) = lake.store.list("_runs/")
+
+    lake.run([3])
+
+    assert running.returncode == 75
+    assert "SIGTERM: stopping after the current write" in err
+    assert err.splitlines()[-1].startswith("error: stopped on request")
+    assert "Traceback" not in err
+    assert published[0] == "silver/1d/year=2019/data.parquet"
+    assert len(published) < 4
+    assert json.loads(lake.store.read(report.key))["exit_code"] == 75
+    assert silver_bytes(lake.store) == wanted
+
+
+def test_as_of_a_day_is_its_end_in_utc(lake: Filled) -> None:
+    day = date(2021, 1, 4)
+    done = run_python(*CONSOLIDATOR, "--lake", lake.store.uri, "--as-of", str(day), "--json")
+
+    assert done.code == 0
+    assert json.loads(done.out)["newest_session"] == str(day)
