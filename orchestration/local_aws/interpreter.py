@@ -156,7 +156,8 @@ def _call_as_the_role(endpoint: str) -> None:
 
     def client_for(region: str, service: str, state_credentials: Any = None) -> Any:
         role = state_credentials.role_arn.rsplit("/", 1)[-1] if state_credentials else ""
-        return boto3.client(
+        connect: Any = boto3.client  # the stubs know services by literal names only
+        return connect(
             service,
             region_name=region,
             endpoint_url=endpoint,

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any, Final
+from uuid import uuid4
 
 import boto3
 
@@ -56,7 +57,8 @@ class LocalAws:
 
     def client(self, service: str) -> Any:
         """Return an administrator's client of a service."""
-        return boto3.client(
+        connect: Any = boto3.client  # the stubs know services by literal names only
+        return connect(
             service,
             endpoint_url=self.endpoint,
             region_name=REGION,
@@ -143,13 +145,10 @@ def _take_body(environ: Environ) -> bytes:
 def _refuse(start_response: StartResponse, service: str, call: Call) -> Iterable[bytes]:
     told = f"{call.role} is not authorized to perform {call.action} on {call.resource}"
     if service in {"s3", "sns"}:
-        error = f"<Code>AccessDenied</Code><Message>{told}</Message>"
-        text = (
-            f"<Error>{error}</Error>"
-            if service == "s3"
-            else f"<ErrorResponse><Error>{error}</Error></ErrorResponse>"
-        )
-        return _respond(start_response, 403, text, "text/xml")
+        error = f"<Error><Code>AccessDenied</Code><Message>{told}</Message></Error>"
+        if service == "sns":
+            error = f"<ErrorResponse>{error}<RequestId>{uuid4()}</RequestId></ErrorResponse>"
+        return _respond(start_response, 403, error, "text/xml")
     body = json.dumps({"__type": "AccessDeniedException", "message": told})
     return _respond(
         start_response, 403, body, "application/json", ("x-amzn-ErrorType", "AccessDeniedException")

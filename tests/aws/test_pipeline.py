@@ -151,26 +151,47 @@ def test_refused_data_fails_the_consolidator_twice_then_alerts(quiet: Deployed) 
 def test_a_consolidator_that_is_told_to_stop_exits_75_and_is_repaired_by_the_redrive(
     quiet: Deployed,
 ) -> None:
-    batch = quiet.aws.client("batch")
+    with stopping_consolidators(quiet, reason="stopped by an operator") as stopped:
+        ended = quiet.run(full=True, intervals=[34])
+    alert = only_alert(quiet)
+    repaired = quiet.run(**redrive_input(alert))
+
+    assert ended.status == "FAILED"
+    assert len(stopped) == 2
+    assert "exit code 75" in failures_of(alert)[0]["cause"]
+    assert redrive_input(alert)["full"] is True
+    assert repaired.states[-1] == "PipelineComplete"
+
+
+def test_an_interrupted_spot_task_is_tried_again_by_batch_without_an_alert(
+    quiet: Deployed,
+) -> None:
+    with stopping_consolidators(quiet, reason="Your Spot Task was interrupted.") as stopped:
+        ended = quiet.run(full=True, intervals=[34])
+
+    (job,) = quiet.aws.client("batch").describe_jobs(jobs=stopped)["jobs"]
+    assert ended.states[-1] == "PipelineComplete"
+    assert [attempt["container"]["exitCode"] for attempt in job["attempts"]] == [75, 0]
+    assert quiet.operator.alerts() == []
+
+
+@contextmanager
+def stopping_consolidators(deployed: Deployed, *, reason: str) -> Iterator[list[str]]:
+    """Stop the first attempt of every consolidation at its first call; gives the jobs' ids."""
+    batch = deployed.aws.client("batch")
     stopped: list[str] = []
 
     def stop_at_first_call(call: Call) -> None:
         if call.role != "condvest-consolidator":
             return
-        queue = quiet.aws.stacks.find(quiet.operator.stack).resources["ConsolidatorQueue"].made.ref
-        for job in batch.list_jobs(jobQueue=queue, jobStatus="RUNNING")["jobSummaryList"]:
+        running = batch.list_jobs(jobQueue="condvest-consolidator", jobStatus="RUNNING")
+        for job in running["jobSummaryList"]:
             if job["jobId"] not in stopped:
                 stopped.append(job["jobId"])
-                batch.terminate_job(jobId=job["jobId"], reason="Host EC2 maintenance of a test")
+                batch.terminate_job(jobId=job["jobId"], reason=reason)
 
-    with watching(quiet, stop_at_first_call):
-        ended = quiet.run(full=True)
-    alert = only_alert(quiet)
-    repaired = quiet.run(**redrive_input(alert))
-
-    assert ended.status == "FAILED"
-    assert "exit code 75" in failures_of(alert)[0]["cause"]
-    assert repaired.states[-1] == "PipelineComplete"
+    with watching(deployed, stop_at_first_call):
+        yield stopped
 
 
 @contextmanager
@@ -269,7 +290,7 @@ PLATFORM = ("logs:", "xray:", "ecr:")
 
 
 def test_no_role_may_do_what_its_code_never_does(quiet: Deployed) -> None:
-    quiet.run()
+    quiet.run(intervals=[])
     used = set(quiet.aws.calls)
     unused = []
     for role in sorted({call.role for call in used}):
