@@ -68,6 +68,13 @@ class Case:
             return None
         return self.results[OURS].wall_s / self.results[self.against].wall_s
 
+    @property
+    def guarded_ratio(self) -> float | None:
+        """The same of the fastest runs, which other work on the machine disturbs least."""
+        if OURS not in self.spread or self.against not in self.spread:
+            return None
+        return self.spread[OURS][0] / self.spread[self.against][0]
+
     def run(self, runners: dict[str, Runner], repeats: int) -> None:
         """Run the contenders in turn, ``repeats`` times round."""
         runs: dict[str, list[Measured]] = {name: [] for name in runners}
@@ -292,8 +299,8 @@ def start_up(*, repeats: int) -> Case:
             [*python, "from orchestration.cli.main import main; main()", "--help"]
         ),
     }
-    for module in sorted((Path(__file__).parents[1] / "fetchers").rglob("*handler*.py")):
-        dotted = ".".join(module.relative_to(Path(__file__).parents[1]).with_suffix("").parts)
+    for module in ("daily_bars", "reference"):
+        dotted = f"fetchers.handlers.{module}"
         runners[f"import {dotted}"] = lambda dotted=dotted: measure(  # type: ignore[misc]
             [*python, f"import {dotted}"]
         )
