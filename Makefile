@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 LAKE ?= demo-lake
 
-.PHONY: help demo test check lint types imports scripts bench bench-quick lock clean
+.PHONY: help demo test check lint types imports scripts templates rehearse bench bench-quick lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,9 +28,9 @@ demo: $(VENV)/runtime.done ## Build a lake from the synthetic exchange: no key, 
 	@$(BIN)/ohlcv demo --lake $(LAKE)
 
 test: $(VENV)/dev.done ## Set up and run the tests
-	@$(BIN)/python -m pytest -n 2 $(PYTEST)
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST)
 
-check: lint types imports scripts test ## Everything that must be green
+check: lint types imports scripts templates test ## Everything that must be green
 
 lint: $(VENV)/dev.done ## ruff: lint and format
 	@$(BIN)/ruff check .
@@ -41,6 +41,13 @@ types: $(VENV)/dev.done ## mypy, strict
 
 imports: $(VENV)/dev.done ## import-linter: dependencies point one way
 	@$(BIN)/lint-imports
+
+templates: $(VENV)/dev.done ## cfn-lint and hadolint
+	@$(BIN)/cfn-lint orchestration/template.yaml
+	@$(BIN)/hadolint docker/Dockerfile
+
+rehearse: $(VENV)/dev.done ## Deploy, run, break and repair the pipeline on a local AWS
+	@$(BIN)/python -m orchestration.rehearsal
 
 scripts: $(VENV)/dev.done ## shellcheck
 	@git ls-files -z '*.sh' .ci/run | xargs -0 --no-run-if-empty $(BIN)/shellcheck

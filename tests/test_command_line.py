@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from batch.console.command import run_main
-from batch.console.output import LOGGER, LoggedProgress, Output, duration_text, rate_text
+from batch.console.output import LOGGER, LoggedProgress, Output, duration_text, rate_text, wrapped
 from batch.core.errors import SettingsError
 from batch.core.sessions import Calendar
 from batch.core.settings import ResamplerSettings
@@ -202,6 +202,19 @@ def test_a_long_error_wraps_between_words_on_a_terminal(tmp_path: Path) -> None:
     words = " ".join(" ".join(lines).split())
     assert "make one with `ohlcv import` or `ohlcv demo`" in words
     assert all(len(line) < 60 for line in lines if "/" not in line)
+
+
+def test_a_long_line_breaks_between_words_under_its_own_column(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    line = "  2016-03-04  MTW     opened at 4.15 after a close of 16.94: looks like a split"
+
+    first, second = wrapped(line, 22).splitlines()
+
+    assert len(first) < 60
+    assert second.startswith(" " * 22)
+    assert f"{first} {second.strip()}" == line
 
 
 def test_no_color_is_heeded_on_a_terminal(landed: LocalStore) -> None:

@@ -48,7 +48,7 @@ def lake() -> Iterator[Filled]:
         ((*CONSOLIDATOR, "extra"), "extra"),
         ((*CONSOLIDATOR, "--lake", "/no/such/lake"), "/no/such/lake: there is no lake"),
         ((*CONSOLIDATOR, "--lake", "ftp://host/lake"), "expected a folder or s3://"),
-        ((*RESAMPLER, "--interval", "0"), "--intervals"),
+        ((*RESAMPLER, "--interval", "0"), "--interval: "),
         ((*RESAMPLER, "--interval", "-3"), "greater than or equal to 1"),
         ((*RESAMPLER, "--interval", "10001"), "less than or equal to 10000"),
         ((*RESAMPLER, "--interval", "five"), "'five'"),

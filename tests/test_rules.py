@@ -32,7 +32,7 @@ from tests.support.lakes import (
 BOTH = tuple(Anchor)
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(history=histories(), width=widths_to_try)
 def test_every_history_ends_in_the_rows_that_the_rules_say(history: History, width: int) -> None:
     with new_lake() as lake:

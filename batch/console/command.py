@@ -12,14 +12,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from textwrap import fill
 from types import FrameType
 from typing import Any, TypeVar, cast
 from uuid import uuid4
 
 import click
 
-from batch.console.output import LOGGER, Output
+from batch.console.output import LOGGER, Output, wrapped
 from batch.core.errors import DataRefused, ExitCode, OhlcvError
 from batch.core.progress import Progress
 
@@ -192,12 +191,6 @@ def _tell(text: str, code: int) -> int:
     plain = bool(os.environ.get("NO_COLOR"))
     lead = "error:" if plain else click.style("error:", fg="red", bold=True)
     if sys.stderr.isatty():
-        text = fill(
-            f"error: {text}",
-            shutil.get_terminal_size().columns - 1,
-            subsequent_indent="  ",
-            break_long_words=False,
-            break_on_hyphens=False,
-        ).removeprefix("error: ")
+        text = wrapped(f"error: {text}", 2).removeprefix("error: ")
     click.echo(f"{lead} {text}", err=True)
     return int(code)

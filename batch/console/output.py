@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import re
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from textwrap import fill
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
@@ -58,11 +60,20 @@ class Output:
         if self.as_json:
             click.echo(json.dumps(content, default=str, indent=2))
 
-    def say(self, text: str) -> None:
-        """Print a line for a reader."""
+    def say(self, text: str, *, hanging: int | None = None) -> None:
+        """Print a line for a reader.
+
+        Args:
+            text: Printed as it is, so that commands in it can be copied.
+            hanging: Break the line between words on a terminal that is too narrow, and
+                indent what follows by so many columns.
+        """
         self._settle()
-        if not self.as_json and not self.quiet:
-            click.echo(text)
+        if self.as_json or self.quiet:
+            return
+        if hanging is not None and sys.stdout.isatty():
+            text = wrapped(text, hanging)
+        click.echo(text)
 
     def _settle(self) -> None:
         """Leave a live drawing as it stands, so that what follows stands below it."""
@@ -115,6 +126,7 @@ class Output:
             try:
                 yield DrawnProgress(drawing)
             finally:
+                self._settle()
                 self._live.remove(drawing)
 
 
@@ -212,6 +224,17 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:,.2f}"
     return "" if value is None else str(value)
+
+
+def wrapped(text: str, hanging: int) -> str:
+    """Break a line between words to the terminal's width; paths stay whole."""
+    return fill(
+        text,
+        max(shutil.get_terminal_size().columns - 1, hanging + 20),
+        subsequent_indent=" " * hanging,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 _MEASURE = re.compile(r"[-+]?[\d,.]+( ?(B|kB|MB|GB|TB|s|min|h|%))?")

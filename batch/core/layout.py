@@ -17,11 +17,9 @@ REJECTED: Final = "bronze/rejected/"
 SILVER: Final = "silver/"
 STATE: Final = "_state/"
 ARRIVALS: Final = "_state/arrivals/"
+INCOMPLETE: Final = "_state/incomplete/"
 INPUTS: Final = "_state/inputs/"
 CARRY: Final = "_state/carry/"
-
-
-INCOMPLETE: Final = "_state/incomplete/"
 RUNS: Final = "_runs/"
 
 DAILY_TABLE: Final = "1d"

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batch.core.errors import DeliveryUnreadable
+from batch.lake.room import room_watched
 
 ROW_GROUP_ROWS = 131_072
 """Rows per row group: about 128k, so that one symbol's rows lie in one or two of them."""
@@ -45,22 +46,27 @@ class TableWriter:
 
     The bytes depend on the rows, the schema and the metadata alone, never on the sizes
     of the batches handed in.
+
+    Raises:
+        StoreFull: From every method: the disk has no room for the file.
     """
 
     def __init__(self, path: Path, table_schema: Any, metadata: dict[str, str]) -> None:
+        self._path = path
         self._schema = table_schema.remove_metadata()
         self._waiting: list[Any] = []
         self._waiting_rows = 0
         self.rows = 0
-        self._writer = pq.ParquetWriter(
-            path,
-            self._schema,
-            compression="zstd",
-            compression_level=1,
-            use_dictionary=[name for name in _REPETITIVE if name in table_schema.names],
-            write_statistics=True,
-            store_schema=False,
-        )
+        with room_watched(path):
+            self._writer = pq.ParquetWriter(
+                path,
+                self._schema,
+                compression="zstd",
+                compression_level=1,
+                use_dictionary=[name for name in _REPETITIVE if name in table_schema.names],
+                write_statistics=True,
+                store_schema=False,
+            )
         self._writer.add_key_value_metadata(metadata)
 
     def __enter__(self) -> TableWriter:
@@ -70,14 +76,16 @@ class TableWriter:
         if kind is None:
             self.close()
         else:
-            self._writer.close()
+            with room_watched(self._path):
+                self._writer.close()
 
     def close(self) -> None:
         """Write the rows still held, and the footer."""
         if self._waiting_rows:
             self._write(pa.Table.from_batches(self._waiting, self._schema))
         self._waiting, self._waiting_rows = [], 0
-        self._writer.close()
+        with room_watched(self._path):
+            self._writer.close()
 
     def append(self, batch: Any) -> None:
         """Add rows: a record batch with the schema's columns."""
@@ -94,7 +102,8 @@ class TableWriter:
         self._waiting_rows -= whole
 
     def _write(self, rows: Any) -> None:
-        self._writer.write_table(_compact_symbols(rows), ROW_GROUP_ROWS)
+        with room_watched(self._path):
+            self._writer.write_table(_compact_symbols(rows), ROW_GROUP_ROWS)
 
 
 def write_table(path: Path, table: Any, metadata: dict[str, str] | None = None) -> None:

@@ -72,7 +72,7 @@ def command(
         if count and show:
             output.say(f"{name}: the newest {min(show, count):,} of {count:,}")
             for row in quality.findings.filter(check=name).head(show).iter_rows(named=True):
-                output.say(f"  {row['date']}  {row['symbol'] or '':<6}  {row['told']}")
+                output.say(f"  {row['date']}  {row['symbol'] or '':<6}  {row['told']}", hanging=22)
     output.say(f"{quality.bars:,} daily bars of {quality.symbols:,} symbols looked at")
     if strict and quality.findings.height:
         raise DataRefused(f"{quality.findings.height:,} findings")

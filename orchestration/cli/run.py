@@ -135,8 +135,17 @@ def _tell(output: Output, uri: str, run: Run, fetched: Any, newest: str | None) 
     if tables:
         output.table(
             ["table", "years written", "rows", "size"],
-            [(name, count, rows, size_text(size)) for name, (rows, size, count) in tables.items()],
+            [
+                (name, count, rows, size_text(size))
+                for name, (rows, size, count) in sorted(tables.items(), key=_by_interval)
+            ],
         )
     else:
         output.say("every table is up to date")
     output.say(f"newest session {newest or 'none'} in {uri}")
+
+
+def _by_interval(entry: tuple[str, Any]) -> tuple[int, str]:
+    """Sort tables by the sessions of their bars, others last."""
+    digits = entry[0].partition("d")[0]
+    return (int(digits) if digits.isdigit() else 10_000, entry[0])

@@ -89,12 +89,12 @@ def _show(output: Output, status: Status) -> None:
         ],
     )
     if status.missing:
-        output.say(f"missing: {_some([str(day) for day in status.missing])}")
+        output.say(f"missing: {_some([str(day) for day in status.missing])}", hanging=2)
     if status.late:
         late = [f"{one.session} ({one.hours:,.0f} h after the close)" for one in status.late]
-        output.say(f"late since {status.since}: {_some(late)}")
+        output.say(f"late since {status.since}: {_some(late)}", hanging=2)
     if status.waiting:
-        output.say(f"waiting to be consolidated: {_some(list(status.waiting))}")
+        output.say(f"waiting to be consolidated: {_some(list(status.waiting))}", hanging=2)
     output.table(
         ["table", "years", "rows", "size", "made from"],
         [

@@ -13,8 +13,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from batch.resampler.bars import CalendarYear
-
+from batch.core.bars import CalendarYear
 from batch.core.layout import INTERVALS, Anchor
 from batch.core.sessions import load_calendar
 from tests.oracle import Split

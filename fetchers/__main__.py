@@ -1,0 +1,46 @@
+"""``python -m fetchers``: one daily fetch, where no Lambda runs it; all settings from OHLCV_*."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from batch.console.command import job_run, lake_option, output_options, run_main
+from batch.console.output import Output
+
+
+@click.command(name="fetch")
+@lake_option
+@output_options
+def command(output: Output, lake: str | None) -> None:
+    """Fetch the sessions that the lake lacks, the last few again, and reference data."""
+    from batch.lake.store import open_store  # noqa: PLC0415 - help stays quick
+    from fetchers.settings import FetchSettings  # noqa: PLC0415
+    from fetchers.side_by_side import Fetched, fetch_side_by_side  # noqa: PLC0415
+
+    settings = FetchSettings.read(lake=lake)
+    store = open_store(settings.lake)
+    fetched = Fetched()
+    with job_run("fetch", store, settings, output) as run:
+        try:
+            fetch_side_by_side(
+                store,
+                settings,
+                os.environ,
+                progress=run.progress,
+                other_progress=run.progress,
+                stop_requested=run.stop_requested,
+                fetched=fetched,
+            )
+        finally:
+            run.report.counts = fetched.counts
+            run.report.problems = fetched.problems
+        output.result({"lake": store.uri, **fetched.counts, "problems": fetched.problems})
+        fetched.require_success(strict=settings.strict)
+        run.require_no_problems()
+
+
+if __name__ == "__main__":
+    sys.exit(run_main(command, name="fetch"))

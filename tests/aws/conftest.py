@@ -1,0 +1,110 @@
+"""A deployed pipeline on a local AWS, with a stand-in for the vendor; once per session."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from batch.core.sessions import Calendar
+from fetchers.sources.vendor_market import SyntheticMarket
+from fetchers.sources.vendor_stub import VendorStub
+from orchestration.local_aws.pipeline import Execution, Operator
+from orchestration.local_aws.server import LocalAws, local_aws
+
+KEY = "a-key-of-the-tests"
+
+
+@dataclass
+class Deployed:
+    """The pipeline, deployed by the real script.
+
+    Attributes:
+        aws: The local AWS.
+        operator: Who deployed it.
+        stub: The vendor.
+        fired: How often the schedule fired; each time a day later.
+    """
+
+    aws: LocalAws
+    operator: Operator
+    stub: VendorStub
+    fired: int = 0
+    vendor_settings: list[str] = field(default_factory=list)
+
+    def fire(self) -> Execution:
+        """Let the schedule fire on the next day, and follow the pipeline."""
+        instant = self.instant(self.fired)
+        self.fired += 1
+        started = self.operator.follow(self.operator.let_schedule_fire(instant))
+        return self.operator.follow(started.output["execution"])
+
+    @staticmethod
+    def instant(day: int) -> datetime:
+        """Return when the schedule fires, some days from now."""
+        return datetime.now(UTC).replace(hour=21, minute=5) + timedelta(days=day)
+
+    def run(self, **given: object) -> Execution:
+        """Start the pipeline by hand, and follow it."""
+        return self.operator.follow(self.operator.start(given))
+
+    @property
+    def bucket(self) -> str:
+        return self.operator.output("Bucket")
+
+    def keys(self, prefix: str) -> list[str]:
+        found = self.aws.client("s3").list_objects_v2(Bucket=self.bucket, Prefix=f"lake/{prefix}")
+        return [item["Key"].removeprefix("lake/") for item in found.get("Contents", [])]
+
+    def put(self, key: str, content: bytes) -> None:
+        self.aws.client("s3").put_object(Bucket=self.bucket, Key=f"lake/{key}", Body=content)
+
+    def remove(self, key: str) -> None:
+        self.aws.client("s3").delete_object(Bucket=self.bucket, Key=f"lake/{key}")
+
+
+@pytest.fixture(scope="session")
+def pipeline_vendor(calendar: Calendar) -> VendorStub:
+    first = (datetime.now(UTC) - timedelta(days=75)).date()
+    market = SyntheticMarket(symbols=25, first=first, seed=7, calendar=calendar)
+    return VendorStub(market, calendar, key=KEY)
+
+
+@pytest.fixture(scope="session")
+def running_aws() -> Iterator[LocalAws]:
+    beside = Path(sys.executable).with_name("aws")
+    if not beside.exists() and not shutil.which("aws"):
+        pytest.skip("the AWS command line is not installed; `make test` installs it")
+    with local_aws(retry_pace=0.01) as aws:
+        yield aws
+
+
+@pytest.fixture(scope="session")
+def deployed(running_aws: LocalAws, pipeline_vendor: VendorStub) -> Iterator[Deployed]:
+    with pipeline_vendor.running() as url:
+        operator = Operator(running_aws)
+        settings = ["--parameter", f"PolygonBaseUrl={url}"]
+        settings += ["--parameter", "PolygonRequestsPerMinute=0"]
+        operator.deploy(*settings)
+        operator.put_vendor_key(KEY)
+        operator.subscribe()
+        yield Deployed(running_aws, operator, pipeline_vendor, vendor_settings=settings)
+
+
+@pytest.fixture(scope="session")
+def first_day(deployed: Deployed) -> Execution:
+    """The first scheduled day, on an empty lake."""
+    return deployed.fire()
+
+
+@pytest.fixture
+def quiet(deployed: Deployed, first_day: Execution) -> Deployed:
+    """The pipeline after its first day, with an empty inbox and no waits recorded."""
+    deployed.operator.alerts()
+    deployed.aws.waits.clear()
+    return deployed

@@ -1,0 +1,151 @@
+"""The deploy script from the first deployment to the last deletion, on a local AWS."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from orchestration.local_aws.pipeline import SCRIPT, STAND_IN_IMAGES, Operator
+from orchestration.local_aws.server import LocalAws
+from tests.aws.conftest import Deployed
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("aws")]
+
+
+def usage(*options: str) -> tuple[int, str]:
+    done = subprocess.run([str(SCRIPT), *options], capture_output=True, text=True, check=False)
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--colour"], "unknown option --colour"),
+        (["--session"], "--session needs a value"),
+        (["--start", "--session", "yesterday"], "expected a date"),
+        (["--start", "--status"], "exclude each other"),
+        (["--image", "sampler=x"], "expected one of fetchers consolidator resampler"),
+        (["--delete-data"], "goes with --delete"),
+        (["--prefix", "A b"], "lower-case letters"),
+    ],
+)
+def test_a_wrong_option_is_named_before_anything_is_called(options: list[str], told: str) -> None:
+    code, message = usage(*options)
+
+    assert code == 2
+    assert told in message
+
+
+def test_the_same_deployment_again_changes_nothing(deployed: Deployed) -> None:
+    stack = deployed.aws.stacks.find(deployed.operator.stack)
+    before = len(stack.events)
+
+    deployed.operator.deploy()
+
+    assert stack.events[before:] == []
+
+
+def test_a_dry_run_shows_the_change_and_changes_nothing(deployed: Deployed) -> None:
+    stack = deployed.aws.stacks.find(deployed.operator.stack)
+    before = dict(stack.given)
+
+    done = deployed.operator.script("--dry-run", "--parameter", "ScheduleMinute=20")
+
+    changed = [line.split()[-1] for line in done.stdout.splitlines() if line]
+    assert changed == ["Schedule"]
+    assert stack.given == before
+    assert not [name for name in stack.change_sets if name.startswith("dry-run")]
+
+
+def test_the_schedule_can_be_stopped_and_goes_on(deployed: Deployed) -> None:
+    def state() -> str:
+        found = deployed.aws.client("scheduler").get_schedule(
+            Name="condvest-daily-pipeline-trigger"
+        )
+        return str(found["State"])
+
+    deployed.operator.script("--disable-schedule")
+    stopped = state()
+    deployed.operator.script("--enable-schedule")
+
+    assert (stopped, state()) == ("DISABLED", "ENABLED")
+
+
+def test_the_status_tells_the_last_failure_and_how_to_redrive_it(
+    deployed: Deployed, first_day: object
+) -> None:
+    failed = deployed.run(intervals=[])
+    deployed.operator.alerts()
+
+    told = deployed.operator.script("--status").stdout
+
+    name = failed.arn.rsplit(":", 1)[-1]
+    assert "schedule: ENABLED cron(5 16 ? * MON-FRI *) America/New_York" in told
+    assert f"last failure: {name}" in told
+    assert "state:   CheckInput" in told
+    assert f"--redrive {name}" in told
+
+
+def test_a_stack_is_made_and_removed_and_its_data_only_when_asked(running_aws: LocalAws) -> None:
+    operator = Operator(running_aws, stack="other-try-ohlcv-pipeline")
+    named = ["--prefix", "other", "--stage", "try"]
+    images = {name: uri.replace("condvest", "other-try") for name, uri in STAND_IN_IMAGES.items()}
+    operator.deploy(*named, "--email", "somebody@example.com", images=images)
+    bucket = operator.output("Bucket")
+    running_aws.client("s3").put_object(Bucket=bucket, Key="lake/x", Body=b"x")
+    subscriptions = running_aws.client("sns").list_subscriptions_by_topic(
+        TopicArn=operator.output("AlertTopic")
+    )["Subscriptions"]
+
+    refused = operator.script(*named, "--delete", "--delete-data", check=False)
+    operator.script(*named, "--delete", "--delete-data", "--yes")
+
+    assert [found["Endpoint"] for found in subscriptions] == ["somebody@example.com"]
+    assert refused.returncode == 2
+    assert "add --yes" in refused.stderr
+    assert "other-try-ohlcv-pipeline" not in running_aws.stacks.stacks
+    names = [found["Name"] for found in running_aws.client("s3").list_buckets()["Buckets"]]
+    assert bucket not in names
+    machines = running_aws.client("stepfunctions").list_state_machines()["stateMachines"]
+    assert not [machine for machine in machines if machine["name"].startswith("other-try")]
+
+
+def test_images_are_built_and_pushed_once_and_pinned_by_digest(
+    deployed: Deployed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = tmp_path / "client"
+    client.write_text(
+        """#!/usr/bin/env bash
+set -euo pipefail
+echo "$1" >>"$(dirname "$0")/calls"
+case $1 in
+login) cat >/dev/null ;;
+push)
+    repository=${2%:*}
+    digest=sha256:$(printf '%s' "$2" | sha256sum | cut -c1-64)
+    aws ecr put-image --repository-name "${repository##*/}" --image-tag "${2##*:}" \\
+        --image-manifest-media-type application/vnd.oci.image.manifest.v1+json --image-manifest \\
+        '{"schemaVersion": 2, "config": {"digest": "'"$digest"'"}, "layers": []}' >/dev/null
+    ;;
+esac
+"""
+    )
+    client.chmod(0o755)
+    monkeypatch.setenv("CONTAINER_CLI", str(client))
+    monkeypatch.setenv("CONTAINER_BUILD", f"{client} build")
+
+    deployed.operator.script()
+    calls = (tmp_path / "calls").read_text().split()
+    deployed.operator.script()
+    again = (tmp_path / "calls").read_text().split()
+    jobs = deployed.aws.client("batch").describe_job_definitions(
+        jobDefinitionName="condvest-resampler", status="ACTIVE"
+    )["jobDefinitions"]
+    newest = max(jobs, key=lambda job: int(job["revision"]))
+    deployed.operator.deploy()
+
+    assert calls == ["build", "login", "push", "build", "push", "build", "push"]
+    assert again == calls
+    assert "/condvest-resampler@sha256:" in newest["containerProperties"]["image"]
