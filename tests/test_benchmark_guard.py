@@ -59,7 +59,8 @@ def write_bars(root: Path, *, close: float = 2.0, rows: int = 2) -> Path:
         "complete": True,
         "split_ratio": 1.0,
     }
-    pl.DataFrame([bar] * rows).select(schema.BARS.names).write_parquet(path)
+    frame = pl.DataFrame([bar] * rows).select(schema.BARS.names)
+    frame.with_columns(pl.col("vwap").cast(pl.Float64)).write_parquet(path)
     return root
 
 
