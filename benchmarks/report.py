@@ -118,21 +118,21 @@ def draw(cases: list[Case], path: Path) -> None:
     plt.close(figure)
 
 
-def require_no_regression(cases: list[Case]) -> list[str]:
+def find_regressions(cases: list[Case]) -> dict[str, str]:
     """Compare ratios with the committed reference.
 
     Returns:
-        A line for every case that got worse; none where all is well.
+        A line for every case that got worse, by its name; none where all is well.
     """
     reference: dict[str, float] = json.loads(REFERENCE.read_text())["ratios"]
-    found = {case.name: case.ratio for case in cases if case.ratio is not None}
-    worse = []
+    found = {case.name: case.guarded_ratio for case in cases}
+    worse = {}
     for name, before in reference.items():
         now = found.get(name)
         if now is None:
-            worse.append(f"{name}: not measured, the reference is {before:.2f} x")
+            worse[name] = f"{name}: not measured, the reference is {before:.2f} x"
         elif now > before * WORSE:
-            worse.append(
+            worse[name] = (
                 f"{name}: {now:.2f} x, the reference is {before:.2f} x; more than"
                 f" {WORSE - 1:.0%} worse"
             )
@@ -141,7 +141,7 @@ def require_no_regression(cases: list[Case]) -> list[str]:
 
 def keep_reference(cases: list[Case]) -> None:
     """Make the ratios of these cases the reference."""
-    ratios = {case.name: round(case.ratio, 3) for case in cases if case.ratio is not None}
+    ratios = {case.name: round(case.guarded_ratio, 2) for case in cases if case.guarded_ratio}
     content = {"machine": machine(), "ratios": ratios}
     REFERENCE.write_text(json.dumps(content, indent=1) + "\n")
 

@@ -157,7 +157,8 @@ def _ask(service: str, operation: str, named: str, **request: Any) -> Mapping[st
         retries={"mode": "standard", "max_attempts": 4}, connect_timeout=5, read_timeout=10
     )
     try:
-        client = boto3.session.Session().client(service, config=config)
+        session: Any = boto3.session.Session()
+        client = session.client(service, config=config)
         answer: Mapping[str, Any] = getattr(client, operation)(**request)
     except ClientError as err:
         code = str(err.response.get("Error", {}).get("Code", "unknown"))

@@ -15,14 +15,17 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from batch.consolidator.carry import Carry, attach_year_splits, with_split_digests
 from batch.consolidator.merge import (
     MergedSessions,
+    are_sound,
     by_session,
     by_symbol,
     find_unsound,
     keep_restatements,
+    merge_rows,
     merge_sessions,
     no_restatements,
     session_digests,
@@ -84,6 +87,8 @@ PATIENCE_S = 900.0
 """How long a process waits for the others' years while nothing is published."""
 
 _POLL_S = 0.5
+
+_ENCODED = pa.dictionary(pa.int32(), pa.string())
 
 _FIXED_BYTES = 300 * 1024 * 1024
 """Memory of the interpreter and its libraries."""
@@ -482,7 +487,7 @@ class _Job:
             fresh = {delivery for delivery in fresh if delivery.session in changed}
             merged.append(self._kept_sessions(inputs.year, changed))
         unreadable: set[Delivery] = set()
-        merged += map(merge_sessions, self._read(sorted(fresh), inputs, unreadable))
+        merged += self._read(sorted(fresh), inputs, unreadable)
         bars = by_symbol([part.bars for part in merged], workers=self.workers)
         digests = {day: digest for part in merged for day, digest in part.digests.items()}
         restatements = sort_restatements([part.restatements for part in merged])
@@ -548,47 +553,68 @@ class _Job:
 
     def _read(
         self, fresh: list[Delivery], inputs: YearInputs, unreadable: set[Delivery]
-    ) -> Iterator[list[tuple[Delivery, DailyColumns]]]:
-        """Read deliveries in stretches of whole sessions, one stretch ahead of the caller.
+    ) -> Iterator[MergedSessions]:
+        """Read and merge deliveries in stretches of whole sessions, reading one ahead.
 
         Those that cannot be used are told, noted as unreadable and left out.
         """
         with ThreadPoolExecutor(self.workers) as pool:
-            ahead: deque[list[tuple[Delivery, Future[DailyColumns | str]]]] = deque()
+            ahead: deque[list[tuple[Delivery, Future[Any]]]] = deque()
             for stretch in _stretches(fresh, inputs, self.merge_bytes):
                 require_going(self.stop_requested)
                 ahead.append([(one, pool.submit(self._read_one, one)) for one in stretch])
                 if len(ahead) > 1:
-                    yield self._usable(ahead.popleft(), unreadable)
+                    yield self._merge_stretch(ahead.popleft(), unreadable)
             while ahead:
-                yield self._usable(ahead.popleft(), unreadable)
+                yield self._merge_stretch(ahead.popleft(), unreadable)
 
-    def _usable(
-        self,
-        reading: list[tuple[Delivery, Future[DailyColumns | str]]],
-        unreadable: set[Delivery],
-    ) -> list[tuple[Delivery, DailyColumns]]:
-        received = []
+    def _merge_stretch(
+        self, reading: list[tuple[Delivery, Future[Any]]], unreadable: set[Delivery]
+    ) -> MergedSessions:
+        tables: dict[Delivery, Any] = {}
         for delivery, read in reading:
-            columns = read.result()
-            if isinstance(columns, str):
-                unreadable.add(delivery)
-                self._problem(f"{delivery.key}: {columns}; the other deliveries went on")
+            table = read.result()
+            if isinstance(table, str):
+                self._leave_out(delivery, table, unreadable)
+            else:
+                tables[delivery] = table
+        if not tables:
+            return merge_sessions([])
+        deliveries = list(tables)
+        lengths = [table.num_rows for table in tables.values()]
+        rows = DailyColumns.from_table(pa.concat_tables(tables.values()))
+        if are_sound(rows, deliveries, lengths):
+            self.outcome.deliveries_read += len(deliveries)
+            return merge_rows(rows, deliveries, lengths)
+        received = []
+        for delivery, table in tables.items():
+            columns = DailyColumns.from_table(table)
+            unsound = find_unsound(delivery, columns)
+            if unsound:
+                self._leave_out(delivery, unsound, unreadable)
             else:
                 received.append((delivery, columns))
         self.outcome.deliveries_read += len(received)
-        return received
+        return merge_sessions(received)
 
-    def _read_one(self, delivery: Delivery) -> DailyColumns | str:
+    def _leave_out(self, delivery: Delivery, why: str, unreadable: set[Delivery]) -> None:
+        unreadable.add(delivery)
+        self._problem(f"{delivery.key}: {why}; the other deliveries went on")
+
+    def _read_one(self, delivery: Delivery) -> Any:
+        """Return a delivery's rows as a table, or why it cannot be read."""
         try:
             table = read_table(
                 self.store.read(delivery.key), schema.DELIVERY.names, named=delivery.name
             )
-            sound = require_schema(table, schema.DELIVERY, named=delivery.name)
-            columns = DailyColumns.from_table(sound)
+            table = require_schema(table, schema.DELIVERY, named=delivery.name)
         except (DeliveryUnreadable, ObjectMissing) as err:
             return str(err)
-        return find_unsound(delivery, columns) or columns
+        symbols = table.column("symbol")
+        if symbols.type != _ENCODED:
+            encoded = symbols.cast(pa.string()).dictionary_encode()
+            table = table.set_column(0, pa.field("symbol", _ENCODED), encoded)
+        return table
 
     def _publish(
         self, year: int, built: _BuiltYear, splits: pl.DataFrame, carry: _CarryChain

@@ -49,9 +49,42 @@ def find_unsound(delivery: Delivery, rows: DailyColumns) -> str | None:
 
     Deliveries are sifted when they land; this guards against files that came another way.
     """
+    days = np.full(len(rows), day_of(delivery.session), dtype=np.int32)
+    for told, broken in _broken_rows(rows, days).items():
+        if broken.any():
+            return f"{int(broken.sum())} rows have {told}"
+    if _has_blank_symbol(rows):
+        return "a row has no symbol"
+    if (rows.code[1:] <= rows.code[:-1]).any():
+        return "symbols are repeated or out of order"
+    return None
+
+
+def are_sound(rows: DailyColumns, deliveries: Sequence[Delivery], lengths: Sequence[int]) -> bool:
+    """Tell at once whether :func:`find_unsound` would find nothing in any delivery.
+
+    Args:
+        rows: The rows of every delivery, one delivery under the other.
+        deliveries: Whose they are.
+        lengths: How many each of them has.
+    """
+    days = np.repeat(np.array([day_of(one.session) for one in deliveries], np.int32), lengths)
+    ascends = rows.code[1:] > rows.code[:-1]
+    ends = np.cumsum(lengths)[:-1]
+    ascends[ends[(ends > 0) & (ends < len(rows))] - 1] = True
+    return (
+        not any(broken.any() for broken in _broken_rows(rows, days).values())
+        and not _has_blank_symbol(rows)
+        and bool(ascends.all())
+    )
+
+
+def _broken_rows(
+    rows: DailyColumns, days: npt.NDArray[np.int32]
+) -> dict[str, npt.NDArray[np.bool_]]:
     open_, high, low, close = (getattr(rows, name) for name in schema.PRICES)
-    checks = {
-        "dates other than its folder's": rows.day != day_of(delivery.session),
+    return {
+        "dates other than its folder's": rows.day != days,
         "prices that are not finite and above zero": ~(
             (low > 0) & np.isfinite(open_) & np.isfinite(high) & np.isfinite(close)
         ),
@@ -64,14 +97,10 @@ def find_unsound(delivery: Delivery, rows: DailyColumns) -> str | None:
         "a vwap that is infinite or not above zero": (rows.vwap <= 0) | np.isinf(rows.vwap),
         "a negative count of trades": rows.trades < NO_TRADES,
     }
-    for told, broken in checks.items():
-        if broken.any():
-            return f"{int(broken.sum())} rows have {told}"
-    if any(not symbol.strip() for symbol in rows.symbols.to_pylist()):
-        return "a row has no symbol"
-    if (rows.code[1:] <= rows.code[:-1]).any():
-        return "symbols are repeated or out of order"
-    return None
+
+
+def _has_blank_symbol(rows: DailyColumns) -> bool:
+    return any(not symbol.strip() for symbol in rows.symbols.to_pylist())
 
 
 def merge_sessions(received: Sequence[tuple[Delivery, DailyColumns]]) -> MergedSessions:
@@ -86,10 +115,26 @@ def merge_sessions(received: Sequence[tuple[Delivery, DailyColumns]]) -> MergedS
     received = [(delivery, columns) for delivery, columns in received if len(columns)]
     if not received:
         return MergedSessions(DailyColumns.empty(), no_restatements(), {})
-    rows = concat_columns([columns for _, columns in received])
-    sender = np.repeat(
-        np.arange(len(received), dtype=np.int32), [len(columns) for _, columns in received]
+    return merge_rows(
+        concat_columns([columns for _, columns in received]),
+        [delivery for delivery, _ in received],
+        [len(columns) for _, columns in received],
     )
+
+
+def merge_rows(
+    rows: DailyColumns, deliveries: Sequence[Delivery], lengths: Sequence[int]
+) -> MergedSessions:
+    """Do the same with deliveries that already lie one under the other.
+
+    Args:
+        rows: The rows of every delivery.
+        deliveries: Whose they are, in the deliveries' own order.
+        lengths: How many each of them has.
+    """
+    if not len(rows):
+        return MergedSessions(DailyColumns.empty(), no_restatements(), {})
+    sender = np.repeat(np.arange(len(deliveries), dtype=np.int32), lengths)
     key = (rows.day - int(rows.day[0])).astype(np.int64) * len(rows.symbols) + rows.code
     if (key[1:] > key[:-1]).all():
         return MergedSessions(rows, no_restatements(), session_digests(rows))
@@ -97,7 +142,7 @@ def merge_sessions(received: Sequence[tuple[Delivery, DailyColumns]]) -> MergedS
     rows, sender, key = rows.take(order), sender[order], key[order]
     same = key[1:] == key[:-1]
     newest = np.append(~same, True)
-    restatements = _restated(rows, sender, np.flatnonzero(same), received)
+    restatements = _restated(rows, sender, np.flatnonzero(same), deliveries)
     kept = rows.take(newest)
     return MergedSessions(kept, restatements, session_digests(kept))
 
@@ -172,15 +217,15 @@ def _restated(
     rows: DailyColumns,
     sender: npt.NDArray[np.int32],
     older: npt.NDArray[np.int64],
-    received: Sequence[tuple[Delivery, DailyColumns]],
+    deliveries: Sequence[Delivery],
 ) -> pl.DataFrame:
     """Compare each superseded row with the one that follows it under the same key."""
     newer = older + 1
     symbols = pl.Series(rows.symbols.to_pylist(), dtype=pl.String)
     senders = pl.DataFrame(
         {
-            "received_at": [delivery.received_at for delivery, _ in received],
-            "source": [delivery.source for delivery, _ in received],
+            "received_at": [delivery.received_at for delivery in deliveries],
+            "source": [delivery.source for delivery in deliveries],
         },
         schema={"received_at": pl.Datetime("us", "UTC"), "source": pl.String},
     )

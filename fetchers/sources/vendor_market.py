@@ -9,7 +9,7 @@ from typing import Protocol
 
 import polars as pl
 
-from batch.core.errors import SettingsError
+from batch.core.errors import DeliveryUnreadable, SettingsError
 from batch.core.rules import DELIVERY_POLARS
 from batch.core.sessions import Calendar
 from fetchers.plan import NEW_YORK
@@ -139,15 +139,15 @@ class FolderMarket:
         ]
         found: pl.DataFrame | None = None
         for _, file in near[:2]:
-            if file.store.read(file.key):
-                rows = read_file(file).rows.filter(pl.col("date") == session)
-                found = rows if rows.height else found
+            rows = _rows(file).filter(pl.col("date") == session)
+            found = rows if rows.height else found
         return pl.DataFrame(schema=DELIVERY_POLARS) if found is None else found
 
     def tickers(self, now: datetime) -> pl.DataFrame:
         """Return the symbols of the newest file; see :class:`VendorMarket`."""
-        received = [file for _, file in self._received(now) if file.store.read(file.key)]
-        symbols = read_file(received[-1]).rows["symbol"].unique().drop_nulls().sort()
+        received = [file for _, file in self._received(now)]
+        told = _rows(received[-1]) if received else pl.DataFrame(schema=DELIVERY_POLARS)
+        symbols = told["symbol"].unique().drop_nulls().sort()
         return pl.DataFrame({"ticker": symbols}).with_columns(
             name=pl.col("ticker"),
             market=pl.lit("stocks"),
@@ -181,3 +181,11 @@ class FolderMarket:
             for day, file in self._files
             if datetime.combine(day, received, tzinfo=NEW_YORK) <= now
         ]
+
+
+def _rows(file: SourceFile) -> pl.DataFrame:
+    """Return a file's rows; none where it is empty or damaged, as some are."""
+    try:
+        return read_file(file).rows
+    except DeliveryUnreadable:
+        return pl.DataFrame(schema=DELIVERY_POLARS)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from fetchers.sources.vendor_stub import Fault, FaultKind
 from orchestration.local_aws.access import Call, statement_covers
 from orchestration.local_aws.pipeline import Alert, Execution
 from tests.aws.conftest import KEY, Deployed
@@ -68,6 +69,22 @@ def test_deliveries_that_wait_are_consolidated_though_the_fetch_found_nothing(
 
     assert ended.states[-1] == "PipelineComplete"
     assert quiet.keys("_state/arrivals/") == []
+
+
+def test_an_incomplete_session_is_noted_and_asked_for_again(quiet: Deployed) -> None:
+    newest = quiet.keys("bronze/daily/")[-1].split("/")[2].removeprefix("date=")
+    quiet.stub.faults.append(Fault(FaultKind.DELAYED, on=f"/stocks/{newest}"))
+    try:
+        quiet.run()
+        noted = quiet.keys("_state/incomplete/")
+    finally:
+        quiet.stub.faults.clear()
+
+    quiet.run()
+
+    assert noted == [f"_state/incomplete/date={newest}.json"]
+    assert quiet.keys("_state/incomplete/") == []
+    assert quiet.aws.denied == []
 
 
 def test_a_second_firing_of_the_same_day_starts_nothing(quiet: Deployed) -> None:

@@ -294,3 +294,20 @@ def test_the_real_deliveries_come_through_the_vendor_as_they_are(
     assert received.height > 6_000
     assert 0.98 * received.height < kept.height <= received.height
     assert {"NAN", "INF", "TRUE"} & set(kept["symbol"].to_list())
+
+
+@pytest.mark.corpus
+def test_the_real_empty_delivery_is_told_by_the_next_days_one(
+    lake: LocalStore, calendar: Calendar, corpus: Any
+) -> None:
+    market = FolderMarket(corpus / "us-stocks-deliveries")
+    empty = date(2015, 6, 10)
+    with vendor(calendar, new_york(empty, 17, 30), market=market, connections=1) as polygon:
+        that_day = polygon.fetch(lake)
+        polygon.clock.now = new_york(date(2015, 6, 11), 17, 30)
+
+        next_day = polygon.fetch(lake)
+
+    assert [note.session for note in that_day.incomplete] == [empty]
+    assert empty in next_day.new_sessions
+    assert next_day.incomplete == []
