@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 
 import polars as pl
 
 from batch.core.errors import DataRefused, DeliveryUnreadable
 from batch.core.progress import Progress, StopRequested, require_going
-from batch.core.sessions import Calendar
+from batch.core.sessions import EARLIEST, Calendar, load_calendar
 from batch.lake.landing import Landed, land, require_few_refused
 from batch.lake.reference import add_splits
 from batch.lake.store import ObjectStore
@@ -77,7 +77,8 @@ def import_files(
     Args:
         store: The lake.
         files: What to import.
-        calendar: Tells sessions from other dates.
+        calendar: Tells sessions from other dates; older files than it covers are judged
+            by the library's.
         source: Who the deliveries are from; part of their names.
         received_at: When the files were received; None takes each file's own time.
         max_refused_share: Share of refused rows above which a file is a problem.
@@ -108,7 +109,7 @@ def import_files(
             read.rows,
             received_at=received_at or file.received_at,
             source=source,
-            calendar=calendar,
+            calendar=_reaching_back(calendar, read.rows),
         )
         return landed, read.columns.told, read.columns.is_adjusted_vendor
 
@@ -139,7 +140,11 @@ def import_files(
         ):
             require_going(stop_requested)
             landed = land(
-                store, part.rows, received_at=part.received_at, source=source, calendar=calendar
+                store,
+                part.rows,
+                received_at=part.received_at,
+                source=source,
+                calendar=_reaching_back(calendar, part.rows),
             )
             outcome.add(landed)
             try:
@@ -148,6 +153,13 @@ def import_files(
             except DataRefused as err:
                 problem(str(err))
     return outcome
+
+
+def _reaching_back(calendar: Calendar, rows: pl.DataFrame) -> Calendar:
+    """Return a calendar that covers the rows, however old they are."""
+    oldest = rows["date"].min()
+    is_covered = not isinstance(oldest, date) or oldest >= calendar.first
+    return calendar if is_covered else load_calendar(EARLIEST)
 
 
 def import_splits(store: ObjectStore, file: SourceFile) -> int:

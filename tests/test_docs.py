@@ -16,7 +16,7 @@ from batch.core.sessions import Calendar
 from tests.support.bars import bar, frame
 from tests.support.documents import REPOSITORY, Block, Reader, blocks_of, run_document
 
-DOCUMENTS = ("docs/data.md", "CONTRIBUTING.md")
+DOCUMENTS = ("docs/data.md", "docs/operations.md", "CONTRIBUTING.md")
 
 
 @pytest.fixture

@@ -5,9 +5,11 @@ from __future__ import annotations
 from datetime import date
 
 import polars as pl
+import pytest
 
 from batch.consolidator.job import consolidate
 from batch.core.sessions import EARLIEST, Calendar, load_calendar
+from batch.lake.reference import add_splits
 from batch.lake.store import ObjectStore
 from batch.resampler.job import resample
 from batch.verifier.job import verify
@@ -74,3 +76,18 @@ def test_sessions_before_1970_have_negative_numbers_and_bars(any_lake: ObjectSto
     assert outcome.differences == []
     assert last.select("start", "end").row(0) == (date(1969, 12, 29), date(1969, 12, 31))
     assert calendar.session_no(date(1969, 12, 31)) == -1
+
+
+@pytest.mark.parametrize(("before", "after"), [(1.0, 7.0), (10.0, 1.0)])
+def test_a_split_that_waits_over_a_year_end_reaches_the_next_bar(
+    any_lake: ObjectStore, calendar: Calendar, before: float, after: float
+) -> None:
+    for session in (date(2024, 12, 27), date(2025, 1, 8)):
+        land_rows(any_lake, [bar("A", session)], calendar, received_at=received_after(session))
+    split = {"symbol": "A", "date": date(2024, 12, 31), "split_from": before, "split_to": after}
+    add_splits(any_lake, pl.DataFrame([split]), named="test")
+
+    consolidate(any_lake, calendar=calendar)
+
+    ratios = [read(any_lake, "1d", year)["split_ratio"].to_list() for year in (2024, 2025)]
+    assert ratios == [[1.0], [after / before]]

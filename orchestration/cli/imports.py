@@ -52,7 +52,7 @@ def command(
       ohlcv import AAPL.csv --received-at 2025-01-10T21:30Z
       ohlcv import s3://old-bucket/processed/
     """
-    from batch.core.sessions import EARLIEST, load_calendar  # noqa: PLC0415 - help stays quick
+    from batch.core.sessions import load_calendar  # noqa: PLC0415 - help stays quick
     from batch.core.settings import Settings, parse_instant  # noqa: PLC0415
     from batch.lake.store import open_store  # noqa: PLC0415
     from fetchers.imports import import_files, import_splits  # noqa: PLC0415
@@ -68,7 +68,7 @@ def command(
         outcome = import_files(
             store,
             found,
-            calendar=load_calendar(EARLIEST),
+            calendar=load_calendar(),
             source=source,
             received_at=received,
             max_refused_share=settings.max_refused_share,

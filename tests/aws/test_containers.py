@@ -6,21 +6,20 @@ import os
 import shlex
 import shutil
 import subprocess
+import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from batch.core.sessions import Calendar
 from batch.lake.local import LocalStore
 from fetchers.sources.vendor_market import SyntheticMarket
-from orchestration.local_aws.workers import PROJECT, Containers
-from orchestration.rehearsal import rehearse
+from orchestration.local_aws.workers import PROJECT
 from tests.support.bars import land_rows, received_after
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("aws")]
+pytestmark = pytest.mark.slow
 
 SESSIONS = 60
 
@@ -161,20 +160,20 @@ def test_a_job_that_is_stopped_ends_within_seconds(
         "job.load_calendar = load_slowly\n"
         "sys.exit(run_main(command, [], name='consolidate'))\n"
     )
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [*command, "--entrypoint=python", images["consolidator"], "-c", code],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-    )
-    assert process.stdout is not None
-    for line in process.stdout:
-        if "working" in line:
-            break
-    began = time.monotonic()
-    subprocess.run([client, "stop", "--time=20", name], capture_output=True, check=True)
-    process.stdout.read()
-    exit_code = process.wait()
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "working" in line:
+                break
+        began = time.monotonic()
+        subprocess.run([client, "stop", "--time=20", name], capture_output=True, check=True)
+        process.stdout.read()
+        exit_code = process.wait()
     subprocess.run([client, "rm", "--force", name], capture_output=True, check=True)
 
     assert exit_code == 75
@@ -183,6 +182,16 @@ def test_a_job_that_is_stopped_ends_within_seconds(
 
 
 def test_the_whole_pipeline_runs_from_the_images(client: str, images: dict[str, str]) -> None:
-    rehearse(
-        Console(stderr=True, quiet=True), symbols=15, launcher=Containers(client), images=images
+    """Rehearse in a process of its own: a process holds one local AWS, with all its state."""
+    named = [f"--image={target}={image}" for target, image in images.items()]
+    command = [sys.executable, "-m", "orchestration.rehearsal", "--symbols=15"]
+
+    done = subprocess.run(
+        [*command, f"--containers={client}", *named],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
+
+    assert done.returncode == 0, done.stdout + done.stderr

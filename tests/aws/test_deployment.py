@@ -11,7 +11,7 @@ from orchestration.local_aws.pipeline import SCRIPT, STAND_IN_IMAGES, Operator
 from orchestration.local_aws.server import LocalAws
 from tests.aws.conftest import Deployed
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("aws")]
+pytestmark = pytest.mark.slow
 
 
 def usage(*options: str) -> tuple[int, str]:

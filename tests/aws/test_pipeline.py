@@ -16,7 +16,7 @@ from orchestration.local_aws.access import Call, statement_covers
 from orchestration.local_aws.pipeline import Alert, Execution
 from tests.aws.conftest import KEY, Deployed
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("aws")]
+pytestmark = pytest.mark.slow
 
 BAD_DELIVERY = "bronze/daily/date=2026-01-05/20260105T220000000000Z-broken.parquet"
 
