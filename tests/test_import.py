@@ -230,14 +230,14 @@ def test_files_from_before_1970_are_judged_by_the_calendar_of_then(
     lake: LocalStore, tmp_path: Path, calendar: Calendar
 ) -> None:
     path = tmp_path / "1970-01-02.csv"
-    days = ("1952-03-01", "1952-03-02", "1970-01-02")  # a Saturday session, a Sunday, a Friday
+    days = ("1952-03-02", "1952-03-03", "1970-01-02")  # a Sunday, a Monday, a Friday
     path.write_text(
         "symbol,date,open,high,low,close,volume\n" + "".join(f"A,{day},1,1,1,1,1\n" for day in days)
     )
 
     outcome = take(lake, path, calendar)
 
-    assert bronze(lake)["date"].to_list() == [date(1952, 3, 1), date(1970, 1, 2)]
+    assert bronze(lake)["date"].to_list() == [date(1952, 3, 3), date(1970, 1, 2)]
     assert dict(outcome.reasons) == {"not a session of the exchange": 1}
 
 

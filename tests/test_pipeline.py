@@ -63,7 +63,7 @@ def test_a_second_run_writes_nothing(any_lake: ObjectStore, calendar: Calendar) 
 
 def test_sessions_before_1970_have_negative_numbers_and_bars(any_lake: ObjectStore) -> None:
     calendar = load_calendar(EARLIEST)
-    days = [date(1928, 10, 1), date(1952, 3, 1), date(1969, 12, 30), date(1970, 1, 2)]
+    days = [date(1928, 10, 1), date(1952, 3, 3), date(1969, 12, 30), date(1970, 1, 2)]
     land_rows(
         any_lake, [bar("A", day) for day in days], calendar, received_at=received_after(days[-1])
     )
