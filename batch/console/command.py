@@ -35,6 +35,33 @@ def lake_option(command: Decorated) -> Decorated:
     )(command)
 
 
+def sharing_options(command: Decorated) -> Decorated:
+    """Add what both jobs are told of memory and of shared work."""
+    for option in (
+        click.option(
+            "--shard",
+            type=int,
+            metavar="I",
+            help="Which part this process does, from 0."
+            "  [env: OHLCV_SHARD, else AWS_BATCH_JOB_ARRAY_INDEX]",
+        ),
+        click.option(
+            "--shards",
+            type=int,
+            metavar="N",
+            help="Share the work among N processes, each with its own --shard."
+            "  [env: OHLCV_SHARDS]",
+        ),
+        click.option(
+            "--memory-limit",
+            metavar="SIZE",
+            help="Stay under this, such as 1GiB.  [env: OHLCV_MEMORY_LIMIT]",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 def output_options(command: Decorated) -> Decorated:
     """Add ``--json``, ``--quiet`` and ``--debug``; the command receives an ``output``."""
 

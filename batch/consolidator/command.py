@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from batch.console.command import job_run, lake_option, output_options
+from batch.console.command import job_run, lake_option, output_options, sharing_options
 from batch.console.output import Output, size_text
 
 
@@ -22,24 +22,7 @@ from batch.console.output import Output, size_text
     " a run without it returns to the present.  [env: OHLCV_AS_OF]",
 )
 @click.option("--workers", type=int, help="Threads that read deliveries.  [env: OHLCV_WORKERS]")
-@click.option(
-    "--memory-limit",
-    metavar="SIZE",
-    help="Stay under this, such as 1GiB.  [env: OHLCV_MEMORY_LIMIT]",
-)
-@click.option(
-    "--shards",
-    type=int,
-    metavar="N",
-    help="Share the work among N processes, each with its own --shard.  [env: OHLCV_SHARDS]",
-)
-@click.option(
-    "--shard",
-    type=int,
-    metavar="I",
-    help="Which part this process does, from 0."
-    "  [env: OHLCV_SHARD, else AWS_BATCH_JOB_ARRAY_INDEX]",
-)
+@sharing_options
 @output_options
 def command(output: Output, **options: Any) -> None:
     """Merge the deliveries that arrived into clean daily bars.

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from batch.console.command import job_run, lake_option, output_options
+from batch.console.command import job_run, lake_option, output_options, sharing_options
 from batch.console.output import Output, size_text
 
 
@@ -30,24 +30,7 @@ from batch.console.output import Output, size_text
     "--full", is_flag=True, default=None, help="Make every year again.  [env: OHLCV_FULL]"
 )
 @click.option("--workers", type=int, help="Threads that fold and write.  [env: OHLCV_WORKERS]")
-@click.option(
-    "--memory-limit",
-    metavar="SIZE",
-    help="Stay under this, such as 1GiB.  [env: OHLCV_MEMORY_LIMIT]",
-)
-@click.option(
-    "--shards",
-    type=int,
-    metavar="N",
-    help="Share the work among N processes, each with its own --shard.  [env: OHLCV_SHARDS]",
-)
-@click.option(
-    "--shard",
-    type=int,
-    metavar="I",
-    help="Which part this process does, from 0."
-    "  [env: OHLCV_SHARD, else AWS_BATCH_JOB_ARRAY_INDEX]",
-)
+@sharing_options
 @output_options
 def command(output: Output, intervals: tuple[str, ...], **options: Any) -> None:
     """Fold the daily bars into bars of N sessions.
