@@ -21,7 +21,7 @@ from batch.core.columns import (
 )
 from batch.core.sessions import Calendar, SessionNos
 from batch.core.splits import later_in_window
-from batch.core.windows import Runs, listing_window_nos, runs_of, window_nos
+from batch.core.windows import Rows, Runs, listing_window_nos, runs_of, window_nos
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,6 +42,10 @@ class Folded:
     trades: Ints
     split_ratio: Floats
 
+    def take(self, bars: npt.NDArray[np.intp]) -> Folded:
+        """Return the values of some bars."""
+        return Folded(*(getattr(self, field.name).take(bars) for field in fields(Folded)))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Traded:
@@ -49,38 +53,38 @@ class Traded:
 
     Attributes:
         paid_usd: Dollars traded in each row; NaN where it traded and its vwap is not known.
-        trades: Trades of each row; NaN where it traded and they are not known.
+        trades: Trades of each row, 0 where they are not known.
         any_vwap: Whether any row has a vwap.
-        silent: Rows without trades that did not trade; None where there is none.
+        untold_rows: Positions of the rows that traded and whose trades are not known.
+        silent_rows: Positions of the rows that did not trade and whose trades are not known.
         split_rows: Positions of the rows with a split.
     """
 
     paid_usd: Floats
-    trades: Floats
+    trades: Ints
     any_vwap: bool
-    silent: npt.NDArray[np.bool_] | None
-    split_rows: npt.NDArray[np.int64]
+    untold_rows: Rows
+    silent_rows: Rows
+    split_rows: Rows
 
     @classmethod
     def of(cls, rows: DailyColumns) -> Traded:
         """Work out the contributions of daily bars."""
-        unknown = np.isnan(rows.vwap)
+        unknown = np.flatnonzero(np.isnan(rows.vwap))
         paid_usd = rows.vwap * rows.volume
-        idle = rows.volume == 0
-        if unknown.any():
-            paid_usd[unknown & idle] = 0.0
-        untold = rows.trades == NO_TRADES
-        trades = rows.trades.astype(np.float64)
-        silent = None
-        if untold.any():
-            trades[untold] = np.nan
-            silent = untold & idle
-            trades[silent] = 0.0
+        paid_usd[unknown[rows.volume[unknown] == 0]] = 0.0
+        untold = np.flatnonzero(rows.trades == NO_TRADES)
+        trades = rows.trades
+        if len(untold):
+            trades = trades.copy()
+            trades[untold] = 0
+        silent = rows.volume[untold] == 0
         return cls(
             paid_usd=paid_usd,
             trades=trades,
-            any_vwap=not unknown.all(),
-            silent=silent if silent is not None and silent.any() else None,
+            any_vwap=len(unknown) < len(rows),
+            untold_rows=untold[~silent],
+            silent_rows=untold[silent],
             split_rows=np.flatnonzero(rows.split_ratio != 1.0),
         )
 
@@ -192,23 +196,21 @@ def fold_calendar_windows(
     """
     window = window_nos(session_no, windows.width)
     runs = runs_of(rows.code, window)
-    run_window = window[runs.starts]
-    inside = (run_window >= windows.first_window) & (run_window <= windows.last_window)
-    values = fold(rows, runs, traded)
-    if not inside.all():
-        runs = Runs(runs.starts[inside], runs.ends[inside])
-        run_window = run_window[inside]
-        values = _choose(values, inside)
+    values = fold(rows, runs, traded or Traded.of(rows))
+    place = window.take(runs.starts).astype(np.intp) - windows.first_window
     known = np.arange(windows.first_window, windows.last_window + 1, dtype=np.int64)
+    inside = (place >= 0) & (place < len(known))
+    if not inside.all():
+        chosen = np.flatnonzero(inside)
+        runs, values, place = runs.take(chosen), values.take(chosen), place.take(chosen)
     end_no = (known + 1) * windows.width - 1
-    place = run_window - windows.first_window
     return Bars(
         symbols=rows.symbols,
-        code=rows.code[runs.starts],
-        start=calendar.day_at(known * windows.width)[place],
-        end=calendar.day_at(end_no)[place],
+        code=rows.code.take(runs.starts),
+        start=calendar.day_at(known * windows.width).take(place),
+        end=calendar.day_at(end_no).take(place),
         sessions=(runs.ends - runs.starts + 1).astype(np.int32),
-        complete=(end_no <= last_closed)[place],
+        complete=(end_no <= last_closed).take(place),
         values=values,
     )
 
@@ -245,12 +247,13 @@ def fold_listing_windows(
     inside = (first_own_no >= rows_before[code]) & (
         first_own_no < rows_before[code] + own_rows[code]
     )
-    values = _choose(fold(rows, runs, traded), inside)
-    runs = Runs(runs.starts[inside], runs.ends[inside])
+    chosen = np.flatnonzero(inside)
+    values = fold(rows, runs, traded or Traded.of(rows)).take(chosen)
+    runs = runs.take(chosen)
     sessions = (runs.ends - runs.starts + 1).astype(np.int32)
     return Bars(
         symbols=rows.symbols,
-        code=code[inside],
+        code=code.take(chosen),
         start=rows.day[runs.starts],
         end=rows.day[runs.ends],
         sessions=sessions,
@@ -259,26 +262,25 @@ def fold_listing_windows(
     )
 
 
-def fold(rows: DailyColumns, runs: Runs, traded: Traded | None = None) -> Folded:
+def fold(rows: DailyColumns, runs: Runs, traded: Traded) -> Folded:
     """Aggregate runs of rows, each brought to the scale of its last row first.
 
     Args:
         rows: Daily bars sorted by (symbol, date).
         runs: Contiguous runs that cover all rows.
-        traded: What the rows contribute, if it is known already.
+        traded: What the rows contribute.
     """
-    values = _aggregate(rows, runs, traded or Traded.of(rows))
-    scaled_rows, factors = later_in_window(rows.split_ratio, runs.starts, runs.ends)
+    values = _aggregate(rows, runs, traded)
+    scaled_rows, factors = later_in_window(rows.split_ratio, traded.split_rows, runs.starts)
     if not len(scaled_rows):
         return values
-    touched = np.unique(np.searchsorted(runs.starts, scaled_rows, side="right") - 1)
+    touched = np.unique(_runs_with(scaled_rows, runs))
     lengths = runs.ends[touched] - runs.starts[touched] + 1
     ends = np.cumsum(lengths)
     starts = ends - lengths
     chosen = np.repeat(runs.starts[touched] - starts, lengths) + np.arange(ends[-1])
-    scale = np.ones(len(rows))
-    scale[scaled_rows] = factors
-    scale = scale[chosen]
+    scale = np.ones(len(chosen))
+    scale[np.searchsorted(chosen, scaled_rows)] = factors
     part = rows.take(chosen)
     scaled = DailyColumns(
         symbols=part.symbols,
@@ -303,45 +305,45 @@ def _aggregate(rows: DailyColumns, runs: Runs, traded: Traded) -> Folded:
     if not len(runs):
         none = np.empty(0)
         return Folded(none, none, none, none, none, none, np.empty(0, np.int64), none)
-    starts = runs.starts
-    volume = np.add.reduceat(rows.volume, starts)
+    volume = np.add.reduceat(rows.volume, runs.starts)
     return Folded(
-        open=rows.open[starts],
-        high=np.maximum.reduceat(rows.high, starts),
-        low=np.minimum.reduceat(rows.low, starts),
-        close=rows.close[runs.ends],
+        open=rows.open.take(runs.starts),
+        high=np.maximum.reduceat(rows.high, runs.starts),
+        low=np.minimum.reduceat(rows.low, runs.starts),
+        close=rows.close.take(runs.ends),
         volume=volume,
-        vwap=_vwap(traded, starts, volume),
-        trades=_trades(traded, starts),
-        split_ratio=_split_ratio(rows, traded, starts),
+        vwap=_vwap(traded, runs.starts, volume),
+        trades=_trades(traded, runs),
+        split_ratio=_split_ratio(rows, traded, runs),
     )
 
 
-def _vwap(traded: Traded, starts: npt.NDArray[np.int64], volume: Floats) -> Floats:
+def _vwap(traded: Traded, starts: Rows, volume: Floats) -> Floats:
     if not traded.any_vwap:
         return np.full(len(starts), np.nan)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(volume > 0, np.add.reduceat(traded.paid_usd, starts) / volume, np.nan)
+    paid_usd = np.add.reduceat(traded.paid_usd, starts)
+    with np.errstate(invalid="ignore"):  # 0 / 0 where nothing traded
+        return np.divide(paid_usd, volume, out=paid_usd)
 
 
-def _trades(traded: Traded, starts: npt.NDArray[np.int64]) -> Ints:
-    total = np.add.reduceat(traded.trades, starts)
-    unknown = np.isnan(total)
-    if traded.silent is not None:
-        unknown |= np.logical_and.reduceat(traded.silent, starts)
-    total[unknown] = NO_TRADES
-    return total.astype(np.int64)
+def _trades(traded: Traded, runs: Runs) -> Ints:
+    total = np.add.reduceat(traded.trades, runs.starts)
+    total[_runs_with(traded.untold_rows, runs)] = NO_TRADES
+    touched, count = np.unique(_runs_with(traded.silent_rows, runs), return_counts=True)
+    total[touched[count == runs.ends[touched] - runs.starts[touched] + 1]] = NO_TRADES
+    return total
 
 
-def _split_ratio(rows: DailyColumns, traded: Traded, starts: npt.NDArray[np.int64]) -> Floats:
-    ratio = np.ones(len(starts))
-    runs = np.searchsorted(starts, traded.split_rows, side="right") - 1
-    np.multiply.at(ratio, runs, rows.split_ratio[traded.split_rows])
+def _split_ratio(rows: DailyColumns, traded: Traded, runs: Runs) -> Floats:
+    ratio = np.ones(len(runs))
+    split_rows = traded.split_rows
+    np.multiply.at(ratio, _runs_with(split_rows, runs), rows.split_ratio[split_rows])
     return ratio
 
 
-def _choose(values: Folded, inside: npt.NDArray[np.bool_]) -> Folded:
-    return Folded(*(getattr(values, field.name)[inside] for field in fields(Folded)))
+def _runs_with(rows: Rows, runs: Runs) -> Rows:
+    """Return the run of each of some rows."""
+    return np.searchsorted(runs.starts, rows, side="right") - 1
 
 
 def _first_session_no(calendar: Calendar, year: int) -> int:

@@ -160,12 +160,22 @@ def stable_order(code: Codes) -> npt.NDArray[np.int64]:
 
 def nullable_floats(values: Floats) -> Any:
     """Return an Arrow array in which NaN has become null."""
-    return pa.array(values, mask=np.isnan(values))
+    return _masked(values, np.isnan(values))
 
 
 def nullable_counts(values: Ints) -> Any:
     """Return an Arrow array in which :data:`NO_TRADES` has become null."""
-    return pa.array(values, mask=values == NO_TRADES)
+    return _masked(values, values == NO_TRADES)
+
+
+def _masked(values: npt.NDArray[Any], null: npt.NDArray[np.bool_]) -> Any:
+    """Return an Arrow array with some nulls; sharing its memory."""
+    if not null.any():
+        return pa.array(values)
+    valid = pa.py_buffer(np.packbits(~null, bitorder="little"))
+    return pa.Array.from_buffers(
+        pa.from_numpy_dtype(values.dtype), len(values), [valid, pa.py_buffer(values)]
+    )
 
 
 def _floats(column: Any) -> Floats:

@@ -95,31 +95,31 @@ def attach_splits(
 
 
 def later_in_window(
-    split_ratio: Floats, starts: npt.NDArray[Any], ends: npt.NDArray[Any]
+    split_ratio: Floats,
+    split_rows: npt.NDArray[np.int64],
+    starts: npt.NDArray[Any],
 ) -> tuple[npt.NDArray[np.int64], Floats]:
     """Find the rows that a later split of their own window rescales.
 
     Args:
         split_ratio: One per row.
+        split_rows: Positions of the rows with a split, ascending.
         starts: First row of each window, ascending; windows are contiguous runs of rows.
-        ends: Last row of each window, inclusive.
 
     Returns:
         The positions of those rows, and the factor of each: the product of the split
         ratios of the later rows of its window.
     """
-    split_rows = np.flatnonzero(split_ratio != 1.0)
-    if not len(split_rows):
-        return np.empty(0, np.int64), np.empty(0)
     windows = np.searchsorted(starts, split_rows, side="right") - 1
-    windows = np.unique(windows[split_rows > starts[windows]])
-    rows: list[npt.NDArray[np.int64]] = []
-    factors: list[Floats] = []
-    for first, last in zip(starts[windows], ends[windows], strict=True):
-        later: npt.NDArray[Any] = np.cumprod(split_ratio[first + 1 : last + 1][::-1])[::-1]
-        scaled = np.flatnonzero(later != 1.0)
-        rows.append(first + scaled)
-        factors.append(later[scaled])
-    if not rows:
-        return np.empty(0, np.int64), np.empty(0)
-    return np.concatenate(rows), np.concatenate(factors)
+    inner = split_rows > starts[windows]
+    split_rows, windows = split_rows[inner], windows[inner]
+    factors = split_ratio[split_rows]
+    begins = starts[windows]
+    for at in np.flatnonzero(windows[1:] == windows[:-1])[::-1]:
+        factors[at] *= factors[at + 1]
+        begins[at + 1] = split_rows[at]
+    scaled = np.flatnonzero(factors != 1.0)
+    lengths = split_rows[scaled] - begins[scaled]
+    offsets = np.cumsum(lengths) - lengths
+    rows = np.arange(lengths.sum()) + np.repeat(begins[scaled] - offsets, lengths)
+    return rows, np.repeat(factors[scaled], lengths)

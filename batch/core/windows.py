@@ -11,6 +11,9 @@ import numpy.typing as npt
 from batch.core.columns import Codes
 from batch.core.errors import SettingsError
 
+Rows = npt.NDArray[np.int64]
+"""Positions of rows."""
+
 WIDEST = 10_000
 """Widest window, in sessions: about forty years."""
 
@@ -24,11 +27,15 @@ class Runs:
         ends: Last row of each run, inclusive.
     """
 
-    starts: npt.NDArray[np.int64]
-    ends: npt.NDArray[np.int64]
+    starts: Rows
+    ends: Rows
 
     def __len__(self) -> int:
         return len(self.starts)
+
+    def take(self, chosen: Rows) -> Runs:
+        """Return some of the runs."""
+        return Runs(self.starts.take(chosen), self.ends.take(chosen))
 
 
 def require_width(width: int) -> int:

@@ -390,13 +390,14 @@ class _Job:
         kept: list[DailyColumns] = []
         outputs = self._open(year, later, at_work.folders, pool)
         waiting = LaterRows(later)
-        for rows in self._pieces(year):
+        for piece in self._pieces(year):
             require_going(self.stop_requested)
-            kept.append(keep.choose(rows))
+            kept += map(keep.choose, piece)
+            rows = sum(map(len, piece))
             if outputs:
-                self._fold_into(outputs, self._piece(year, waiting.join(rows)), at_work)
-                self.progress.advance(len(rows))
-            self.outcome.daily_rows_read += len(rows)
+                self._fold_into(outputs, self._piece(year, waiting.join(piece)), at_work)
+                self.progress.advance(rows)
+            self.outcome.daily_rows_read += rows
         rest = waiting.rest()
         if outputs and len(rest):
             self._fold_into(outputs, self._piece(year, rest), at_work)
@@ -404,7 +405,7 @@ class _Job:
             at_work.published.append(output.line.add(partial(self._publish, output)))
         return keep.choose(by_symbol_and_day([concat_columns(kept), later]))
 
-    def _pieces(self, year: int) -> Iterator[DailyColumns]:
+    def _pieces(self, year: int) -> Iterator[list[DailyColumns]]:
         """Stream a year's daily bars, the next piece being read while one is folded."""
         record = self.daily.records.get(year)
         if record is None:
@@ -428,7 +429,13 @@ class _Job:
         assert self.calendar is not None  # noqa: S101 - planning loaded it
         none = np.empty(0, np.int64)
         if self.anchor is Anchor.CALENDAR:
-            return _Piece(rows, self.calendar.session_nos(rows.day), Traded.of(rows), none, none)
+            return _Piece(
+                rows,
+                self.calendar.session_nos(rows.day),
+                Traded.of(rows),
+                none,
+                none,
+            )
         import polars as pl  # noqa: PLC0415 - only the listing anchor needs it
 
         counts = self._carry(year)
@@ -604,7 +611,7 @@ class _Keep:
         chosen = rows.day <= self.last_day
         if self.per_symbol is not None:
             chosen &= place_in_symbol(rows) < self.per_symbol
-        return rows.take(chosen)
+        return rows.take(np.flatnonzero(chosen))
 
 
 def rows_digest(rows: DailyColumns) -> str:

@@ -9,30 +9,36 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from batch.core import schema
-from batch.core.columns import DailyColumns, concat_columns, encode_symbols, union_symbols
+from batch.core.columns import DailyColumns, concat_columns, union_symbols
 from batch.lake.parquet import stream_batches
 
 
-def whole_symbols(path: Path, *, rows: int) -> Iterator[DailyColumns]:
+def whole_symbols(path: Path, *, rows: int) -> Iterator[list[DailyColumns]]:
     """Stream a daily partition in pieces that never cut a symbol in two.
 
     Args:
         path: A daily partition, sorted by (symbol, date).
         rows: About how many rows a piece should have.
+
+    Returns:
+        Each piece as the stretches it lies in, one after the other.
     """
-    held: Any = None
+    held: list[DailyColumns] = []
     for table in stream_batches(path, schema.DAILY.names, rows=rows):
-        piece = table if held is None else pa.concat_tables([held, table])
-        _, code = encode_symbols(piece.column("symbol"))
-        cut = int(np.searchsorted(code, code[-1]))
-        held = piece.slice(cut)
+        stretch = DailyColumns.from_table(table)
+        cut = int(np.searchsorted(stretch.code, stretch.code[-1]))
+        rest = with_own_symbols(stretch.take(slice(cut, None)))
         if cut:
-            yield with_own_symbols(DailyColumns.from_table(piece.slice(0, cut)))
-    if held is not None:
-        yield with_own_symbols(DailyColumns.from_table(held))
+            yield [*held, with_own_symbols(stretch.take(slice(0, cut)))]
+            held = []
+        elif held and held[-1].symbols != rest.symbols:
+            yield held
+            held = []
+        held.append(rest)
+    if held:
+        yield held
 
 
 def with_own_symbols(rows: DailyColumns) -> DailyColumns:
@@ -79,11 +85,10 @@ class LaterRows:
         self._symbols: list[str] = self.rows.symbols.to_pylist()
         self._taken = 0
 
-    def join(self, piece: DailyColumns) -> DailyColumns:
+    def join(self, piece: list[DailyColumns]) -> DailyColumns:
         """Put the later rows of a piece's symbols behind its own, sorted by (symbol, date)."""
-        upto = bisect_right(self._symbols, piece.symbols[-1].as_py())
-        later = self._take(upto)
-        return by_symbol_and_day([piece, later]) if len(later) else piece
+        upto = bisect_right(self._symbols, piece[-1].symbols[-1].as_py())
+        return by_symbol_and_day([*piece, self._take(upto)])
 
     def rest(self) -> DailyColumns:
         """Return the later rows of the symbols that no piece took along."""
@@ -96,23 +101,30 @@ class LaterRows:
 
 
 def by_symbol_and_day(parts: list[DailyColumns]) -> DailyColumns:
-    """Merge tables sorted by (symbol, date), each later than the one before."""
+    """Merge tables sorted by (symbol, date); of a symbol, each has later days than those before."""
     parts = [part for part in parts if len(part)]
     if len(parts) < 2:
         return concat_columns(parts)
     symbols, places = union_symbols([part.symbols for part in parts])
     codes = [place[part.code] for place, part in zip(places, parts, strict=True)]
-    counts = [np.bincount(code, minlength=len(symbols)) for code in codes]
-    total = np.sum(counts, axis=0)
-    next_row = np.cumsum(total) - total
-    targets = []
-    for code, count in zip(codes, counts, strict=True):
-        own_first = np.cumsum(count) - count
-        targets.append(np.arange(len(code)) + (next_row - own_first)[code])
-        next_row += count
+    edges = np.arange(len(symbols) + 1, dtype=np.int32)
+    firsts = [np.searchsorted(code, edges) for code in codes]
+    next_row = np.sum(firsts, axis=0)[:-1]
+    total = sum(map(len, parts))
+    # The longest part goes where the others do not: long stretches of it are copied at once.
+    longest = max(range(len(parts)), key=lambda number: len(parts[number]))
+    targets: list[npt.NDArray[Any]] = []
+    left_over = np.ones(total, dtype=np.bool_)
+    for number, (code, first) in enumerate(zip(codes, firsts, strict=True)):
+        if number == longest:
+            targets.append(left_over)
+        else:
+            targets.append(np.arange(len(code)) + (next_row - first[:-1])[code])
+            left_over[targets[-1]] = False
+        next_row = next_row + np.diff(first)
 
     def merged(columns: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
-        column = np.empty(int(total.sum()), dtype=columns[0].dtype)
+        column = np.empty(total, dtype=columns[0].dtype)
         for target, part in zip(targets, columns, strict=True):
             column[target] = part
         return column
