@@ -16,19 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from batch.core import schema
-from batch.core.bars import (
-    Bars,
-    CalendarYear,
-    Traded,
-    fold_calendar_windows,
-    fold_listing_windows,
-)
-from batch.core.columns import ROW_ARRAYS, DailyColumns, Ints, concat_columns
+from batch.core.columns import ROW_ARRAYS, DailyColumns, concat_columns
 from batch.core.errors import CalendarMoved, CommitConflict, LakeMissing
 from batch.core.layout import DAILY_TABLE, INTERVALS, Anchor, bars_table, partition_key
 from batch.core.parts import Part
 from batch.core.progress import Progress, Silent, StopRequested, never, require_going
-from batch.core.sessions import EPOCH, Calendar, SessionNos, day_of, load_calendar
+from batch.core.sessions import EPOCH, Calendar, day_of, load_calendar
 from batch.core.windows import require_width
 from batch.lake.manifest import (
     BarsRecord,
@@ -42,6 +35,7 @@ from batch.lake.parquet import TableWriter, with_encoded_symbols
 from batch.lake.partitions import TablePartitions, table_metadata
 from batch.lake.store import ObjectStore
 from batch.resampler.lines import Line
+from batch.resampler.pieces import CalendarPiece, ListingPiece, Piece
 from batch.resampler.plan import (
     BarsPlan,
     DailyYears,
@@ -220,25 +214,6 @@ class _YearAtWork:
         self.folders.close()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Piece:
-    """Daily rows of some symbols, with what numbering their windows takes.
-
-    Attributes:
-        rows: Rows of the year at hand and later ones, sorted by (symbol, date).
-        session_no: Number of each row's session.
-        traded: What the rows contribute to sums.
-        rows_before: With the listing anchor, each symbol's rows before the year.
-        own_rows: With the listing anchor, each symbol's rows in the year.
-    """
-
-    rows: DailyColumns
-    session_no: SessionNos
-    traded: Traded
-    rows_before: Ints
-    own_rows: Ints
-
-
 @dataclass(slots=True, eq=False)
 class _Job:
     """One resampling over one lake."""
@@ -390,12 +365,12 @@ class _Job:
         kept: list[DailyColumns] = []
         outputs = self._open(year, later, at_work.folders, pool)
         waiting = LaterRows(later)
-        for piece in self._pieces(year):
+        for stretches in self._pieces(year):
             require_going(self.stop_requested)
-            kept += map(keep.choose, piece)
-            rows = sum(map(len, piece))
+            kept += map(keep.choose, stretches)
+            rows = sum(map(len, stretches))
             if outputs:
-                self._fold_into(outputs, self._piece(year, waiting.join(piece)), at_work)
+                self._fold_into(outputs, self._piece(year, waiting.join(stretches)), at_work)
                 self.progress.advance(rows)
             self.outcome.daily_rows_read += rows
         rest = waiting.rest()
@@ -425,29 +400,11 @@ class _Job:
                 following = reader.submit(next, stream, None)
                 yield piece
 
-    def _piece(self, year: int, rows: DailyColumns) -> _Piece:
+    def _piece(self, year: int, rows: DailyColumns) -> Piece:
+        if self.anchor is Anchor.LISTING:
+            return ListingPiece.of(rows, self._carry(year))
         assert self.calendar is not None  # noqa: S101 - planning loaded it
-        none = np.empty(0, np.int64)
-        if self.anchor is Anchor.CALENDAR:
-            return _Piece(
-                rows,
-                self.calendar.session_nos(rows.day),
-                Traded.of(rows),
-                none,
-                none,
-            )
-        import polars as pl  # noqa: PLC0415 - only the listing anchor needs it
-
-        counts = self._carry(year)
-        own = pl.DataFrame({"symbol": pl.Series(rows.symbols.to_pylist(), dtype=pl.String)})
-        own = own.join(counts, on="symbol", how="left", maintain_order="left").fill_null(0)
-        return _Piece(
-            rows,
-            none.astype(np.int32),
-            Traded.of(rows),
-            own["rows_before"].to_numpy(),
-            own["rows"].to_numpy(),
-        )
+        return CalendarPiece.of(year, rows, self.calendar, self.daily.newest)
 
     def _carry(self, year: int) -> pl.DataFrame:
         from batch.lake.carry import read_carry  # noqa: PLC0415 - brings polars
@@ -522,35 +479,16 @@ class _Job:
         missing = own["missing"].fill_null(0).to_numpy()
         return with_own_symbols(later.take(place_in_symbol(later) < missing[later.code]))
 
-    def _fold_into(self, outputs: list[_Output], piece: _Piece, at_work: _YearAtWork) -> None:
+    def _fold_into(self, outputs: list[_Output], piece: Piece, at_work: _YearAtWork) -> None:
         """Have a piece folded into every output, once there is room for it."""
 
         def fold_one(output: _Output) -> None:
-            bars = self._fold(output, piece)
+            bars = piece.fold(output.table.width)
             if len(bars):
                 output.writer.append(bars.to_batch())
 
         at_work.wait_for_room()
         at_work.folding.append([output.line.add(partial(fold_one, output)) for output in outputs])
-
-    def _fold(self, output: _Output, piece: _Piece) -> Bars:
-        if self.anchor is Anchor.LISTING:
-            return fold_listing_windows(
-                piece.rows,
-                output.table.width,
-                rows_before=piece.rows_before,
-                own_rows=piece.own_rows,
-                traded=piece.traded,
-            )
-        assert self.calendar is not None  # noqa: S101 - planning loaded it
-        return fold_calendar_windows(
-            piece.rows,
-            piece.session_no,
-            CalendarYear.of(self.calendar, output.table.width, output.plan.year),
-            calendar=self.calendar,
-            last_closed=self.calendar.session_no(self.daily.newest),
-            traded=piece.traded,
-        )
 
     def _publish(self, output: _Output) -> None:
         """Write a finished partition, then its record."""
