@@ -12,6 +12,7 @@ import time
 from datetime import date
 from pathlib import Path
 
+import click
 import pytest
 
 from batch.console.command import run_main
@@ -93,6 +94,16 @@ def test_help_fits_80_columns_and_shows_examples(
     text = capsys.readouterr().out
     assert max(map(len, text.splitlines())) <= 80
     assert f"ohlcv {name}" in text.partition("Examples:")[2]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_has_one_long_name(name: str) -> None:
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+
+    long = [[text for text in option.opts if text.startswith("--")] for option in command.params]
+
+    assert [names for names in long if len(names) > 1] == []
 
 
 def test_the_first_help_names_every_command_and_the_exit_codes(

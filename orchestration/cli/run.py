@@ -26,16 +26,16 @@ from batch.console.output import Output, beside, size_text
 )
 @click.option(
     "--requests-per-minute",
-    "--polygon-requests-per-minute",
     "polygon_requests_per_minute",
     type=int,
+    metavar="N",
     help="Pace; 0 for no limit.  [env: OHLCV_POLYGON_REQUESTS_PER_MINUTE; default: 5]",
 )
 @click.option(
     "--details",
-    "--details-per-run",
     "details_per_run",
     type=int,
+    metavar="N",
     help="Tickers whose details are asked for.  [env: OHLCV_DETAILS_PER_RUN; default: 20]",
 )
 @click.option("--workers", type=int, help="Threads of the jobs.  [env: OHLCV_WORKERS]")
