@@ -24,8 +24,8 @@ def to_png(svg: str, *, zoom: float = 2.0) -> bytes:
         import resvg_py  # noqa: PLC0415 - an extra
     except ImportError as err:
         raise SettingsError(
-            "PNG needs the extra `charts`: pip install 'ohlcv-batch[charts]'; HTML and SVG need"
-            " nothing"
+            "PNG needs the extra `charts`: pip install '.[charts]' in the checkout; HTML and SVG"
+            " need nothing"
         ) from err
     if not _draws_text():
         raise SettingsError(

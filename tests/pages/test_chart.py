@@ -288,7 +288,7 @@ def test_without_the_extra_the_error_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "resvg_py", None)
 
-    with pytest.raises(SettingsError, match=r"pip install 'ohlcv-batch\[charts\]'"):
+    with pytest.raises(SettingsError, match=r"pip install '\.\[charts\]'"):
         to_png(load_chart(demo_lake, demo_lake.symbols()[0], [5]).svg())
 
 
