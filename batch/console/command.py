@@ -17,6 +17,7 @@ from typing import Any, TypeVar, cast
 from uuid import uuid4
 
 import click
+from click.shell_completion import CompletionItem
 
 from batch.console.output import LOGGER, Output, wrapped
 from batch.core.errors import DataRefused, ExitCode, OhlcvError
@@ -26,10 +27,11 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 
 def lake_option(command: Decorated) -> Decorated:
-    """Add ``--lake``."""
+    """Add ``--lake``; a shell completes folders, and a URI may stand there all the same."""
     return click.option(
         "--lake",
         metavar="URI",
+        shell_complete=lambda _context, _option, typed: [CompletionItem(typed, type="dir")],
         help="Root of the lake: a folder or s3://bucket/prefix."
         "  [env: OHLCV_LAKE; default: ./lake]",
     )(command)

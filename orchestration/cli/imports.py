@@ -11,10 +11,13 @@ from batch.console.output import Output
 
 
 @click.command(name="import")
-@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path())
 @lake_option
 @click.option(
-    "--splits", metavar="FILE", help="Splits: ticker, execution_date, split_from, split_to."
+    "--splits",
+    type=click.Path(),
+    metavar="FILE",
+    help="Splits: ticker, execution_date, split_from, split_to.",
 )
 @click.option(
     "--received-at",

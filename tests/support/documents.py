@@ -15,11 +15,12 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from tests.support.command_line import put_on_path
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -104,14 +105,7 @@ class Reader:
         if self.installed:
             return
         self.environment["PYTHONPATH"] = str(REPOSITORY)
-        commands = self.folder / ".commands"
-        commands.mkdir(exist_ok=True)
-        ohlcv = commands / "ohlcv"
-        ohlcv.write_text(
-            f'#!/bin/sh\nexec {sys.executable} -c "from orchestration.cli.main import main;'
-            ' main()" "$@"\n'
-        )
-        ohlcv.chmod(0o755)
+        commands = put_on_path(self.folder / ".commands")
         self.environment["PATH"] = f"{commands}:{self.environment['PATH']}"
 
     def run(self, block: Block, named: str) -> str:
