@@ -30,7 +30,12 @@ def _instant(value: Any) -> Any:
 
 
 def _sessions(value: Any) -> Any:
-    return value.removesuffix("d") if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    digits = value.removesuffix("d")
+    if not digits.removeprefix("-").isdecimal():
+        raise ValueError(f"{value!r} is no number of sessions: use 5 or 5d")
+    return digits
 
 
 Interval = Annotated[int, Field(ge=1, le=WIDEST), BeforeValidator(_sessions)]
@@ -153,7 +158,9 @@ def explain(err: ValidationError, given: Mapping[str, Any], options: Mapping[str
             if field in given
             else f"{ENV_PREFIX}{field.upper()}"
         )
-        lines.append(f"{origin}: {problem['msg']}, got {problem['input']!r}")
+        ours = problem["type"] == "value_error"
+        told = problem["ctx"]["error"] if ours else f"{problem['msg']}, got {problem['input']!r}"
+        lines.append(f"{origin}: {told}")
     return "; ".join(lines)
 
 

@@ -24,7 +24,7 @@ from orchestration.cli.vendor_options import pace_options, strict_option
     help="Sessions per bar; may be repeated.  [env: OHLCV_INTERVALS; default: 3 5 8 13 21 34]",
 )
 @pace_options
-@click.option("--workers", type=int, help="Threads of the jobs.  [env: OHLCV_WORKERS]")
+@click.option("--workers", type=int, metavar="N", help="Threads of the jobs.  [env: OHLCV_WORKERS]")
 @output_options
 def command(output: Output, no_reference: bool, intervals: tuple[str, ...], **options: Any) -> None:
     """Do the whole day: fetch, consolidate, resample. The lake may be on S3.
