@@ -44,11 +44,26 @@ def runs_of(reports: Iterable[Mapping[str, Any]]) -> list[RunFact]:
     return sorted(runs, key=lambda run: run.started_at, reverse=True)
 
 
+_PUBLISHERS = frozenset({"consolidate", "resample", "run", "demo"})
+_COUNTS = 3
+
+
 def _published(report: Mapping[str, Any]) -> str:
     parts = report.get("partitions") or []
     if not parts:
-        return "nothing to do"
+        return "nothing to do" if report["job"] in _PUBLISHERS else _counted(report)
     tables = sorted({str(part["table"]) for part in parts}, key=table_order)
     rows = sum(int(part["rows"]) for part in parts)
     many = f"{len(parts)} partitions" if len(parts) > 1 else "1 partition"
     return f"{many} of {', '.join(tables)}; {rows:,} rows"
+
+
+def _counted(report: Mapping[str, Any]) -> str:
+    """Tell the first counts of a job that publishes nothing, those above zero first."""
+    counts = [
+        (len(value) if isinstance(value, list) else value, name.replace("_", " "))
+        for name, value in (report.get("counts") or {}).items()
+        if isinstance(value, int | list)
+    ]
+    told = [(count, name) for count, name in counts if count] or counts
+    return ", ".join(f"{count:,} {name}" for count, name in told[:_COUNTS]) or "nothing to do"
