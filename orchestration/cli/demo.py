@@ -106,7 +106,7 @@ def command(
     )
     output.say(
         f"The lake is {store.uri}: {symbols} synthetic stocks, {since} to {until};\n"
-        f"broken rows refused on the way and kept with their reasons: {made.refused_rows:,}."
+        f"broken rows, refused on the way and kept with their reasons: {made.refused_rows:,}."
     )
     if made.verification.count:
         raise DataRefused(f"{made.verification.count} values differ: run `ohlcv verify`")
