@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import sysconfig
+import time
 import venv
 from collections.abc import Iterator
 from datetime import date
@@ -153,8 +154,10 @@ def test_every_example_of_the_readme_runs(newcomer: Reader, calendar: Calendar) 
 
 @pytest.mark.parametrize("document", ["docs/charts.md", "CONTRIBUTING.md"])
 def test_every_example_runs_in_a_checkout(document: str, newcomer: Reader) -> None:
-    assert run_document(REPOSITORY / document, newcomer) > 1
+    if document == "docs/charts.md" and not (newcomer.folder / "demo-lake").exists():
+        newcomer.run(block("sh", "make demo\n"), document)  # what the page begins with
 
+    assert run_document(REPOSITORY / document, newcomer) > 1
     told = files_told((REPOSITORY / document).read_text())
     assert (document == "docs/charts.md") == bool(told)
     assert {name for name in told if not (newcomer.folder / name).exists()} == set()
@@ -315,12 +318,14 @@ def test_a_stand_in_takes_the_place_of_its_line_alone(reader: Reader) -> None:
 
 
 def test_what_runs_in_the_background_ends_with_the_page(reader: Reader) -> None:
-    reader.run(block("sh", "sleep 1000 &\nexport CHILD=$!\n"), "page")
-    child = int(reader.environment["CHILD"])
-    os.kill(child, 0)
+    told = reader.folder / "told"
+    ready = "(trap 'echo ended > told; exit' TERM; echo > ready; sleep 1000 & wait) &\n"
+    reader.run(block("sh", ready + "until [ -e ready ]; do sleep 0.01; done\n"), "page")
+    assert not told.exists()
 
     reader.leave()
 
-    while Path(f"/proc/{child}/stat").exists():
-        if Path(f"/proc/{child}/stat").read_text().split()[2] == "Z":
-            break
+    until = time.monotonic() + 10
+    while not told.exists():
+        assert time.monotonic() < until
+        time.sleep(0.02)
