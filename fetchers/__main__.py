@@ -17,26 +17,13 @@ from batch.console.output import Output
 def command(output: Output, lake: str | None) -> None:
     """Fetch the sessions that the lake lacks, the last few again, and reference data."""
     from batch.lake.store import open_store  # noqa: PLC0415 - help stays quick
+    from fetchers.recorded import fetch_recorded  # noqa: PLC0415
     from fetchers.settings import FetchSettings  # noqa: PLC0415
-    from fetchers.side_by_side import Fetched, fetch_side_by_side  # noqa: PLC0415
 
     settings = FetchSettings.read(lake=lake)
     store = open_store(settings.lake)
-    fetched = Fetched()
     with job_run("fetch", store, settings, output) as run:
-        try:
-            fetch_side_by_side(
-                store,
-                settings,
-                os.environ,
-                progress=run.progress,
-                other_progress=run.progress,
-                stop_requested=run.stop_requested,
-                fetched=fetched,
-            )
-        finally:
-            run.report.counts = fetched.counts
-            run.report.problems = fetched.problems
+        fetched = fetch_recorded(run, store, settings, os.environ)
         output.result({"lake": store.uri, **fetched.counts, "problems": fetched.problems})
         fetched.require_success(strict=settings.strict)
         run.require_no_problems()

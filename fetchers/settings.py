@@ -5,6 +5,9 @@ The API key is not among them: see :mod:`fetchers.secrets`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from pydantic import Field
 
 from batch.core.settings import Settings
@@ -12,6 +15,11 @@ from batch.core.settings import Settings
 
 class FetchSettings(Settings):
     """What fetching reads once, at its start."""
+
+    OPTIONS: ClassVar[Mapping[str, str]] = {
+        "polygon_requests_per_minute": "requests-per-minute",
+        "details_per_run": "details",
+    }
 
     polygon_base_url: str = Field(
         "https://api.polygon.io",

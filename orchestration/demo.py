@@ -11,6 +11,7 @@ from batch.core.layout import BRONZE, Delivery
 from batch.core.progress import Progress, StopRequested, require_going
 from batch.core.sessions import Calendar
 from batch.lake.landing import land
+from batch.lake.read import Lake
 from batch.lake.reference import add_splits
 from batch.lake.store import ObjectStore
 from batch.resampler.job import Resampling, resample
@@ -24,7 +25,7 @@ class Demo:
 
     Attributes:
         deliveries: Deliveries that were new to the lake.
-        refused_rows: Rows refused among them.
+        refused_rows: Rows that the lake keeps as refused.
         splits: Splits in the reference table that are new.
         consolidation: What consolidation did.
         resampling: What resampling did.
@@ -71,7 +72,7 @@ def make_demo_lake(
     """
     require_synthetic(store)
     exchange = SyntheticExchange(spec, calendar)
-    written = refused = 0
+    written = 0
     progress.begin("delivering", len(exchange.sessions), "sessions")
     reached = exchange.sessions[0]
     for sent in exchange.deliveries():
@@ -80,7 +81,6 @@ def make_demo_lake(
             store, sent.rows, received_at=sent.received_at, source=sent.source, calendar=calendar
         )
         written += len(landed.written)
-        refused += landed.refused_rows
         session = max((delivery.session for delivery in landed.deliveries), default=reached)
         if session > reached:
             progress.advance(len(calendar.sessions_between(reached, session)) - 1)
@@ -102,6 +102,7 @@ def make_demo_lake(
         calendar=calendar,
     )
     verification = verify(store, progress=progress, stop_requested=stop_requested)
+    refused = Lake(store).rejected().height
     return Demo(written, refused, splits, consolidation, resampling, verification)
 
 

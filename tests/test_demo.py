@@ -48,3 +48,14 @@ def test_a_lake_with_other_deliveries_is_left_alone(tmp_path: Path) -> None:
 
     assert done.code == 2
     assert "holds deliveries that are not synthetic" in done.err
+
+
+def test_as_many_refused_rows_are_told_as_the_lake_keeps(tmp_path: Path) -> None:
+    lake = tmp_path / "lake"
+    wide = ("--symbols", "300", "--first", "2024-11-01", "--last", "2024-12-31")
+
+    told = json.loads(run_ohlcv("demo", "--lake", lake, *wide, "--json").out)["refused_rows"]
+
+    kept = (lake / "bronze/rejected").rglob("*.parquet")
+    rows = sum(pl.read_parquet(path, hive_partitioning=False).height for path in kept)
+    assert told == rows > 0

@@ -5,9 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from tests.oracle import Split, library_sessions
 from tests.support.bars import bar
 from tests.support.command_line import ROOT
 from tests.support.lakes import Filled, Receipt, new_lake, silver_bytes, versions
+from tests.support.passing import PassingStore
 
 BOTH = tuple(Anchor)
 DAYS = [day for day in library_sessions() if 2020 <= day.year <= 2022][::90]
@@ -58,54 +59,33 @@ def alone() -> tuple[dict[str, bytes], dict[str, bytes]]:
         return before, silver_bytes(lake.store)
 
 
-class Stepping:
+class Stepping(PassingStore):
     """A store that lets somebody else act right before its n-th write."""
 
-    def __init__(self, store: ObjectStore, at: int, act: object) -> None:
-        self.store, self.at, self.act = store, at, act
+    def __init__(self, store: ObjectStore, at: int, act: Callable[[], None]) -> None:
+        super().__init__(store)
+        self.at, self.act = at, act
         self.writes = 0
         self._lock = threading.Lock()
-
-    @property
-    def uri(self) -> str:
-        return self.store.uri
-
-    def exists(self) -> bool:
-        return self.store.exists()
-
-    def list(self, prefix: str, *, start_after: str = "") -> Iterator[StoredObject]:
-        return self.store.list(prefix, start_after=start_after)
-
-    def head(self, key: str) -> StoredObject | None:
-        return self.store.head(key)
-
-    def read(self, key: str) -> bytes:
-        return self.store.read(key)
-
-    def local_copy(self, key: str) -> AbstractContextManager[Path]:
-        return self.store.local_copy(key)
-
-    def scratch(self) -> AbstractContextManager[Path]:
-        return self.store.scratch()
 
     def write(
         self, key: str, content: bytes | Path, *, expect: Expectation = Expect.ANYTHING
     ) -> StoredObject:
         self._count()
-        return self.store.write(key, content, expect=expect)
+        return super().write(key, content, expect=expect)
 
     def delete(self, keys: Iterable[str]) -> None:
         waiting = [*keys]
         if waiting:
             self._count()
-        self.store.delete(waiting)
+        super().delete(waiting)
 
     def _count(self) -> None:
         with self._lock:
             self.writes += 1
             due = self.writes == self.at
         if due:
-            self.act()  # type: ignore[operator]
+            self.act()
 
 
 @pytest.mark.parametrize("what", ["the same", "a later delivery", "a later delivery first"])

@@ -82,7 +82,7 @@ def test_a_session_without_bars_is_a_gap_and_a_closed_day_is_none(
     status = look_at(lake, now=EVENING)
 
     assert status.missing == (date(2025, 1, 15),)
-    assert status.problems[0].startswith("gapped: 1 sessions")
+    assert status.problems[0].startswith("gapped: 1 session without")
     assert look_at(lake, now=EVENING, since=date(2025, 1, 16)).problems == ()
 
 

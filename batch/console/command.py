@@ -17,6 +17,7 @@ from typing import Any, TypeVar, cast
 from uuid import uuid4
 
 import click
+from click.shell_completion import CompletionItem
 
 from batch.console.output import LOGGER, Output, wrapped
 from batch.core.errors import DataRefused, ExitCode, OhlcvError
@@ -26,10 +27,11 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 
 def lake_option(command: Decorated) -> Decorated:
-    """Add ``--lake``."""
+    """Add ``--lake``; a shell completes folders, and a URI may stand there all the same."""
     return click.option(
         "--lake",
         metavar="URI",
+        shell_complete=lambda _context, _option, typed: [CompletionItem(typed, type="dir")],
         help="Root of the lake: a folder or s3://bucket/prefix."
         "  [env: OHLCV_LAKE; default: ./lake]",
     )(command)
@@ -111,7 +113,9 @@ class StopSwitch:
         if self._event.is_set() and number == signal.SIGINT:
             raise KeyboardInterrupt
         self._event.set()
-        LOGGER.warning("%s: stopping after the current write", signal.Signals(number).name)
+        at_once = "; once more stops at once" if number == signal.SIGINT else ""
+        name = signal.Signals(number).name
+        LOGGER.warning("%s: stopping after the current write%s", name, at_once)
 
 
 @dataclass(slots=True, eq=False)
@@ -180,9 +184,12 @@ def run_main(command: click.Command, arguments: list[str] | None = None, *, name
         command.main(given, prog_name=name, standalone_mode=False)
     except click.exceptions.Abort:
         return _tell("stopped", ExitCode.RETRY)
-    except click.ClickException as err:
+    except click.exceptions.NoArgsIsHelpError as err:
         err.show()
         return err.exit_code
+    except click.ClickException as err:
+        _tell_usage(err)
+        return _tell(err.format_message(), err.exit_code)
     except click.exceptions.Exit as err:
         return err.exit_code
     except OhlcvError as err:
@@ -212,6 +219,13 @@ def command_name() -> str:
         return "ohlcv"
     here = Path.cwd()
     return str(beside.relative_to(here) if beside.is_relative_to(here) else beside)
+
+
+def _tell_usage(err: click.ClickException) -> None:
+    context = err.ctx if isinstance(err, click.UsageError) else None
+    if context is not None:
+        click.echo(context.get_usage(), err=True)
+        click.echo(f"Try '{context.command_path} --help' for help.\n", err=True)
 
 
 def _tell(text: str, code: int) -> int:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
-from batch.console.output import duration_text, rate_text
+from batch.console.output import count_text, duration_text, rate_text
 
 
 class _Count(ProgressColumn):
@@ -15,7 +19,7 @@ class _Count(ProgressColumn):
     def render(self, task: Task) -> Text:
         total, done = int(task.total or 0), int(task.completed)
         unit = str(task.fields["unit"])
-        text = f"{done:,} {unit}" if done >= total else f"{done:,} of {total:,} {unit}"
+        text = count_text(done, unit) if done >= total else f"{done:,} of {total:,} {unit}"
         return Text(text, justify="left")
 
 
@@ -44,3 +48,31 @@ def steps_drawing() -> Progress:
         redirect_stdout=False,
         redirect_stderr=False,
     )
+
+
+class _AboveTheBars(logging.Handler):
+    """Prints records above the bars, which would be torn by lines written between them."""
+
+    def __init__(self, drawing: Progress) -> None:
+        super().__init__()
+        self._console = drawing.console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a record without its instant, for somebody who watches."""
+        self._console.print(
+            f"{record.levelname.lower()}: {record.getMessage()}",
+            style="yellow" if record.levelno >= logging.WARNING else None,
+            highlight=False,
+            markup=False,
+        )
+
+
+@contextmanager
+def logs_above(drawing: Progress, logger: logging.Logger) -> Iterator[None]:
+    """Let a logger print above a drawing while it is there."""
+    before = logger.handlers[:]
+    logger.handlers[:] = [_AboveTheBars(drawing)]
+    try:
+        yield
+    finally:
+        logger.handlers[:] = before

@@ -119,15 +119,16 @@ class Output:
         if self.quiet or self.as_json or not sys.stderr.isatty():
             yield LoggedProgress()
             return
-        from batch.console.drawing import steps_drawing  # noqa: PLC0415 - brings rich
+        from batch.console.drawing import logs_above, steps_drawing  # noqa: PLC0415 - brings rich
 
-        with steps_drawing() as drawing:
-            self._live.append(drawing)
-            try:
+        drawing = steps_drawing()  # the first step starts it
+        self._live.append(drawing)
+        try:
+            with logs_above(drawing, LOGGER):
                 yield DrawnProgress(drawing)
-            finally:
-                self._settle()
-                self._live.remove(drawing)
+        finally:
+            self._settle()
+            self._live.remove(drawing)
 
 
 class LoggedProgress:
@@ -142,7 +143,7 @@ class LoggedProgress:
         """Start a step."""
         self._step, self._unit, self._total, self._done = step, unit, total, 0
         self._begun_at = self._told_at = time.monotonic()
-        LOGGER.info("%s: %s %s", step, f"{total:,}", unit)
+        LOGGER.info("%s: %s", step, count_text(total, unit))
 
     def advance(self, count: int = 1) -> None:
         """Count units, and tell now and then."""
@@ -184,7 +185,7 @@ class DrawnProgress:
 
     def begin(self, step: str, total: int, unit: str) -> None:
         """Start a bar."""
-        if not self._drawing.live.is_started:  # a result was printed since the last step
+        if not self._drawing.live.is_started:  # the first step, or a result was printed since
             for task in self._drawing.task_ids:
                 self._drawing.remove_task(task)
             self._drawing.start()
@@ -227,13 +228,16 @@ def _cell(value: Any) -> str:
 
 
 def wrapped(text: str, hanging: int) -> str:
-    """Break a line between words to the terminal's width; paths stay whole."""
-    return fill(
-        text,
-        max(shutil.get_terminal_size().columns - 1, hanging + 20),
-        subsequent_indent=" " * hanging,
-        break_long_words=False,
-        break_on_hyphens=False,
+    """Break lines between words to the terminal's width; paths stay whole."""
+    return "\n".join(
+        fill(
+            line,
+            max(shutil.get_terminal_size().columns - 1, hanging + 20),
+            subsequent_indent=" " * hanging,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        for line in text.splitlines()
     )
 
 
@@ -249,6 +253,11 @@ def _measures(values: Sequence[Any]) -> bool:
         else isinstance(value, str) and _MEASURE.fullmatch(value) is not None
         for value in there
     )
+
+
+def count_text(count: int, unit: str) -> str:
+    """Return a count of a unit given in the plural: ``1 year``, ``1,200 sessions``."""
+    return f"{count:,} {unit.removesuffix('s') if count == 1 else unit}"
 
 
 def rate_text(per_s: float) -> str:

@@ -21,7 +21,9 @@ from batch.console.output import Output, size_text
     help="Use only what was received by then, such as 2025-01-10 or 2025-01-10T09:00Z;"
     " a run without it returns to the present.  [env: OHLCV_AS_OF]",
 )
-@click.option("--workers", type=int, help="Threads that read deliveries.  [env: OHLCV_WORKERS]")
+@click.option(
+    "--workers", type=int, metavar="N", help="Threads that read deliveries.  [env: OHLCV_WORKERS]"
+)
 @sharing_options
 @output_options
 def command(output: Output, **options: Any) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, time
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import AwareDatetime, BeforeValidator, ByteSize, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -29,22 +30,26 @@ def _instant(value: Any) -> Any:
 
 
 def _sessions(value: Any) -> Any:
-    return value.removesuffix("d") if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    digits = value.removesuffix("d")
+    if not digits.removeprefix("-").isdecimal():
+        raise ValueError(f"{value!r} is no number of sessions: use 5 or 5d")
+    return digits
 
 
 Interval = Annotated[int, Field(ge=1, le=WIDEST), BeforeValidator(_sessions)]
 """Sessions per bar, as ``5`` or as the name of the table, ``5d``."""
 
-_OPTIONS = {"intervals": "interval"}
-"""Options whose name differs from their field's."""
-
 
 class Settings(BaseSettings):
     """What every job reads once, at its start.
 
-    Field names are the options' names; the environment variable of each is its name in
-    capitals behind ``OHLCV_``.
+    Field names are the options' names, where ``OPTIONS`` has no other; the environment
+    variable of each is its name in capitals behind ``OHLCV_``.
     """
+
+    OPTIONS: ClassVar[Mapping[str, str]] = {}
 
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX, frozen=True, extra="ignore", env_ignore_empty=True
@@ -72,7 +77,7 @@ class Settings(BaseSettings):
         try:
             return cls(**given)
         except ValidationError as err:
-            raise SettingsError(explain(err, given)) from err
+            raise SettingsError(explain(err, given, cls.OPTIONS)) from err
 
 
 class SharedWork(Settings):
@@ -122,6 +127,8 @@ class ConsolidatorSettings(SharedWork):
 class ResamplerSettings(SharedWork):
     """What resampling reads."""
 
+    OPTIONS: ClassVar[Mapping[str, str]] = {"intervals": "interval"}
+
     intervals: Annotated[tuple[Interval, ...], NoDecode, BeforeValidator(_split_list)] = Field(
         INTERVALS, min_length=1, description="Sessions per bar, several allowed."
     )
@@ -131,8 +138,14 @@ class ResamplerSettings(SharedWork):
     full: bool = Field(False, description="Rebuild every partition.")
 
 
-def explain(err: ValidationError, given: dict[str, Any]) -> str:
-    """Return one line per wrong setting: its name, its value, and what is expected."""
+def explain(err: ValidationError, given: Mapping[str, Any], options: Mapping[str, str]) -> str:
+    """Return one line per wrong setting: its name, its value, and what is expected.
+
+    Args:
+        err: What is wrong.
+        given: The options that were given; the others come from the environment.
+        options: Names of the options whose fields have another.
+    """
     lines = []
     problems = err.errors(include_url=False)
     of_items = {problem["loc"][0] for problem in problems if len(problem["loc"]) > 1}
@@ -141,11 +154,13 @@ def explain(err: ValidationError, given: dict[str, Any]) -> str:
         if problem["type"] == "too_short" and field in of_items:
             continue  # it counts only the items that were right
         origin = (
-            f"--{_OPTIONS.get(field, field).replace('_', '-')}"
+            f"--{options.get(field, field).replace('_', '-')}"
             if field in given
             else f"{ENV_PREFIX}{field.upper()}"
         )
-        lines.append(f"{origin}: {problem['msg']}, got {problem['input']!r}")
+        ours = problem["type"] == "value_error"
+        told = problem["ctx"]["error"] if ours else f"{problem['msg']}, got {problem['input']!r}"
+        lines.append(f"{origin}: {told}")
     return "; ".join(lines)
 
 

@@ -226,11 +226,11 @@ def _problems(
     elif len(behind) > patience.max_age_sessions:
         yield (
             f"stale: the newest session is {newest}, {expected} was expected"
-            f" ({len(behind)} sessions behind, {patience.max_age_sessions} allowed)"
+            f" ({_sessions(len(behind))} behind, {patience.max_age_sessions} allowed)"
         )
     if missing:
         yield (
-            f"gapped: {len(missing)} sessions without any daily bar,"
+            f"gapped: {_sessions(len(missing))} without any daily bar,"
             f" the newest of them {missing[-1]}"
         )
     if outdated:
@@ -241,6 +241,10 @@ def _after(newest: date | None, expected: date, calendar: Calendar) -> tuple[dat
     if newest is None or newest >= expected:
         return ()
     return tuple(calendar.sessions_between(newest + timedelta(days=1), expected))
+
+
+def _sessions(count: int) -> str:
+    return f"{count:,} session{'s' if count != 1 else ''}"
 
 
 def _missing(sessions: list[str], since: date | None, calendar: Calendar) -> tuple[date, ...]:

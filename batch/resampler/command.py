@@ -29,7 +29,9 @@ from batch.console.output import Output, size_text
 @click.option(
     "--full", is_flag=True, default=None, help="Make every year again.  [env: OHLCV_FULL]"
 )
-@click.option("--workers", type=int, help="Threads that fold and write.  [env: OHLCV_WORKERS]")
+@click.option(
+    "--workers", type=int, metavar="N", help="Threads that fold and write.  [env: OHLCV_WORKERS]"
+)
 @sharing_options
 @output_options
 def command(output: Output, intervals: tuple[str, ...], **options: Any) -> None:

@@ -45,8 +45,8 @@ def _fetch(event: SessionEvent, context: LambdaContext) -> dict[str, Any]:
     from batch.core.errors import Interrupted  # noqa: PLC0415
     from batch.lake.store import open_store  # noqa: PLC0415
     from fetchers.plan import SessionRange, gaps_in_words  # noqa: PLC0415
+    from fetchers.recorded import fetch_recorded  # noqa: PLC0415
     from fetchers.settings import FetchSettings  # noqa: PLC0415
-    from fetchers.side_by_side import Fetched, fetch_side_by_side  # noqa: PLC0415
 
     settings = FetchSettings.read(strict=event.strict)
     asked = None
@@ -55,24 +55,16 @@ def _fetch(event: SessionEvent, context: LambdaContext) -> dict[str, Any]:
     elif event.first is not None and event.last is not None:
         asked = SessionRange(event.first, event.last, again=event.again)
     store = open_store(settings.lake)
-    near_end = near_deadline(context)
-    fetched = Fetched()
     with job_run("fetch-daily-bars", store, settings, Output(as_json=True)) as run:
-        try:
-            fetch_side_by_side(
-                store,
-                settings,
-                os.environ,
-                progress=run.progress,
-                other_progress=run.progress,
-                stop_requested=lambda: run.stop_requested() or near_end(),
-                asked=asked,
-                reference=False,
-                fetched=fetched,
-            )
-        finally:
-            run.report.counts = fetched.counts
-            run.report.problems = fetched.problems
+        fetched = fetch_recorded(
+            run,
+            store,
+            settings,
+            os.environ,
+            asked=asked,
+            reference=False,
+            out_of_time=near_deadline(context),
+        )
         bars = fetched.bars
         assert bars is not None  # noqa: S101 - it was asked for
         if bars.left and any(isinstance(err, Interrupted) for err in fetched.errors):

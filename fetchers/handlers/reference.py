@@ -59,29 +59,16 @@ def _fetch(event: ReferenceEvent, context: LambdaContext) -> dict[str, Any]:
     from batch.console.output import Output  # noqa: PLC0415
     from batch.core.errors import Interrupted  # noqa: PLC0415
     from batch.lake.store import open_store  # noqa: PLC0415
+    from fetchers.recorded import fetch_recorded  # noqa: PLC0415
     from fetchers.reference import PARTS  # noqa: PLC0415
     from fetchers.settings import FetchSettings  # noqa: PLC0415
-    from fetchers.side_by_side import Fetched, fetch_side_by_side  # noqa: PLC0415
 
     settings = FetchSettings.read(details_per_run=event.details)
     store = open_store(settings.lake)
-    near_end = near_deadline(context)
-    fetched = Fetched()
     with job_run("fetch-reference", store, settings, Output(as_json=True)) as run:
-        try:
-            fetch_side_by_side(
-                store,
-                settings,
-                os.environ,
-                progress=run.progress,
-                other_progress=run.progress,
-                stop_requested=lambda: run.stop_requested() or near_end(),
-                bars=False,
-                fetched=fetched,
-            )
-        finally:
-            run.report.counts = fetched.counts
-            run.report.problems = fetched.problems
+        fetched = fetch_recorded(
+            run, store, settings, os.environ, bars=False, out_of_time=near_deadline(context)
+        )
         found = fetched.reference
         assert found is not None  # noqa: S101 - it was asked for
         left = [name for name in PARTS if name not in found.done]

@@ -14,7 +14,7 @@ def command(shell: str) -> None:
     \b
     Examples:
       echo 'eval "$(ohlcv completion bash)"' >> ~/.bashrc
-      echo 'eval "$(ohlcv completion zsh)"' >> ~/.zshrc
+      echo 'eval "$(ohlcv completion zsh)"' >> ~/.zshrc    # below compinit
       ohlcv completion fish > ~/.config/fish/completions/ohlcv.fish
     """
     from orchestration.cli.main import cli  # noqa: PLC0415 - main finds this module by its name

@@ -32,7 +32,7 @@ from batch.console.output import Output, size_text
     show_default=True,
     help="Which market.",
 )
-@click.option("--workers", type=int, help="Threads of the jobs.  [env: OHLCV_WORKERS]")
+@click.option("--workers", type=int, metavar="N", help="Threads of the jobs.  [env: OHLCV_WORKERS]")
 @output_options
 def command(
     output: Output,
@@ -106,7 +106,7 @@ def command(
     )
     output.say(
         f"The lake is {store.uri}: {symbols} synthetic stocks, {since} to {until};\n"
-        f"{made.refused_rows:,} broken rows were refused on the way and kept with their reasons."
+        f"broken rows, refused on the way and kept with their reasons: {made.refused_rows:,}."
     )
     if made.verification.count:
         raise DataRefused(f"{made.verification.count} values differ: run `ohlcv verify`")

@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from batch.console.command import job_run, lake_option, output_options
-from batch.console.output import Output, beside
+from batch.console.output import Output
+from orchestration.cli.vendor_options import pace_options, strict_option
 
 
 @click.command(name="fetch")
@@ -20,23 +21,8 @@ from batch.console.output import Output, beside
 @click.option("--again", is_flag=True, help="Ask for sessions of the range that are there, too.")
 @click.option("--flat-files", is_flag=True, help="Read the vendor's flat files: fast, paid plans.")
 @click.option("--only", type=click.Choice(["bars", "reference"]), help="Fetch one of the two.")
-@click.option(
-    "--strict", is_flag=True, default=None, help="Fail on incomplete sessions.  [env: OHLCV_STRICT]"
-)
-@click.option(
-    "--requests-per-minute",
-    "--polygon-requests-per-minute",
-    "polygon_requests_per_minute",
-    type=int,
-    help="Pace; 0 for no limit.  [env: OHLCV_POLYGON_REQUESTS_PER_MINUTE; default: 5]",
-)
-@click.option(
-    "--details",
-    "--details-per-run",
-    "details_per_run",
-    type=int,
-    help="Tickers whose details are asked for.  [env: OHLCV_DETAILS_PER_RUN; default: 20]",
-)
+@strict_option
+@pace_options
 @output_options
 def command(
     output: Output,
@@ -63,45 +49,23 @@ def command(
     """
     from batch.lake.store import open_store  # noqa: PLC0415 - help stays quick
     from fetchers.asked import asked_range  # noqa: PLC0415
+    from fetchers.recorded import fetch_recorded  # noqa: PLC0415
     from fetchers.settings import FetchSettings  # noqa: PLC0415
-    from fetchers.side_by_side import (  # noqa: PLC0415
-        Fetched,
-        fetch_from_flat_files,
-        fetch_side_by_side,
-    )
 
     settings = FetchSettings.read(**options)
     asked = asked_range(day, first, last, backfill, again=again)
     store = open_store(settings.lake)
-    fetched = Fetched()
     with job_run("fetch", store, settings, output) as run:
-        try:
-            if flat_files:
-                fetch_from_flat_files(
-                    store,
-                    settings,
-                    os.environ,
-                    progress=run.progress,
-                    stop_requested=run.stop_requested,
-                    asked=asked,
-                    fetched=fetched,
-                )
-            else:
-                fetch_side_by_side(
-                    store,
-                    settings,
-                    os.environ,
-                    progress=run.progress,
-                    other_progress=beside(run.progress) if only is None else run.progress,
-                    stop_requested=run.stop_requested,
-                    asked=asked,
-                    bars=only != "reference",
-                    reference=only != "bars",
-                    fetched=fetched,
-                )
-        finally:
-            run.report.counts = fetched.counts
-            run.report.problems = fetched.problems
+        fetched = fetch_recorded(
+            run,
+            store,
+            settings,
+            os.environ,
+            asked=asked,
+            bars=only != "reference",
+            reference=only != "bars",
+            flat_files=flat_files,
+        )
         output.result({"lake": store.uri, **fetched.counts, "problems": fetched.problems})
         for part in (fetched.bars, fetched.reference):
             if part is not None:

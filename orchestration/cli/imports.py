@@ -11,10 +11,13 @@ from batch.console.output import Output
 
 
 @click.command(name="import")
-@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path())
 @lake_option
 @click.option(
-    "--splits", metavar="FILE", help="Splits: ticker, execution_date, split_from, split_to."
+    "--splits",
+    type=click.Path(),
+    metavar="FILE",
+    help="Splits: ticker, execution_date, split_from, split_to.",
 )
 @click.option(
     "--received-at",
@@ -22,14 +25,23 @@ from batch.console.output import Output
     help="When the files were received, such as 2025-01-10T21:30Z; else the date in a"
     " file's name, else its modification time.",
 )
-@click.option("--source", default="import", show_default=True, help="Who the deliveries are from.")
+@click.option(
+    "--source",
+    metavar="NAME",
+    default="import",
+    show_default=True,
+    help="Who the deliveries are from.",
+)
 @click.option(
     "--max-refused-share",
     type=float,
+    metavar="SHARE",
     help="Share of refused rows that makes a file a problem."
     "  [env: OHLCV_MAX_REFUSED_SHARE; default: 0.01]",
 )
-@click.option("--workers", type=int, help="Files read side by side.  [env: OHLCV_WORKERS]")
+@click.option(
+    "--workers", type=int, metavar="N", help="Files read side by side.  [env: OHLCV_WORKERS]"
+)
 @output_options
 def command(
     output: Output,

@@ -8,14 +8,13 @@ from typing import Any
 import click
 
 from batch.console.command import Run, job_run, lake_option, output_options
-from batch.console.output import Output, beside, size_text
+from batch.console.output import Output, size_text
+from orchestration.cli.vendor_options import pace_options, strict_option
 
 
 @click.command(name="run")
 @lake_option
-@click.option(
-    "--strict", is_flag=True, default=None, help="Fail on incomplete sessions.  [env: OHLCV_STRICT]"
-)
+@strict_option
 @click.option("--no-reference", is_flag=True, help="Fetch bars only.")
 @click.option(
     "--interval",
@@ -24,21 +23,8 @@ from batch.console.output import Output, beside, size_text
     metavar="N",
     help="Sessions per bar; may be repeated.  [env: OHLCV_INTERVALS; default: 3 5 8 13 21 34]",
 )
-@click.option(
-    "--requests-per-minute",
-    "--polygon-requests-per-minute",
-    "polygon_requests_per_minute",
-    type=int,
-    help="Pace; 0 for no limit.  [env: OHLCV_POLYGON_REQUESTS_PER_MINUTE; default: 5]",
-)
-@click.option(
-    "--details",
-    "--details-per-run",
-    "details_per_run",
-    type=int,
-    help="Tickers whose details are asked for.  [env: OHLCV_DETAILS_PER_RUN; default: 20]",
-)
-@click.option("--workers", type=int, help="Threads of the jobs.  [env: OHLCV_WORKERS]")
+@pace_options
+@click.option("--workers", type=int, metavar="N", help="Threads of the jobs.  [env: OHLCV_WORKERS]")
 @output_options
 def command(output: Output, no_reference: bool, intervals: tuple[str, ...], **options: Any) -> None:
     """Do the whole day: fetch, consolidate, resample. The lake may be on S3.
@@ -57,28 +43,14 @@ def command(output: Output, no_reference: bool, intervals: tuple[str, ...], **op
     from batch.core.settings import ResamplerSettings  # noqa: PLC0415
     from batch.lake.store import open_store  # noqa: PLC0415
     from batch.resampler.job import resample  # noqa: PLC0415
+    from fetchers.recorded import fetch_recorded  # noqa: PLC0415
     from fetchers.settings import FetchSettings  # noqa: PLC0415
-    from fetchers.side_by_side import Fetched, fetch_side_by_side  # noqa: PLC0415
 
     settings = FetchSettings.read(**options)
     resampling = ResamplerSettings.read(intervals=intervals or None)
     store = open_store(settings.lake)
-    fetched = Fetched()
     with job_run("run", store, settings, output) as run:
-        try:
-            fetch_side_by_side(
-                store,
-                settings,
-                os.environ,
-                progress=run.progress,
-                other_progress=beside(run.progress),
-                stop_requested=run.stop_requested,
-                reference=not no_reference,
-                fetched=fetched,
-            )
-        finally:
-            run.report.counts = fetched.counts
-            run.report.problems = fetched.problems
+        fetched = fetch_recorded(run, store, settings, os.environ, reference=not no_reference)
         _require_worth_going_on(fetched.errors, store)
         daily = consolidate(
             store,

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import click
 
 from batch.console.command import lake_option, output_options
 from batch.console.output import Output
+
+_GAP = 2
+_DIGITS = 10
+"""Digits of a number in a table; --csv and --json print all of them."""
 
 
 @click.command(name="sql")
@@ -52,30 +58,69 @@ def command(output: Output, query: str, as_csv: bool, rows: int, **options: Any)
     output.result({"columns": found.columns, "rows": found.rows()})
     if not found.columns:
         return
-    for line in _aligned(found.columns, found.head(rows).rows()):
-        output.say(line)
+    cells = _Cells.of(found.columns, found.head(rows).rows())
+    for block in cells.blocks(_width()):
+        for line in cells.lines(block):
+            output.say(line)
+    if not found.height:
+        output.say("no rows")
     if found.height > rows:
         output.say(f"{rows:,} of {found.height:,} rows; --rows, --csv or --json print more")
 
 
-def _aligned(columns: list[str], rows: list[tuple[Any, ...]]) -> Iterator[str]:
-    """Return lines of columns that are never folded, numbers to the right, as psql does."""
-    cells = [columns, *([_cell(value) for value in row] for row in rows)]
-    widths = [max(len(line[place]) for line in cells) for place in range(len(columns))]
-    to_the_right = [
-        all(row[place] is None or isinstance(row[place], int | float) for row in rows)
-        for place in range(len(columns))
-    ]
-    for number, line in enumerate(cells):
-        yield "  ".join(
-            cell.rjust(width) if right else cell.ljust(width)
-            for cell, width, right in zip(line, widths, to_the_right, strict=True)
-        ).rstrip()
-        if number == 0:
-            yield "  ".join("-" * width for width in widths)
+def _width() -> int | None:
+    """Return the columns of the terminal; None where the lines go somewhere else."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Cells:
+    """A table as text, columns never folded, numbers to the right, as psql shows it.
+
+    Attributes:
+        columns: Each column's lines, its name first, all of one width.
+    """
+
+    columns: list[list[str]]
+
+    @classmethod
+    def of(cls, names: list[str], rows: list[tuple[Any, ...]]) -> _Cells:
+        columns = []
+        for place, name in enumerate(names):
+            values = [row[place] for row in rows]
+            texts = [name, *map(_cell, values)]
+            width = max(map(len, texts))
+            right = all(value is None or isinstance(value, int | float) for value in values)
+            texts = [text.rjust(width) if right else text.ljust(width) for text in texts]
+            columns.append([texts[0], "-" * width, *texts[1:]])
+        return cls(columns)
+
+    def blocks(self, width: int | None) -> Iterator[list[list[str]]]:
+        """Return columns that fit side by side; the first one leads every block."""
+        if not self.columns:
+            return
+        first, *others = self.columns
+        block, taken = [first], len(first[0])
+        for column in others:
+            needs = _GAP + len(column[0])
+            if width is not None and taken + needs > width and len(block) > 1:
+                yield block
+                block, taken = [first], len(first[0])
+            block.append(column)
+            taken += needs
+        yield block
+
+    def lines(self, block: list[list[str]]) -> Iterator[str]:
+        """Return the lines of a block, after an empty one where it is not the first."""
+        if len(self.columns) > 1 and block[1] is not self.columns[1]:
+            yield ""
+        for line in zip(*block, strict=True):
+            yield (" " * _GAP).join(line).rstrip()
 
 
 def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, float):
+        return str(float(f"{value:.{_DIGITS}g}"))
     return "" if value is None else str(value)

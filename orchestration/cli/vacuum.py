@@ -32,7 +32,9 @@ _SHOWN = 10
     help="Also remove deliveries that restatements compare with; a rebuild of their year"
     " then loses those restatements.",
 )
-@click.option("--workers", type=int, help="Threads that read deliveries.  [env: OHLCV_WORKERS]")
+@click.option(
+    "--workers", type=int, metavar="N", help="Threads that read deliveries.  [env: OHLCV_WORKERS]"
+)
 @output_options
 def command(
     output: Output, yes: bool, keep_days: float, forget_corrections: bool, **options: Any
@@ -101,6 +103,8 @@ def _summary(plan: VacuumPlan) -> dict[str, Any]:
 
 
 def _show(output: Output, plan: VacuumPlan) -> None:
+    from batch.core.layout import BRONZE  # noqa: PLC0415 - help stays quick
+
     output.table(
         ["deliveries", "superseded", "size", "kept for restatements", "orphaned", "scratch"],
         [
@@ -114,16 +118,20 @@ def _show(output: Output, plan: VacuumPlan) -> None:
             )
         ],
     )
+    if plan.superseded:
+        output.say(f"superseded under {BRONZE}")
     for one in plan.superseded[:_SHOWN]:
         restated = f", {one.restated_values:,} restated values" if one.restated_values else ""
-        output.say(f"{one.delivery.key}\n  superseded by {one.by.name}{restated}")
+        place = one.delivery.key.removeprefix(BRONZE)
+        output.say(f"  {place}\n    superseded by {one.by.name}{restated}")
     if len(plan.superseded) > _SHOWN:
         output.say(f"and {len(plan.superseded) - _SHOWN:,} more; --json lists all")
     if plan.superseded:
         latest = max(one.by.received_at for one in plan.superseded)
         output.say(
             f"without them, bars as of an instant before {latest:%Y-%m-%d %H:%M} UTC may lack"
-            " what only they held then"
+            " what only they held then",
+            hanging=2,
         )
     for key, why in list(plan.passed_over.items())[:_SHOWN]:
-        output.say(f"left alone: {key}: {why}")
+        output.say(f"left alone: {key}: {why}", hanging=2)

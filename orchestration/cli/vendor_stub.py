@@ -9,11 +9,32 @@ from batch.console.output import Output
 
 
 @click.command(name="vendor-stub")
-@click.option("--port", type=int, default=8321, show_default=True, help="Port on this machine.")
-@click.option("--symbols", type=int, default=500, show_default=True, help="Stocks listed.")
-@click.option("--years", type=float, default=2, show_default=True, help="How far it goes back.")
 @click.option(
-    "--seed", type=int, default=7, show_default=True, help="Another seed, another market."
+    "--port",
+    type=int,
+    metavar="PORT",
+    default=8321,
+    show_default=True,
+    help="Port on this machine.",
+)
+@click.option(
+    "--symbols", type=int, metavar="N", default=500, show_default=True, help="Stocks listed."
+)
+@click.option(
+    "--years",
+    type=float,
+    metavar="YEARS",
+    default=2,
+    show_default=True,
+    help="How far it goes back.",
+)
+@click.option(
+    "--seed",
+    type=int,
+    metavar="N",
+    default=7,
+    show_default=True,
+    help="Another seed, another market.",
 )
 @click.option(
     "--folder",
@@ -21,7 +42,12 @@ from batch.console.output import Output
     help="Serve deliveries in files, one per day with the date in its name, instead.",
 )
 @click.option(
-    "--requests-per-minute", type=int, default=0, show_default=True, help="Answer 429 above it."
+    "--requests-per-minute",
+    type=int,
+    metavar="N",
+    default=0,
+    show_default=True,
+    help="Answer 429 above it.",
 )
 @click.option("--key", help="Accept this key only; any by default.")
 @click.option(

@@ -31,6 +31,7 @@ _AXIS_WIDTH = 54
 _DATES_HEIGHT = 22
 _TOP = 8
 _FLAGS_HEIGHT = 16
+_BETWEEN_FLAGS = 2.0
 _VOLUME_SHARE = 0.2
 _GAP = 10
 _LETTER = 6.6
@@ -273,7 +274,7 @@ def _price_axis(y: Scale, right: float, *, hidden_near: float) -> list[str]:
     for tick, label in zip(ticks, tick_texts(ticks), strict=True):
         at = y(tick)
         parts.append(f'<path class="grid" d="M0 {px(at)}H{px(right)}"/>')
-        if abs(at - hidden_near) > 13:
+        if abs(at - hidden_near) > 15:
             parts.append(text_at(right + 7, at + 4, label, "tick"))
     return parts
 
@@ -351,10 +352,12 @@ def _volumes(series: Series, x: Scale, v: Scale) -> list[str]:
 
 
 def _splits(marks: Sequence[SplitMark], x: Scale, top: float, bottom: float) -> list[str]:
-    parts = []
-    for mark in marks:
+    parts: list[str] = []
+    free_to = x.stop
+    for mark in reversed(marks):  # a flag that the next one would cover moves to its left
         at, flag = x(mark.session_no), 12 + 6.2 * len(mark.text)
-        left = min(at, x.stop - flag)
+        left = max(min(at, free_to - flag), 0.0)
+        free_to = left - _BETWEEN_FLAGS
         parts += [
             f'<g class="split-mark"><path class="split" d="M{px(at)} {px(top)}V{px(bottom)}"/>',
             f'<rect class="split-flag" x="{px(left)}" y="3" width="{px(flag)}" height="16"/>',

@@ -28,8 +28,8 @@ def to_png(svg: str, *, zoom: float = 2.0) -> bytes:
         fonts = files("font_source_sans_pro") / "files"
     except ImportError as err:
         raise SettingsError(
-            "PNG needs the extra `charts`: pip install 'ohlcv-batch[charts]'; HTML and SVG need"
-            " nothing"
+            "PNG needs the extra `charts`: pip install '.[charts]' in the checkout; HTML and SVG"
+            " need nothing"
         ) from err
     width = float(re.search(r' width="([\d.]+)"', svg)[1])  # type: ignore[index]
     with as_file(fonts) as folder:

@@ -221,7 +221,8 @@ def pass_time() -> None:
     [
         (["fetch", "--date", "2025-01-10", "--backfill", "2"], "--date and --backfill"),
         (["fetch", "--flat-files"], "--flat-files fills a range"),
-        (["fetch", "--requests-per-minute", "-1"], "--polygon-requests-per-minute"),
+        (["fetch", "--requests-per-minute", "-1"], "error: --requests-per-minute: "),
+        (["run", "--details", "-1"], "error: --details: "),
         (["vendor-stub", "--fault", "boredom"], "fault 'boredom': expected KIND"),
         (["vendor-stub", "--symbols", "0"], "must be above zero"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -24,6 +25,7 @@ from fetchers.handlers.runtime import DeadlineNear, SessionEvent, read_event
 from fetchers.plan import newest_due
 from fetchers.sources.vendor_stub import Fault, FaultKind
 from tests.fetchers.support import KEY, Vendor, sessions_in, vendor
+from tests.support.documents import REPOSITORY, blocks_of
 
 EVENTS = Path(__file__).parents[1] / "events"
 
@@ -91,6 +93,9 @@ def test_the_daily_run_lands_what_is_missing(
 ) -> None:
     answer = daily_bars(event("daily_bars_scheduled"), Context())
 
+    page = (REPOSITORY / "docs" / "fetching.md").read_text()
+    (shown,) = [block.content for block in blocks_of(page) if block.language == "json"]
+    assert re.findall(r'"(\w+)":', shown) == list(answer)
     assert answer["new_sessions"] == answer["sessions"] == sessions_in(s3_lake)
     assert answer["new_sessions"][-1] == str(today) == answer["newest_due"]
     assert len(answer["keys"]) == answer["keys_written"] == 6

@@ -25,6 +25,7 @@ from orchestration.pages.candles import (
     Drawing,
     Series,
     Span,
+    SplitMark,
     draw_candles,
     ratio_text,
     series_of,
@@ -129,6 +130,20 @@ def test_a_split_on_a_holiday_is_marked_at_the_next_session(calendar: Calendar) 
 
     assert calendar.session_at(mark.session_no) == date(2024, 7, 5)
     assert mark.text == "10:1"
+
+
+def test_flags_of_splits_close_together_do_not_cover_each_other(calendar: Calendar) -> None:
+    bars = some_bars(calendar, 1, list(range(2800, 2900)))
+    series = series_of(bars, 1, calendar)
+    marks = [SplitMark(2885, "3:2"), SplitMark(2888, "2:1"), SplitMark(2899, "10:1")]
+
+    markup = draw_candles(series, marks, Span.of([series]), calendar, width=480, height=300).markup
+
+    flags = re.findall(r'class="split-flag" x="([\d.]+)" y="3" width="([\d.]+)"', markup)
+    edges = sorted((float(left), float(left) + float(width)) for left, width in flags)
+    assert len(edges) == 3
+    assert all(one[1] < next_one[0] for one, next_one in pairwise(edges))
+    assert re.findall(r'class="flag-text"[^>]*>(\d+:\d+)<', markup) == ["10:1", "2:1", "3:2"]
 
 
 @pytest.mark.parametrize(
@@ -288,7 +303,7 @@ def test_without_the_extra_the_error_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "resvg_py", None)
 
-    with pytest.raises(SettingsError, match=r"pip install 'ohlcv-batch\[charts\]'"):
+    with pytest.raises(SettingsError, match=r"pip install '\.\[charts\]'"):
         to_png(load_chart(demo_lake, demo_lake.symbols()[0], [5]).svg())
 
 

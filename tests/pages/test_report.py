@@ -196,6 +196,28 @@ def test_runs_are_newest_first_and_tell_their_error() -> None:
     assert [(run.exit_code, run.told) for run in runs] == [(75, "Lost"), (0, "nothing to do")]
 
 
+@pytest.mark.parametrize(
+    ("job", "counts", "told"),
+    [
+        ("verify", {"differences": 0, "gaps": 0}, "0 differences, 0 gaps"),
+        ("fetch", {"newest_due": "2024-01-02", "sessions_left": 0, "rows": 7}, "7 rows"),
+        (
+            "vacuum",
+            {"deliveries": 1200, "superseded": ["a", "b"]},
+            "1,200 deliveries, 2 superseded",
+        ),
+        ("consolidate", {"deliveries_read": 3}, "nothing to do"),
+        ("import", {}, "nothing to do"),
+    ],
+)
+def test_a_job_that_publishes_nothing_tells_what_it_counted(
+    job: str, counts: dict[str, object], told: str
+) -> None:
+    report = {"job": job, "started_at": "2024-01-02 10:00:00+00:00", "counts": counts}
+
+    assert [run.told for run in runs_of([report])] == [told]
+
+
 def test_a_page_of_a_dirty_lake_tells_what_is_wrong_with_it(
     lake: LocalStore, calendar: Calendar, tmp_path: Path
 ) -> None:

@@ -27,6 +27,18 @@ def run_ohlcv(*arguments: str | Path, **environment: str) -> Finished:
     )
 
 
+def put_on_path(folder: Path) -> Path:
+    """Leave a script ``ohlcv`` in a folder that somebody has on their path."""
+    folder.mkdir(exist_ok=True)
+    ohlcv = folder / "ohlcv"
+    ohlcv.write_text(
+        f'#!/bin/sh\nexec {sys.executable} -c "from orchestration.cli.main import main;'
+        ' main()" "$@"\n'
+    )
+    ohlcv.chmod(0o755)
+    return folder
+
+
 def run_python(*arguments: str | Path, **environment: str) -> Finished:
     """Run Python with the project on its path."""
     inherited = {name: value for name, value in os.environ.items() if name != "OHLCV_LAKE"}

@@ -3,7 +3,8 @@
 Fenced ``python`` and ``sh`` blocks run in the order of the page, in
 one folder, with one Python namespace and one shell environment. A fenced ``text`` block that
 follows a block is what it prints. ``DOCS=update`` writes what was printed into the
-page instead of comparing.
+page instead of comparing. No line is passed over: where one cannot run as it stands, a table
+of the test says what runs in its place, and why.
 """
 
 from __future__ import annotations
@@ -12,18 +13,23 @@ import contextlib
 import io
 import os
 import re
+import signal
 import subprocess
-import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.support.command_line import put_on_path
+
 REPOSITORY = Path(__file__).parents[2]
 
-_FENCE = re.compile(r"^```(?P<language>\w*)[^\n]*\n(?P<content>.*?)^```$", re.MULTILINE | re.DOTALL)
-_SETS_UP = ("make ", "pip install")
-"""Lines that install the project: they ran before any test could."""
+RUNS = frozenset({"python", "sh"})
+"""Languages of the blocks that run."""
+
+_FENCE = re.compile(
+    r"^```(?P<language>[^\s`]*)[^\n]*\n(?P<content>.*?)^```$", re.MULTILINE | re.DOTALL
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,21 +65,47 @@ def blocks_of(text: str) -> Iterator[Block]:
         end = found.end()
 
 
-class Reader:
-    """Somebody who types everything that a document shows, in a folder of their own."""
+def prose_of(text: str) -> str:
+    """Return a document without its fenced blocks."""
+    return _FENCE.sub("", text)
 
-    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
-        self.folder = folder
-        self.environment = {**environment, "PYTHONPATH": str(REPOSITORY)}
-        self.namespace: dict[str, Any] = {"__name__": "__document__"}
-        commands = folder / ".commands"
-        commands.mkdir()
-        ohlcv = commands / "ohlcv"
-        ohlcv.write_text(
-            f'#!/bin/sh\nexec {sys.executable} -c "from orchestration.cli.main import main;'
-            ' main()" "$@"\n'
-        )
-        ohlcv.chmod(0o755)
+
+@dataclass(frozen=True, slots=True)
+class StandIn:
+    """What runs in the place of a line that cannot run in a test as it stands.
+
+    Attributes:
+        runs: The line that runs.
+        because: Why the line itself does not.
+    """
+
+    runs: str
+    because: str
+
+
+@dataclass(eq=False)
+class Reader:
+    """Somebody who types everything that a document shows, in a folder of their own.
+
+    Attributes:
+        folder: Where they are.
+        environment: The environment of their shell.
+        stand_ins: Lines that they type otherwise.
+        installed: Whether ``ohlcv`` is on their path already; else it is this repository's.
+    """
+
+    folder: Path
+    environment: dict[str, str]
+    stand_ins: Mapping[str, StandIn] = field(default_factory=dict)
+    installed: bool = False
+    namespace: dict[str, Any] = field(default_factory=lambda: {"__name__": "__document__"})
+    _groups: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.installed:
+            return
+        self.environment["PYTHONPATH"] = str(REPOSITORY)
+        commands = put_on_path(self.folder / ".commands")
         self.environment["PATH"] = f"{commands}:{self.environment['PATH']}"
 
     def run(self, block: Block, named: str) -> str:
@@ -81,6 +113,12 @@ class Reader:
         if block.language == "python":
             return self._run_python(block, named)
         return self._run_shell(block, named)
+
+    def leave(self) -> None:
+        """End what a page has left running in the background."""
+        for group in self._groups:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(group, signal.SIGTERM)
 
     def _run_python(self, block: Block, named: str) -> str:
         source = "\n" * block.line + block.content
@@ -90,24 +128,38 @@ class Reader:
         return printed.getvalue()
 
     def _run_shell(self, block: Block, named: str) -> str:
-        lines = block.content.splitlines(keepends=True)
-        script = "".join(line for line in lines if not line.startswith(_SETS_UP))
+        script = "".join(map(self._typed, block.content.splitlines(keepends=True)))
         kept = self.folder / ".environment"
-        ran = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", f"{script}\nenv -0 > {kept}"],
-            cwd=self.folder,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        assert ran.returncode == 0, (
-            f"{named}:{block.line}: exit code {ran.returncode}\n{script}\n{ran.stdout}{ran.stderr}"
+        out, err = self.folder / ".out", self.folder / ".err"
+        # Files, not pipes: what runs in the background would hold a pipe open.
+        with out.open("w") as stdout, err.open("w") as stderr:
+            shell = subprocess.Popen(
+                ["bash", "-euo", "pipefail", "-c", f"{script}\nenv -0 > {kept}"],
+                cwd=self.folder,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                start_new_session=True,
+            )
+            self._groups.append(shell.pid)
+            code = shell.wait(timeout=300)
+        printed = out.read_text()
+        assert code == 0, (
+            f"{named}:{block.line}: exit code {code}\n{script}\n{printed}{err.read_text()}"
         )
         pairs = kept.read_text().rstrip("\0").split("\0")
         self.environment = dict(pair.split("=", 1) for pair in pairs)
-        return ran.stdout
+        return printed
+
+    def _typed(self, line: str) -> str:
+        stand_in = self.stand_ins.get(command_of(line))
+        return f"{stand_in.runs}\n" if stand_in else line
+
+
+def command_of(line: str) -> str:
+    """Return a line of a shell block without the comment behind it."""
+    return re.sub(r"\s+#\s.*$", "", line.rstrip())
 
 
 def run_document(path: Path, reader: Reader) -> int:
@@ -123,12 +175,12 @@ def run_document(path: Path, reader: Reader) -> int:
     shown: list[tuple[Block, str]] = []
     count = 0
     for place, block in enumerate(blocks):
-        if block.language not in {"python", "sh"}:
+        if block.language not in RUNS:
             continue
         printed = _tidy(reader.run(block, named))
         count += 1
-        after = blocks[place + 1] if place + 1 < len(blocks) else None
-        if after is None or after.language != "text" or after.gap.strip():
+        after = printed_by(blocks, place)
+        if after is None:
             continue
         if update:
             shown.append((after, printed))
@@ -141,6 +193,14 @@ def run_document(path: Path, reader: Reader) -> int:
     if update:
         path.write_text(text)
     return count
+
+
+def printed_by(blocks: list[Block], place: int) -> Block | None:
+    """Return the ``text`` block that shows what the block at a place prints, if there is one."""
+    after = blocks[place + 1] if place + 1 < len(blocks) else None
+    if after is None or after.language != "text" or after.gap.strip():
+        return None
+    return after
 
 
 def _tidy(text: str) -> str:

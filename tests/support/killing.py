@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterable
 from enum import Enum
 from pathlib import Path
 
 from batch.lake.store import Expect, Expectation, ObjectStore, StoredObject
+from tests.support.passing import PassingStore
 
 
 class Killed(BaseException):
@@ -25,45 +25,23 @@ class Death(Enum):
     EXIT_AFTER = "exit after"
 
 
-class DyingStore:
+class DyingStore(PassingStore):
     """Passes everything on until a given write or delete; then nothing goes on any more."""
 
     def __init__(self, store: ObjectStore, last: int, death: Death) -> None:
-        self.store = store
+        super().__init__(store)
         self.last = last
         self.death = death
         self.calls = 0
         self._lock = threading.Lock()
         self._entered = threading.Lock()
 
-    @property
-    def uri(self) -> str:
-        return self.store.uri
-
-    def exists(self) -> bool:
-        return self.store.exists()
-
-    def list(self, prefix: str, *, start_after: str = "") -> Iterator[StoredObject]:
-        return self.store.list(prefix, start_after=start_after)
-
-    def head(self, key: str) -> StoredObject | None:
-        return self.store.head(key)
-
-    def read(self, key: str) -> bytes:
-        return self.store.read(key)
-
-    def local_copy(self, key: str) -> AbstractContextManager[Path]:
-        return self.store.local_copy(key)
-
-    def scratch(self) -> AbstractContextManager[Path]:
-        return self.store.scratch()
-
     def write(
         self, key: str, content: bytes | Path, *, expect: Expectation = Expect.ANYTHING
     ) -> StoredObject:
         with self._entered:
             self._come_closer()
-            written = self.store.write(key, content, expect=expect)
+            written = super().write(key, content, expect=expect)
             self._die_if_due()
         return written
 
@@ -71,7 +49,7 @@ class DyingStore:
         for key in keys:
             with self._entered:
                 self._come_closer()
-                self.store.delete([key])
+                super().delete([key])
                 self._die_if_due()
 
     def _come_closer(self) -> None:
