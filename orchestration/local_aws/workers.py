@@ -61,23 +61,27 @@ class Launcher(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """Runs the code of this checkout; an image stands for the module that it would start."""
+    """Runs the code of this checkout; an image stands for the module that it would start.
 
-    python: str = sys.executable
+    Attributes:
+        interpreter: What takes ``-m`` and a module.
+    """
+
+    interpreter: tuple[str, ...] = (sys.executable,)
 
     def job(
         self, image: str, command: Sequence[str], environment: Mapping[str, str], name: str
     ) -> subprocess.Popen[str]:
         """Start the module that the image would."""
         module = "batch.consolidator" if "consolidator" in image else "batch.resampler"
-        return self._start([self.python, "-m", module, *command], environment)
+        return self._start([*self.interpreter, "-m", module, *command], environment)
 
     def function(
         self, image: str, handler: str, environment: Mapping[str, str], name: str
     ) -> subprocess.Popen[str]:
         """Start the module that speaks the runtime's protocol."""
         client = ["-m", "orchestration.local_aws.runtime_client", handler]
-        return self._start([self.python, *client], environment)
+        return self._start([*self.interpreter, *client], environment)
 
     def kill(self, process: subprocess.Popen[str], name: str) -> None:
         """Kill the process."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -110,6 +112,57 @@ def test_a_stack_is_made_and_removed_and_its_data_only_when_asked(running_aws: L
     assert bucket not in names
     machines = running_aws.client("stepfunctions").list_state_machines()["stateMachines"]
     assert not [machine for machine in machines if machine["name"].startswith("other-try")]
+
+
+@pytest.fixture
+def machine_without_engine(tmp_path: Path) -> str:
+    """A PATH on which everything is but docker and podman."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    names = "aws bash cat cp cut date dirname find git grep mktemp python3 rm sed sha256sum sort tr"
+    for name in names.split():
+        found = Path(sys.executable).with_name(name)
+        place = found if found.exists() else shutil.which(name)
+        assert place, name
+        (tools / name).symlink_to(place)
+    return str(tools)
+
+
+@pytest.mark.troubleshooting("deploying: `ROLLBACK_COMPLETE`")
+@pytest.mark.troubleshooting("deploying: neither docker nor podman")
+def test_a_first_deployment_that_failed_is_removed_and_made_again(
+    running_aws: LocalAws, machine_without_engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operator = Operator(running_aws, stack="unlucky-ohlcv-pipeline")
+    named = ["--prefix", "unlucky"]
+    in_the_way = running_aws.client("ecr")
+    in_the_way.create_repository(repositoryName="unlucky-resampler")
+
+    failed = operator.script(*named, check=False)
+    status = running_aws.stacks.find(operator.stack).status
+    refused = operator.script(*named, check=False)
+    operator.script(*named, "--delete")
+    buckets = [found["Name"] for found in running_aws.client("s3").list_buckets()["Buckets"]]
+    in_the_way.delete_repository(repositoryName="unlucky-resampler")
+    for name in ("CONTAINER_CLI", "CONTAINER_BUILD"):
+        monkeypatch.delenv(name, raising=False)
+    without_engine = operator.script(*named, check=False, path=machine_without_engine)
+    images = {name: uri.replace("condvest", "unlucky") for name, uri in STAND_IN_IMAGES.items()}
+    operator.deploy(*named, images=images)
+    made = running_aws.stacks.find(operator.stack).status
+    operator.script(*named, "--delete", "--delete-data", "--yes")
+
+    assert failed.returncode == 1
+    assert "ResamplerRepository" in failed.stderr
+    assert "already exists" in failed.stderr
+    assert status == "ROLLBACK_COMPLETE"
+    assert refused.returncode == 1
+    assert "was never made (ROLLBACK_COMPLETE): remove it with --delete" in refused.stderr
+    assert not [name for name in buckets if name.startswith("unlucky")]
+    assert without_engine.returncode == 2
+    assert "neither docker nor podman runs here" in without_engine.stderr
+    assert "give all three --image" in without_engine.stderr
+    assert made == "UPDATE_COMPLETE"
 
 
 def test_images_are_built_and_pushed_once_and_pinned_by_digest(
