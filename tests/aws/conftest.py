@@ -145,3 +145,29 @@ def quiet(deployed: Deployed, first_day: Execution) -> Deployed:
     deployed.operator.alerts()
     deployed.aws.waits.clear()
     return deployed
+
+
+@pytest.fixture
+def image_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A container client whose pushes reach the local AWS; gives the file of its calls."""
+    client = tmp_path / "client"
+    client.write_text(
+        """#!/usr/bin/env bash
+set -euo pipefail
+echo "$1" >>"$(dirname "$0")/calls"
+case $1 in
+login) cat >/dev/null ;;
+push)
+    repository=${2%:*}
+    digest=sha256:$(printf '%s' "$2" | sha256sum | cut -c1-64)
+    aws ecr put-image --repository-name "${repository##*/}" --image-tag "${2##*:}" \\
+        --image-manifest-media-type application/vnd.oci.image.manifest.v1+json --image-manifest \\
+        '{"schemaVersion": 2, "config": {"digest": "'"$digest"'"}, "layers": []}' >/dev/null
+    ;;
+esac
+"""
+    )
+    client.chmod(0o755)
+    monkeypatch.setenv("CONTAINER_CLI", str(client))
+    monkeypatch.setenv("CONTAINER_BUILD", f"{client} build")
+    return tmp_path / "calls"

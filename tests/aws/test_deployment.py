@@ -61,35 +61,6 @@ def test_a_dry_run_shows_the_change_and_changes_nothing(deployed: Deployed) -> N
     assert not [name for name in stack.change_sets if name.startswith("dry-run")]
 
 
-def test_the_schedule_can_be_stopped_and_goes_on(deployed: Deployed) -> None:
-    def state() -> str:
-        found = deployed.aws.client("scheduler").get_schedule(
-            Name="condvest-daily-pipeline-trigger"
-        )
-        return str(found["State"])
-
-    deployed.operator.script("--disable-schedule")
-    stopped = state()
-    deployed.operator.script("--enable-schedule")
-
-    assert (stopped, state()) == ("DISABLED", "ENABLED")
-
-
-def test_the_status_tells_the_last_failure_and_how_to_redrive_it(
-    deployed: Deployed, first_day: object
-) -> None:
-    failed = deployed.run(intervals=[])
-    deployed.operator.alerts()
-
-    told = deployed.operator.script("--status").stdout
-
-    name = failed.arn.rsplit(":", 1)[-1]
-    assert "schedule: ENABLED cron(5 16 ? * MON-FRI *) America/New_York" in told
-    assert f"last failure: {name}" in told
-    assert "state:   CheckInput" in told
-    assert f"--redrive {name}" in told
-
-
 def test_a_stack_is_made_and_removed_and_its_data_only_when_asked(running_aws: LocalAws) -> None:
     operator = Operator(running_aws, stack="other-try-ohlcv-pipeline")
     named = ["--prefix", "other", "--stage", "try"]
@@ -166,33 +137,12 @@ def test_a_first_deployment_that_failed_is_removed_and_made_again(
 
 
 def test_images_are_built_and_pushed_once_and_pinned_by_digest(
-    deployed: Deployed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    deployed: Deployed, image_client: Path
 ) -> None:
-    client = tmp_path / "client"
-    client.write_text(
-        """#!/usr/bin/env bash
-set -euo pipefail
-echo "$1" >>"$(dirname "$0")/calls"
-case $1 in
-login) cat >/dev/null ;;
-push)
-    repository=${2%:*}
-    digest=sha256:$(printf '%s' "$2" | sha256sum | cut -c1-64)
-    aws ecr put-image --repository-name "${repository##*/}" --image-tag "${2##*:}" \\
-        --image-manifest-media-type application/vnd.oci.image.manifest.v1+json --image-manifest \\
-        '{"schemaVersion": 2, "config": {"digest": "'"$digest"'"}, "layers": []}' >/dev/null
-    ;;
-esac
-"""
-    )
-    client.chmod(0o755)
-    monkeypatch.setenv("CONTAINER_CLI", str(client))
-    monkeypatch.setenv("CONTAINER_BUILD", f"{client} build")
-
     deployed.operator.script()
-    calls = (tmp_path / "calls").read_text().split()
+    calls = image_client.read_text().split()
     deployed.operator.script()
-    again = (tmp_path / "calls").read_text().split()
+    again = image_client.read_text().split()
     jobs = deployed.aws.client("batch").describe_job_definitions(
         jobDefinitionName="condvest-resampler", status="ACTIVE"
     )["jobDefinitions"]
