@@ -10,10 +10,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import boto3
 import pytest
 import yaml
 
@@ -24,6 +25,7 @@ from batch.verifier.command import command as verify_command
 from fetchers.sources.vendor_market import SyntheticMarket
 from orchestration.local_aws.workers import PROJECT
 from tests.support.bars import land_rows, received_after
+from tests.support.documents import Block, Reader, blocks_of
 
 pytestmark = pytest.mark.slow
 
@@ -208,6 +210,58 @@ JOBS = ("fetch", "consolidate", "pipeline")
 COMPOSE = ("docker/compose.yaml", "docker/trial.yaml")
 
 
+def page_blocks(word: str) -> list[Block]:
+    """Return the blocks of the page on images that name something."""
+    images = (PROJECT / "orchestration" / "README.md").read_text().split("\n## Images\n")[1]
+    return [block for block in blocks_of(images) if word in block.content]
+
+
+def test_what_the_page_shows_of_docker_works(
+    client: str, images: dict[str, str], full_lake: Path, tmp_path: Path, s3_endpoint: str
+) -> None:
+    checkout = tmp_path / "checkout"
+    for name in ("batch", "fetchers", "docker", "requirements"):
+        shutil.copytree(PROJECT / name, checkout / name, ignore=shutil.ignore_patterns("*.pyc"))
+    assert run(client, images["consolidator"], full_lake).returncode == 0
+    full_lake.rename(checkout / "lake")
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    build = os.environ.get("CONTAINER_BUILD", f"{client} build")
+    (tools / "docker").write_text(  # this machine's engine, and the S3 that is on it
+        "#!/bin/sh\ncommand=$1\nshift\ncase $command in\n"
+        f'build) exec {build} "$@" ;;\n'
+        f'run) exec {client} run --network=host --env=AWS_ENDPOINT_URL "$@" ;;\n'
+        f'*) exec {client} "$command" "$@" ;;\nesac\n'
+    )
+    (tools / "docker").chmod(0o755)
+    kept = {name: value for name, value in os.environ.items() if name.startswith("CONTAINER")}
+    aws = {"AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
+    environment = {**kept, **aws, "AWS_ENDPOINT_URL": s3_endpoint, "BUILDAH_LAYERS": "true"}
+    path = f"{tools}{os.pathsep}{os.environ['PATH']}"
+    reader = Reader(checkout, {**environment, "PATH": path, "HOME": os.environ.get("HOME", "/")})
+    bucket = boto3.client(
+        "s3",
+        endpoint_url=s3_endpoint,
+        region_name=aws["AWS_REGION"],
+        aws_access_key_id=aws["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=aws["AWS_SECRET_ACCESS_KEY"],
+    )
+    bucket.create_bucket(Bucket="bucket")
+    (running,) = page_blocks("docker run")
+    (pinning,) = page_blocks("image inspect")
+
+    reader.run(running, "orchestration/README.md")
+    told = reader.run(
+        replace(pinning, content=pinning.content.split("\n", 1)[1]), "orchestration/README.md"
+    )
+    subprocess.run([client, "rmi", "resampler"], capture_output=True, check=True)
+
+    assert {"3d", "34d"} < {path.name for path in (checkout / "lake" / "silver").iterdir()}
+    reports = bucket.list_objects_v2(Bucket="bucket", Prefix="lake/_runs/")
+    assert reports["KeyCount"] == 1
+    assert "@sha256:" in told
+
+
 @dataclass(frozen=True)
 class Compose:
     """Somebody with one of the compose clients and this checkout's compose files.
@@ -244,12 +298,22 @@ class Compose:
             check=False,
         )
 
+    def page_says(self, *lines: str) -> subprocess.CompletedProcess[str]:
+        """Do what lines of the page say, which begin with ``docker compose``."""
+        for line in lines:
+            said = shlex.split(line)[2:]
+            files = [said[place + 1] for place, word in enumerate(said) if word == "--file"]
+            done = self(*said[2 * len(files) :], files=files)
+            if done.returncode:
+                break
+        return done
+
     def day(
         self, *, files: Sequence[str] = COMPOSE, **settings: str
     ) -> subprocess.CompletedProcess[str]:
         """Run the day as the compose file tells its reader to."""
         if not self.one_by_one:
-            return self("run", "--rm", "-T", "pipeline", files=files, **settings)
+            return self("run", "--rm", "pipeline", files=files, **settings)
         if "docker/trial.yaml" in files:
             vendor = self("up", "--detach", "vendor", files=files, **settings)
             assert vendor.returncode == 0, vendor.stderr
@@ -327,7 +391,12 @@ def compose(
 
 
 def test_compose_runs_the_whole_day_without_a_key(compose: Compose) -> None:
-    done = compose.day()
+    with_key, trial, loop = (block.content.splitlines() for block in page_blocks("compose"))
+    assert with_key == [trial[0].replace(" --file docker/trial.yaml", "")]
+    assert loop[0] == f"for job in {' '.join(JOBS)}; do"
+    assert "run --rm --no-deps" in loop[1]
+
+    done = compose.day() if compose.one_by_one else compose.page_says(*trial)
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert [len(compose.runs_of(job)) for job in ("fetch", "consolidate", "resample")] == [1, 1, 1]
