@@ -153,7 +153,7 @@ class Workers:
     def install(self) -> None:
         """Let moto's jobs and functions run here."""
         from moto.awslambda.models import LambdaFunction
-        from moto.batch.models import Job
+        from moto.batch.models import BatchBackend, Job
 
         workers = self
         status = property(
@@ -169,6 +169,12 @@ class Workers:
                 found["exitCode"] = job.exit_code
             return found
 
+        def describe(backend: Any, jobs: list[str] | None) -> list[dict[str, Any]]:
+            # Over a copy: a job may be submitted meanwhile, by the branches of a Map.
+            wanted = set(jobs or ())
+            found = list(backend._jobs.values())
+            return [job.describe() for job in found if not wanted or {job.job_id, job.arn} & wanted]
+
         def run(job: Any) -> None:
             workers.run_job(job)
 
@@ -179,6 +185,7 @@ class Workers:
             return workers.invoke(function, event)
 
         mend(Job, status=status, _container_details=details, run=run, terminate=terminate)
+        mend(BatchBackend, describe_jobs=describe)
         mend(LambdaFunction, _invoke_lambda=invoke)
 
     def environment(self, role_arn: str, region: str) -> dict[str, str]:

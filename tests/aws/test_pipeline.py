@@ -73,7 +73,7 @@ def verify(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> int:
     for name, value in deployed.aws.environment.items():
         monkeypatch.setenv(name, value)
     lake = deployed.operator.output("Lake")
-    return run_main(verify_command, ["--lake", lake, "--quiet"], name="verify")
+    return run_main(verify_command, ["--lake", lake], name="verify")
 
 
 def test_a_day_goes_from_the_vendor_to_all_six_intervals(
@@ -239,6 +239,7 @@ def test_a_consolidator_that_is_told_to_stop_exits_75_and_is_repaired_by_the_red
 def test_a_resampler_that_is_stopped_in_the_middle_is_repaired_by_the_redrive(
     quiet: Deployed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    quiet.run(intervals=[3, 8, 13, 21, 34])
     with stopping(quiet, "condvest-resampler", reason="stopped by an operator") as stopped:
         ended = quiet.run(full=True, intervals=[5])
     alert = only_alert(quiet)
