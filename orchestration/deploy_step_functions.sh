@@ -468,6 +468,11 @@ json_field() {
     python3 -c 'import json, sys; found = json.loads(sys.argv[1])[sys.argv[2]]; print(found if isinstance(found, str) else json.dumps(found))' "$1" "$2"
 }
 
+# json_without TEXT FIELD prints an object without a field.
+json_without() {
+    python3 -c 'import json, sys; found = json.loads(sys.argv[1]); found.pop(sys.argv[2], None); print(json.dumps(found))' "$1" "$2"
+}
+
 redrive() {
     require_stack
     local arn=$redriven composed status
@@ -484,8 +489,9 @@ redrive() {
     elif [ "$status" = SUCCEEDED ] || [ "$status" = RUNNING ]; then
         fail "the execution is $status: there is nothing to redrive" 2
     else
-        aws stepfunctions redrive-execution --execution-arn "$arn" --output text
-        printf '%s\n' "$arn"
+        # It ended before it could tell what is left: all that it was asked for, whether or not new bars wait.
+        composed=$(aws stepfunctions describe-execution --execution-arn "$arn" --query input --output text)
+        start_with "redrive-$(date -u +%Y%m%dT%H%M%SZ)" "$(json_without "$composed" only_when_new)"
     fi
 }
 
@@ -531,6 +537,7 @@ delete() {
     [ -n "${known[status]:-}" ] || fail "there is no stack $stack in $region" 2
     local bucket=${known[output:Bucket]:-} existing
     existing=$(parameter_in_force ExistingBucket)
+    [ -n "$bucket" ] || delete_data=false # a stack that was never made has none
     if [ "$delete_data" = true ]; then
         [ -z "$existing" ] ||
             fail "the bucket $existing is not the stack's own: remove the lake in it by hand" 2
@@ -543,7 +550,7 @@ delete() {
         empty_bucket "$bucket"
         aws s3api delete-bucket --bucket "$bucket"
         say "the bucket $bucket and the lake in it are gone"
-    else
+    elif [ -n "$bucket" ]; then
         say "kept: s3://$bucket; deploy again with --parameter ExistingBucket=$bucket"
     fi
 }

@@ -17,7 +17,7 @@ SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "demo": ("orchestration.cli.demo", "Make a whole lake from a synthetic exchange."),
         "import": ("orchestration.cli.imports", "Bring in deliveries from files."),
         "fetch": ("orchestration.cli.fetch", "Fetch bars and reference data from Polygon."),
-        "vendor-stub": ("orchestration.cli.vendor_stub", "Stand in for Polygon, without a key."),
+        "vendor-stub": ("fetchers.vendor_stub", "Stand in for Polygon, without a key."),
     },
     "Every day": {
         "run": ("orchestration.cli.run", "Fetch, consolidate and resample: the daily run."),

@@ -64,13 +64,21 @@ class Operator:
         self.stack = stack
         self._inbox = ""
 
-    def script(self, *options: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def script(
+        self, *options: str, check: bool = True, path: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """Run the deploy script.
+
+        Args:
+            options: What to give it.
+            check: Whether its failure is an error here.
+            path: Where it finds its tools; where this process does, if not given.
 
         Raises:
             subprocess.CalledProcessError: It failed, and ``check`` is True.
         """
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        if path is None:
+            path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         engine = {name: value for name, value in os.environ.items() if name.startswith("CONTAINER")}
         environment = {"HOME": os.environ.get("HOME", "/"), "PATH": path, **engine}
         done = subprocess.run(

@@ -144,11 +144,12 @@ def _take_body(environ: Environ) -> bytes:
 
 def _refuse(start_response: StartResponse, service: str, call: Call) -> Iterable[bytes]:
     told = f"{call.role} is not authorized to perform {call.action} on {call.resource}"
+    request = str(uuid4())
     if service in {"s3", "sns"}:
         error = f"<Error><Code>AccessDenied</Code><Message>{told}</Message></Error>"
         if service == "sns":
-            error = f"<ErrorResponse>{error}<RequestId>{uuid4()}</RequestId></ErrorResponse>"
-        return _respond(start_response, 403, error, "text/xml")
+            error = f"<ErrorResponse>{error}<RequestId>{request}</RequestId></ErrorResponse>"
+        return _respond(start_response, 403, error, "text/xml", ("x-amz-request-id", request))
     body = json.dumps({"__type": "AccessDeniedException", "message": told})
     return _respond(
         start_response, 403, body, "application/json", ("x-amzn-ErrorType", "AccessDeniedException")

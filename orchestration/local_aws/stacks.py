@@ -33,12 +33,26 @@ class StackError(Exception):
 
 @dataclass(slots=True)
 class Resource:
-    """A resource of a stack that is there."""
+    """A resource of a stack that is there.
+
+    Attributes:
+        kind: Its type.
+        properties: What it was made with.
+        made: What refers to it.
+        policy: Its deletion policy: Delete, Retain or RetainExceptOnCreate.
+    """
 
     kind: str
     properties: Properties
     made: Made
-    kept: bool
+    policy: str
+
+    def outlives(self, *, rollback: bool) -> bool:
+        """Tell whether it stays when its stack lets go of it.
+
+        ``Retain`` keeps it even when the creation of the stack is rolled back.
+        """
+        return self.policy == "Retain" or (self.policy == "RetainExceptOnCreate" and not rollback)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +166,7 @@ class Stacks:
         except _FAILURES as err:
             stack.reason = str(err)
             if first:
-                self._remove(stack, set(stack.resources), keep=False)
+                self._remove(stack, set(stack.resources), rollback=True)
                 stack.status = "ROLLBACK_COMPLETE"
             else:
                 self._apply(stack, *before)
@@ -167,7 +181,7 @@ class Stacks:
     def delete(self, stack: Stack) -> None:
         """Remove a stack and what is not to be retained."""
         try:
-            self._remove(stack, set(stack.resources), keep=True)
+            self._remove(stack, set(stack.resources), rollback=False)
         except _FAILURES as err:
             stack.status, stack.reason = "DELETE_FAILED", str(err)
             stack.tell(stack.name, "AWS::CloudFormation::Stack", stack.status, reason=stack.reason)
@@ -233,7 +247,7 @@ class Stacks:
                 stack.tell(name, template["Type"], "CREATE_FAILED", reason=str(err))
                 raise ResourceError(f"{name} ({template['Type']}): {err}") from err
             _publish(scope, name, stack.resources[name].made)
-        self._remove(stack, stack.resources.keys() - wanted.keys(), keep=True)
+        self._remove(stack, stack.resources.keys() - wanted.keys(), rollback=False)
         stack.outputs = {
             name: (str(scope.resolve(output["Value"])), output.get("Description", ""))
             for name, output in scope.sections.get("Outputs", {}).items()
@@ -243,7 +257,7 @@ class Stacks:
     def _bring_up(self, stack: Stack, scope: Scope, name: str, template: Mapping[str, Any]) -> None:
         kind = KINDS[template["Type"]]
         properties = scope.resolve(template.get("Properties", {}))
-        kept = template.get("DeletionPolicy") == "Retain"
+        policy = template.get("DeletionPolicy", "Delete")
         old = stack.resources.get(name)
         changed = _differences(old.properties, properties) if old else set()
         if old and not changed:
@@ -254,14 +268,14 @@ class Stacks:
             if old:
                 kind.delete(self.client, old.made.ref, old.properties)
             made, verb = kind.create(self.client, properties), "CREATE"
-        stack.resources[name] = Resource(template["Type"], properties, made, kept)
+        stack.resources[name] = Resource(template["Type"], properties, made, policy)
         stack.tell(name, template["Type"], f"{verb}_COMPLETE", made.ref)
 
-    def _remove(self, stack: Stack, names: set[str], *, keep: bool) -> None:
+    def _remove(self, stack: Stack, names: set[str], *, rollback: bool) -> None:
         made_in_order = [name for name in stack.resources if name in names]
         for name in reversed(made_in_order):
             resource = stack.resources[name]
-            if not (keep and resource.kept):
+            if not resource.outlives(rollback=rollback):
                 KINDS[resource.kind].delete(self.client, resource.made.ref, resource.properties)
                 stack.tell(name, resource.kind, "DELETE_COMPLETE", resource.made.ref)
             del stack.resources[name]

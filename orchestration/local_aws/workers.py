@@ -61,23 +61,27 @@ class Launcher(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """Runs the code of this checkout; an image stands for the module that it would start."""
+    """Runs the code of this checkout; an image stands for the module that it would start.
 
-    python: str = sys.executable
+    Attributes:
+        interpreter: What takes ``-m`` and a module.
+    """
+
+    interpreter: tuple[str, ...] = (sys.executable,)
 
     def job(
         self, image: str, command: Sequence[str], environment: Mapping[str, str], name: str
     ) -> subprocess.Popen[str]:
         """Start the module that the image would."""
         module = "batch.consolidator" if "consolidator" in image else "batch.resampler"
-        return self._start([self.python, "-m", module, *command], environment)
+        return self._start([*self.interpreter, "-m", module, *command], environment)
 
     def function(
         self, image: str, handler: str, environment: Mapping[str, str], name: str
     ) -> subprocess.Popen[str]:
         """Start the module that speaks the runtime's protocol."""
         client = ["-m", "orchestration.local_aws.runtime_client", handler]
-        return self._start([self.python, *client], environment)
+        return self._start([*self.interpreter, *client], environment)
 
     def kill(self, process: subprocess.Popen[str], name: str) -> None:
         """Kill the process."""
@@ -149,7 +153,7 @@ class Workers:
     def install(self) -> None:
         """Let moto's jobs and functions run here."""
         from moto.awslambda.models import LambdaFunction
-        from moto.batch.models import Job
+        from moto.batch.models import BatchBackend, Job
 
         workers = self
         status = property(
@@ -165,6 +169,12 @@ class Workers:
                 found["exitCode"] = job.exit_code
             return found
 
+        def describe(backend: Any, jobs: list[str] | None) -> list[dict[str, Any]]:
+            # Over a copy: a job may be submitted meanwhile, by the branches of a Map.
+            wanted = set(jobs or ())
+            found = list(backend._jobs.values())
+            return [job.describe() for job in found if not wanted or {job.job_id, job.arn} & wanted]
+
         def run(job: Any) -> None:
             workers.run_job(job)
 
@@ -175,6 +185,7 @@ class Workers:
             return workers.invoke(function, event)
 
         mend(Job, status=status, _container_details=details, run=run, terminate=terminate)
+        mend(BatchBackend, describe_jobs=describe)
         mend(LambdaFunction, _invoke_lambda=invoke)
 
     def environment(self, role_arn: str, region: str) -> dict[str, str]:

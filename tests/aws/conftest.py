@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,8 +17,39 @@ from fetchers.sources.vendor_market import SyntheticMarket
 from fetchers.sources.vendor_stub import VendorStub
 from orchestration.local_aws.pipeline import Execution, Operator
 from orchestration.local_aws.server import LocalAws, local_aws
+from orchestration.local_aws.workers import Processes
 
 KEY = "a-key-of-the-tests"
+
+
+@dataclass
+class Clock:
+    """Launches jobs and functions as processes of this checkout, on another day if asked to.
+
+    Attributes:
+        now: What their clocks tell at their start; the true instant if None.
+    """
+
+    now: datetime | None = None
+
+    @property
+    def _processes(self) -> Processes:
+        if self.now is None:
+            return Processes()
+        return Processes((sys.executable, "-m", "tests.support.at_instant", self.now.isoformat()))
+
+    def job(
+        self, image: str, command: Sequence[str], environment: Mapping[str, str], name: str
+    ) -> subprocess.Popen[str]:
+        return self._processes.job(image, command, environment, name)
+
+    def function(
+        self, image: str, handler: str, environment: Mapping[str, str], name: str
+    ) -> subprocess.Popen[str]:
+        return self._processes.function(image, handler, environment, name)
+
+    def kill(self, process: subprocess.Popen[str], name: str) -> None:
+        self._processes.kill(process, name)
 
 
 @dataclass
@@ -76,11 +108,16 @@ def pipeline_vendor(calendar: Calendar) -> VendorStub:
 
 
 @pytest.fixture(scope="session")
-def running_aws() -> Iterator[LocalAws]:
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(scope="session")
+def running_aws(clock: Clock) -> Iterator[LocalAws]:
     beside = Path(sys.executable).with_name("aws")
     if not beside.exists() and not shutil.which("aws"):
         pytest.skip("the AWS command line is not installed; `make test` installs it")
-    with local_aws(retry_pace=0.01) as aws:
+    with local_aws(retry_pace=0.01, launcher=clock) as aws:
         yield aws
 
 
@@ -108,3 +145,29 @@ def quiet(deployed: Deployed, first_day: Execution) -> Deployed:
     deployed.operator.alerts()
     deployed.aws.waits.clear()
     return deployed
+
+
+@pytest.fixture
+def image_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A container client whose pushes reach the local AWS; gives the file of its calls."""
+    client = tmp_path / "client"
+    client.write_text(
+        """#!/usr/bin/env bash
+set -euo pipefail
+echo "$1" >>"$(dirname "$0")/calls"
+case $1 in
+login) cat >/dev/null ;;
+push)
+    repository=${2%:*}
+    digest=sha256:$(printf '%s' "$2" | sha256sum | cut -c1-64)
+    aws ecr put-image --repository-name "${repository##*/}" --image-tag "${2##*:}" \\
+        --image-manifest-media-type application/vnd.oci.image.manifest.v1+json --image-manifest \\
+        '{"schemaVersion": 2, "config": {"digest": "'"$digest"'"}, "layers": []}' >/dev/null
+    ;;
+esac
+"""
+    )
+    client.chmod(0o755)
+    monkeypatch.setenv("CONTAINER_CLI", str(client))
+    monkeypatch.setenv("CONTAINER_BUILD", f"{client} build")
+    return tmp_path / "calls"

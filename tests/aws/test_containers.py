@@ -1,23 +1,31 @@
-"""The images as they run on Fargate and Lambda: read-only, without root, stopped and killed."""
+"""The images as they run on Fargate, Lambda and with compose: locked up, stopped and killed."""
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import boto3
 import pytest
+import yaml
 
+from batch.console.command import run_main
 from batch.core.sessions import Calendar
 from batch.lake.local import LocalStore
+from batch.verifier.command import command as verify_command
 from fetchers.sources.vendor_market import SyntheticMarket
 from orchestration.local_aws.workers import PROJECT
 from tests.support.bars import land_rows, received_after
+from tests.support.documents import Block, Reader, blocks_of
 
 pytestmark = pytest.mark.slow
 
@@ -53,6 +61,7 @@ def images(client: str) -> dict[str, str]:
         done = subprocess.run(
             [*build, "--target", target, "--tag", made[target], "-f", "docker/Dockerfile", "."],
             cwd=PROJECT,
+            env={**os.environ, "BUILDAH_LAYERS": "true"},  # the jobs share their packages' layer
             capture_output=True,
             text=True,
             check=False,
@@ -195,3 +204,234 @@ def test_the_whole_pipeline_runs_from_the_images(client: str, images: dict[str, 
     )
 
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+JOBS = ("fetch", "consolidate", "pipeline")
+COMPOSE = ("docker/compose.yaml", "docker/trial.yaml")
+
+
+def page_blocks(word: str) -> list[Block]:
+    """Return the blocks of the page on images that name something."""
+    images = (PROJECT / "orchestration" / "README.md").read_text().split("\n## Images\n")[1]
+    return [block for block in blocks_of(images) if word in block.content]
+
+
+def test_what_the_page_shows_of_docker_works(
+    client: str, images: dict[str, str], full_lake: Path, tmp_path: Path, s3_endpoint: str
+) -> None:
+    checkout = tmp_path / "checkout"
+    for name in ("batch", "fetchers", "docker", "requirements"):
+        shutil.copytree(PROJECT / name, checkout / name, ignore=shutil.ignore_patterns("*.pyc"))
+    assert run(client, images["consolidator"], full_lake).returncode == 0
+    full_lake.rename(checkout / "lake")
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    build = os.environ.get("CONTAINER_BUILD", f"{client} build")
+    (tools / "docker").write_text(  # this machine's engine, and the S3 that is on it
+        "#!/bin/sh\ncommand=$1\nshift\ncase $command in\n"
+        f'build) exec {build} "$@" ;;\n'
+        f'run) exec {client} run --network=host --env=AWS_ENDPOINT_URL "$@" ;;\n'
+        f'*) exec {client} "$command" "$@" ;;\nesac\n'
+    )
+    (tools / "docker").chmod(0o755)
+    kept = {name: value for name, value in os.environ.items() if name.startswith("CONTAINER")}
+    aws = {"AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
+    environment = {**kept, **aws, "AWS_ENDPOINT_URL": s3_endpoint, "BUILDAH_LAYERS": "true"}
+    path = f"{tools}{os.pathsep}{os.environ['PATH']}"
+    reader = Reader(checkout, {**environment, "PATH": path, "HOME": os.environ.get("HOME", "/")})
+    bucket = boto3.client(
+        "s3",
+        endpoint_url=s3_endpoint,
+        region_name=aws["AWS_REGION"],
+        aws_access_key_id=aws["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=aws["AWS_SECRET_ACCESS_KEY"],
+    )
+    bucket.create_bucket(Bucket="bucket")
+    (running,) = page_blocks("docker run")
+    (pinning,) = page_blocks("image inspect")
+
+    reader.run(running, "orchestration/README.md")
+    told = reader.run(
+        replace(pinning, content=pinning.content.split("\n", 1)[1]), "orchestration/README.md"
+    )
+    subprocess.run([client, "rmi", "resampler"], capture_output=True, check=True)
+
+    assert {"3d", "34d"} < {path.name for path in (checkout / "lake" / "silver").iterdir()}
+    reports = bucket.list_objects_v2(Bucket="bucket", Prefix="lake/_runs/")
+    assert reports["KeyCount"] == 1
+    assert "@sha256:" in told
+
+
+@dataclass(frozen=True)
+class Compose:
+    """Somebody with one of the compose clients and this checkout's compose files.
+
+    Attributes:
+        command: The client.
+        one_by_one: Whether it must be told to run each job by itself.
+        project: Begins the names of containers and images.
+        lake: Where the lake goes.
+        environment: What the client needs to find its engine.
+    """
+
+    command: tuple[str, ...]
+    one_by_one: bool
+    project: str
+    lake: Path
+    environment: dict[str, str]
+
+    def __call__(
+        self, *arguments: str, files: Sequence[str] = COMPOSE, **settings: str
+    ) -> subprocess.CompletedProcess[str]:
+        given = [text for file in files for text in ("--file", file)]
+        engine = {name: value for name, value in os.environ.items() if name.startswith("CONTAINER")}
+        environment = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), **engine}
+        named = {"COMPOSE_PROJECT_NAME": self.project, "LAKE": str(self.lake)}
+        return subprocess.run(
+            [*self.command, *given, *arguments],
+            cwd=PROJECT,
+            env={**environment, **self.environment, **named, **settings},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=200,
+            check=False,
+        )
+
+    def page_says(self, *lines: str) -> subprocess.CompletedProcess[str]:
+        """Do what lines of the page say, which begin with ``docker compose``."""
+        for line in lines:
+            said = shlex.split(line)[2:]
+            files = [said[place + 1] for place, word in enumerate(said) if word == "--file"]
+            done = self(*said[2 * len(files) :], files=files)
+            if done.returncode:
+                break
+        return done
+
+    def day(
+        self, *, files: Sequence[str] = COMPOSE, **settings: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the day as the compose file tells its reader to."""
+        if not self.one_by_one:
+            return self("run", "--rm", "pipeline", files=files, **settings)
+        if "docker/trial.yaml" in files:
+            vendor = self("up", "--detach", "vendor", files=files, **settings)
+            assert vendor.returncode == 0, vendor.stderr
+        for job in JOBS:
+            done = self("run", "--rm", "-T", "--no-deps", job, files=files, **settings)
+            if done.returncode:
+                break
+        return done
+
+    def runs_of(self, job: str) -> list[Path]:
+        """Return the reports that a job left in the lake."""
+        return sorted((self.lake / "_runs").glob(f"*-{job}-*.json"))
+
+
+def find_docker_compose() -> tuple[str, ...] | None:
+    """Return docker compose of version 2 or newer: the plugin or the command of that name."""
+    for command in (("docker", "compose"), ("docker-compose",)):
+        if shutil.which(command[0]):
+            told = subprocess.run(
+                [*command, "version", "--short"], capture_output=True, text=True, check=False
+            )
+            if told.returncode == 0 and int(told.stdout.lstrip("v").split(".")[0]) >= 2:
+                return command
+    return None
+
+
+@pytest.fixture(scope="module")
+def docker_host(client: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where docker's API answers; podman speaks it when asked to. Docker's own place is empty."""
+    if Path(client).name != "podman":
+        yield ""
+        return
+    socket = tmp_path_factory.mktemp("engine") / "podman.sock"
+    with subprocess.Popen([client, "system", "service", "--time=0", f"unix://{socket}"]) as service:
+        deadline = time.monotonic() + 30
+        while not socket.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        yield f"unix://{socket}"
+        service.terminate()
+
+
+@pytest.fixture(params=["docker compose", "podman-compose"])
+def compose(
+    request: pytest.FixtureRequest, client: str, images: dict[str, str], tmp_path: Path
+) -> Iterator[Compose]:
+    """A compose client with an empty lake, and images under the names that it gives them."""
+    project, lake = f"ohlcv-test-{os.getpid()}", tmp_path / "lake"
+    environment, is_podman = {}, request.param == "podman-compose"
+    if is_podman:
+        beside = Path(sys.executable).with_name("podman-compose")
+        if Path(client).name != "podman" or not beside.exists():
+            pytest.skip("the engine is not podman, or podman-compose is not installed")
+        command: tuple[str, ...] = (str(beside),)
+    else:
+        found = find_docker_compose()
+        if found is None:
+            pytest.skip("docker compose is not installed: see docs.docker.com/compose/install")
+        host = request.getfixturevalue("docker_host")
+        command, environment = found, {"DOCKER_HOST": host} if host else {}
+    lake.mkdir()
+    lake.chmod(0o777)
+    at_home, tags = "localhost/" if Path(client).name == "podman" else "", []
+    for file in COMPOSE:
+        for name, service in yaml.safe_load((PROJECT / file).read_text())["services"].items():
+            if "build" in service:
+                tags.append(f"{at_home}{project}{'_' if is_podman else '-'}{name}:latest")
+                given = (images[service["build"]["target"]], tags[-1])
+                subprocess.run([client, "tag", *given], check=True)
+    made = Compose(command, is_podman, project, lake, environment)
+    try:
+        yield made
+    finally:
+        made("down", "--timeout", "5")
+        subprocess.run([client, "rmi", *tags], capture_output=True, check=True)
+
+
+def test_compose_runs_the_whole_day_without_a_key(compose: Compose) -> None:
+    with_key, trial, loop = (block.content.splitlines() for block in page_blocks("compose"))
+    assert with_key == [trial[0].replace(" --file docker/trial.yaml", "")]
+    assert loop[0] == f"for job in {' '.join(JOBS)}; do"
+    assert "run --rm --no-deps" in loop[1]
+
+    done = compose.day() if compose.one_by_one else compose.page_says(*trial)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [len(compose.runs_of(job)) for job in ("fetch", "consolidate", "resample")] == [1, 1, 1]
+    assert run_main(verify_command, ["--lake", str(compose.lake)], name="verify") == 0
+    tables = {path.name for path in (compose.lake / "silver").iterdir()}
+    assert tables >= {"1d", "3d", "5d", "8d", "13d", "21d", "34d"}
+
+
+def test_compose_stops_the_day_where_a_job_fails(compose: Compose) -> None:
+    done = compose.day(files=COMPOSE[:1])
+
+    assert done.returncode != 0
+    assert compose.runs_of("consolidate") == []
+    assert compose.runs_of("resample") == []
+
+
+@pytest.mark.parametrize("job", ["consolidate", "pipeline"])
+def test_compose_gives_a_job_no_network_no_root_and_nothing_to_write_on(
+    compose: Compose, job: str
+) -> None:
+    code = (
+        "import errno, json, os, socket\n"
+        "def refused(act):\n"
+        "    try:\n"
+        "        act()\n"
+        "    except OSError as err:\n"
+        "        return errno.errorcode[err.errno]\n"
+        "print(json.dumps([os.getuid(), refused(lambda: open('/srv/x', 'w')),\n"
+        "    refused(lambda: open('/tmp/x', 'w')), refused(lambda: open('/lake/x', 'w')),\n"
+        "    refused(lambda: socket.create_connection(('192.0.2.1', 80), 5)),\n"
+        "    [name for _, name in socket.if_nameindex() if name != 'lo']]))\n"
+    )
+
+    done = compose("run", "--rm", "-T", "--no-deps", "--entrypoint=python", job, "-c", code)
+
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told[:5] == [1000, "EROFS", None, None, "ENETUNREACH"], done.stderr
+    assert [name for name in told[5] if not name.startswith(("tunl", "sit", "gre"))] == []

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cfnlint.api import ManualArgs, lint
 
 from orchestration.local_aws.resources import KINDS
 from orchestration.local_aws.stacks import MAX_BODY_BYTES
@@ -61,6 +62,37 @@ def test_every_state_is_reached_and_every_next_is_there(machine: dict[str, Any])
                 waiting += nexts(scope["States"][name])
 
         assert reached == set(scope["States"])
+
+
+def shape_findings(machine: dict[str, Any]) -> list[str]:
+    """Return what cfn-lint finds in a definition; in the template it stands behind a file name."""
+    properties = {"RoleArn": "arn:aws:iam::123456789012:role/any", "Definition": machine}
+    resource = {"Type": "AWS::StepFunctions::StateMachine", "Properties": properties}
+    body = json.dumps({"Resources": {"Machine": resource}})
+    return [str(found) for found in lint(body, config=ManualArgs(regions=["us-east-1"]))]
+
+
+def test_a_definition_has_the_shape_of_the_states_language(machine: dict[str, Any]) -> None:
+    assert shape_findings(machine) == []
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (lambda found: found.update(StartAt="Nowhere"), "'Nowhere'"),
+        (lambda found: found["States"]["NameSession"].update(Nxt="x"), "'Nxt'"),
+        (lambda found: found["States"]["StartPipeline"].update(TimeoutSeconds="soon"), "'soon'"),
+        (lambda found: found["States"]["StartPipeline"]["Retry"][0].pop("ErrorEquals"), "Error"),
+    ],
+)
+def test_a_definition_of_another_shape_is_found(
+    spoil: Callable[[dict[str, Any]], None], told: str
+) -> None:
+    path = ORCHESTRATION / "state_machines" / "daily_trigger.asl.json"
+    machine = json.loads(path.read_text())
+    spoil(machine)
+
+    assert told in "".join(shape_findings(machine))
 
 
 def test_state_names_are_unique_so_that_history_is_clear(machine: dict[str, Any]) -> None:

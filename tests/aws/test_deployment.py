@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -59,35 +61,6 @@ def test_a_dry_run_shows_the_change_and_changes_nothing(deployed: Deployed) -> N
     assert not [name for name in stack.change_sets if name.startswith("dry-run")]
 
 
-def test_the_schedule_can_be_stopped_and_goes_on(deployed: Deployed) -> None:
-    def state() -> str:
-        found = deployed.aws.client("scheduler").get_schedule(
-            Name="condvest-daily-pipeline-trigger"
-        )
-        return str(found["State"])
-
-    deployed.operator.script("--disable-schedule")
-    stopped = state()
-    deployed.operator.script("--enable-schedule")
-
-    assert (stopped, state()) == ("DISABLED", "ENABLED")
-
-
-def test_the_status_tells_the_last_failure_and_how_to_redrive_it(
-    deployed: Deployed, first_day: object
-) -> None:
-    failed = deployed.run(intervals=[])
-    deployed.operator.alerts()
-
-    told = deployed.operator.script("--status").stdout
-
-    name = failed.arn.rsplit(":", 1)[-1]
-    assert "schedule: ENABLED cron(5 16 ? * MON-FRI *) America/New_York" in told
-    assert f"last failure: {name}" in told
-    assert "state:   CheckInput" in told
-    assert f"--redrive {name}" in told
-
-
 def test_a_stack_is_made_and_removed_and_its_data_only_when_asked(running_aws: LocalAws) -> None:
     operator = Operator(running_aws, stack="other-try-ohlcv-pipeline")
     named = ["--prefix", "other", "--stage", "try"]
@@ -112,34 +85,64 @@ def test_a_stack_is_made_and_removed_and_its_data_only_when_asked(running_aws: L
     assert not [machine for machine in machines if machine["name"].startswith("other-try")]
 
 
-def test_images_are_built_and_pushed_once_and_pinned_by_digest(
-    deployed: Deployed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    client = tmp_path / "client"
-    client.write_text(
-        """#!/usr/bin/env bash
-set -euo pipefail
-echo "$1" >>"$(dirname "$0")/calls"
-case $1 in
-login) cat >/dev/null ;;
-push)
-    repository=${2%:*}
-    digest=sha256:$(printf '%s' "$2" | sha256sum | cut -c1-64)
-    aws ecr put-image --repository-name "${repository##*/}" --image-tag "${2##*:}" \\
-        --image-manifest-media-type application/vnd.oci.image.manifest.v1+json --image-manifest \\
-        '{"schemaVersion": 2, "config": {"digest": "'"$digest"'"}, "layers": []}' >/dev/null
-    ;;
-esac
-"""
-    )
-    client.chmod(0o755)
-    monkeypatch.setenv("CONTAINER_CLI", str(client))
-    monkeypatch.setenv("CONTAINER_BUILD", f"{client} build")
+@pytest.fixture
+def machine_without_engine(tmp_path: Path) -> str:
+    """A PATH on which everything is but docker and podman."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    names = "aws bash cat cp cut date dirname find git grep mktemp python3 rm sed sha256sum sort tr"
+    for name in names.split():
+        found = Path(sys.executable).with_name(name)
+        place = found if found.exists() else shutil.which(name)
+        assert place, name
+        (tools / name).symlink_to(place)
+    return str(tools)
 
+
+@pytest.mark.troubleshooting("deploying: `ROLLBACK_COMPLETE`")
+@pytest.mark.troubleshooting("deploying: neither docker nor podman")
+def test_a_first_deployment_that_failed_is_removed_and_made_again(
+    running_aws: LocalAws, machine_without_engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operator = Operator(running_aws, stack="unlucky-ohlcv-pipeline")
+    named = ["--prefix", "unlucky"]
+    in_the_way = running_aws.client("ecr")
+    in_the_way.create_repository(repositoryName="unlucky-resampler")
+
+    failed = operator.script(*named, check=False)
+    status = running_aws.stacks.find(operator.stack).status
+    refused = operator.script(*named, check=False)
+    operator.script(*named, "--delete")
+    buckets = [found["Name"] for found in running_aws.client("s3").list_buckets()["Buckets"]]
+    in_the_way.delete_repository(repositoryName="unlucky-resampler")
+    for name in ("CONTAINER_CLI", "CONTAINER_BUILD"):
+        monkeypatch.delenv(name, raising=False)
+    without_engine = operator.script(*named, check=False, path=machine_without_engine)
+    images = {name: uri.replace("condvest", "unlucky") for name, uri in STAND_IN_IMAGES.items()}
+    operator.deploy(*named, images=images)
+    made = running_aws.stacks.find(operator.stack).status
+    operator.script(*named, "--delete", "--delete-data", "--yes")
+
+    assert failed.returncode == 1
+    assert "ResamplerRepository" in failed.stderr
+    assert "already exists" in failed.stderr
+    assert status == "ROLLBACK_COMPLETE"
+    assert refused.returncode == 1
+    assert "was never made (ROLLBACK_COMPLETE): remove it with --delete" in refused.stderr
+    assert not [name for name in buckets if name.startswith("unlucky")]
+    assert without_engine.returncode == 2
+    assert "neither docker nor podman runs here" in without_engine.stderr
+    assert "give all three --image" in without_engine.stderr
+    assert made == "UPDATE_COMPLETE"
+
+
+def test_images_are_built_and_pushed_once_and_pinned_by_digest(
+    deployed: Deployed, image_client: Path
+) -> None:
     deployed.operator.script()
-    calls = (tmp_path / "calls").read_text().split()
+    calls = image_client.read_text().split()
     deployed.operator.script()
-    again = (tmp_path / "calls").read_text().split()
+    again = image_client.read_text().split()
     jobs = deployed.aws.client("batch").describe_job_definitions(
         jobDefinitionName="condvest-resampler", status="ACTIVE"
     )["jobDefinitions"]

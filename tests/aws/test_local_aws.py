@@ -8,8 +8,8 @@ import pytest
 
 from orchestration.local_aws.access import Call, allows, name_calls
 from orchestration.local_aws.events import pattern_matches, transformed
-from orchestration.local_aws.resources import KINDS, ResourceError
-from orchestration.local_aws.stacks import StackError, Stacks
+from orchestration.local_aws.resources import KINDS, Made, ResourceError
+from orchestration.local_aws.stacks import Resource, StackError, Stacks
 from orchestration.local_aws.template import (
     Scope,
     TemplateError,
@@ -31,6 +31,23 @@ def test_a_type_that_is_not_known_fails_the_deployment() -> None:
 
     with pytest.raises(StackError, match="AWS::DynamoDB::Table is not known here"):
         stacks.propose("s", "c", body, {})
+
+
+@pytest.mark.parametrize(
+    ("policy", "after_deletion", "after_rollback"),
+    [
+        ("Delete", False, False),
+        ("Retain", True, True),
+        ("RetainExceptOnCreate", True, False),
+    ],
+)
+def test_a_resource_stays_as_its_deletion_policy_says(
+    policy: str, after_deletion: bool, after_rollback: bool
+) -> None:
+    resource = Resource("AWS::S3::Bucket", {}, Made("b", {}), policy)
+
+    assert resource.outlives(rollback=False) is after_deletion
+    assert resource.outlives(rollback=True) is after_rollback
 
 
 def test_a_property_that_is_not_known_fails_the_deployment() -> None:

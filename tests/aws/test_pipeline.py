@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
@@ -11,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from batch.console.command import run_main
+from batch.verifier.command import command as verify_command
 from fetchers.sources.vendor_stub import Fault, FaultKind
 from orchestration.local_aws.access import Call, statement_covers
 from orchestration.local_aws.pipeline import Alert, Execution
@@ -26,6 +29,15 @@ def only_alert(deployed: Deployed) -> Alert:
     return alert
 
 
+def next_alert(deployed: Deployed) -> Alert:
+    """Wait for an alert that comes once what was running has ended."""
+    deadline = time.monotonic() + 60
+    while not (alerts := deployed.operator.alerts()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    (alert,) = alerts
+    return alert
+
+
 def failures_of(alert: Alert) -> list[dict[str, Any]]:
     (line,) = [line for line in alert.message.splitlines() if line.startswith("[{")]
     found: list[dict[str, Any]] = json.loads(line)
@@ -37,6 +49,31 @@ def redrive_input(alert: Alert) -> dict[str, Any]:
     words = shlex.split(line)
     found: dict[str, Any] = json.loads(words[words.index("--input") + 1])
     return found
+
+
+def redriven(deployed: Deployed) -> Execution:
+    """Do what the table of troubles says: ``--redrive``, and see it through."""
+    done = deployed.operator.script("--redrive")
+    return deployed.operator.follow(done.stdout.split()[-1])
+
+
+def log_of(deployed: Deployed, job_id: str) -> str:
+    """Return what the last attempt of a job wrote."""
+    (job,) = deployed.aws.client("batch").describe_jobs(jobs=[job_id])["jobs"]
+    stream = job["attempts"][-1]["container"].get("logStreamName")
+    stream = stream or job["container"]["logStreamName"]
+    found = deployed.aws.client("logs").get_log_events(
+        logGroupName=f"/aws/batch/{job['jobQueue'].rsplit('/', 1)[-1]}", logStreamName=stream
+    )
+    return "\n".join(event["message"] for event in found["events"])
+
+
+def verify(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Recompute every bar with the other engine, as an administrator; returns the exit code."""
+    for name, value in deployed.aws.environment.items():
+        monkeypatch.setenv(name, value)
+    lake = deployed.operator.output("Lake")
+    return run_main(verify_command, ["--lake", lake], name="verify")
 
 
 def test_a_day_goes_from_the_vendor_to_all_six_intervals(
@@ -87,6 +124,7 @@ def test_an_incomplete_session_is_noted_and_asked_for_again(quiet: Deployed) -> 
     assert quiet.aws.denied == []
 
 
+@pytest.mark.troubleshooting("trigger ends in `AlreadyStarted`")
 def test_a_second_firing_of_the_same_day_starts_nothing(quiet: Deployed) -> None:
     operator = quiet.operator
     before = operator.aws.client("stepfunctions").list_executions(
@@ -103,6 +141,7 @@ def test_a_second_firing_of_the_same_day_starts_nothing(quiet: Deployed) -> None
     assert len(after) == len(before)
 
 
+@pytest.mark.troubleshooting("alert: `InputRefused`")
 def test_an_input_that_makes_no_sense_is_refused_with_an_alert(quiet: Deployed) -> None:
     ended = quiet.run(intervals=[])
 
@@ -111,12 +150,15 @@ def test_an_input_that_makes_no_sense_is_refused_with_an_alert(quiet: Deployed) 
     assert failures_of(only_alert(quiet))[0]["error"] == "InputRefused"
 
 
+@pytest.mark.troubleshooting("alert: `FetchDailyBars`, key refused or not found")
 def test_a_fetcher_that_raises_is_tried_three_times_then_told(quiet: Deployed) -> None:
     quiet.operator.put_vendor_key("revoked")
     try:
-        ended = quiet.run()
+        ended = quiet.run(intervals=[34])
     finally:
         quiet.operator.put_vendor_key(KEY)
+    waits = list(quiet.aws.waits)
+    repaired = redriven(quiet)
 
     assert (ended.status, ended.error) == ("FAILED", "PipelineFailed")
     assert "Consolidate" not in ended.states
@@ -127,48 +169,61 @@ def test_a_fetcher_that_raises_is_tried_three_times_then_told(quiet: Deployed) -
     }
     assert "fetch-daily-bars" in failures_of(alert)[0]["log"]
     assert KEY not in alert.message
-    assert len(quiet.aws.waits) == 4
-    assert all(0 <= wait <= 6 for wait in quiet.aws.waits)
+    assert len(waits) == 4
+    assert all(0 <= wait <= 6 for wait in waits)
+    assert repaired.states[-1] == "PipelineComplete"
 
 
+@pytest.mark.troubleshooting("alert: `FetchReference`, `timed out after`")
 def test_a_fetcher_that_takes_too_long_is_a_failure(quiet: Deployed) -> None:
     functions = quiet.aws.client("lambda")
     functions.update_function_configuration(FunctionName="condvest-fetch-reference", Timeout=1)
     try:
-        ended = quiet.run()
+        ended = quiet.run(intervals=[34])
     finally:
         functions.update_function_configuration(
             FunctionName="condvest-fetch-reference", Timeout=840
         )
+    repaired = redriven(quiet)
 
     assert ended.status == "FAILED"
+    assert repaired.states[-1] == "PipelineComplete"
     (failure,) = failures_of(only_alert(quiet))
     assert failure["step"] == "FetchReference"
     assert "timed out after 1" in failure["cause"]
 
 
+@pytest.mark.troubleshooting("alert: `Consolidate`, `exit code 3`")
 def test_refused_data_fails_the_consolidator_twice_then_alerts(quiet: Deployed) -> None:
     quiet.put(BAD_DELIVERY, b"this is no Parquet")
     try:
-        ended = quiet.run()
+        ended = quiet.run(intervals=[34])
     finally:
         quiet.remove(BAD_DELIVERY)
+    waits = list(quiet.aws.waits)
+    repaired = redriven(quiet)
 
     assert (ended.status, ended.error) == ("FAILED", "PipelineFailed")
     assert "Resample" not in ended.states
-    assert quiet.aws.waits == [60]
+    assert waits == [60]
+    assert repaired.states[-1] == "PipelineComplete"
     (failure,) = failures_of(only_alert(quiet))
     assert failure["step"] == "Consolidate"
+    assert BAD_DELIVERY in log_of(quiet, failure["job_id"])
     assert "exit code 3" in failure["cause"]
     assert "$252Faws$252Fbatch$252Fcondvest-consolidator/log-events/" in failure["log"]
     described = quiet.aws.client("batch").describe_jobs(jobs=[failure["job_id"]])["jobs"][0]
     assert len(described["attempts"]) == 1
 
 
+EXIT_75 = "alert: `Consolidate` or `Resample`, `exit code 75`"
+
+
+@pytest.mark.troubleshooting(EXIT_75)
 def test_a_consolidator_that_is_told_to_stop_exits_75_and_is_repaired_by_the_redrive(
     quiet: Deployed,
 ) -> None:
-    with stopping_consolidators(quiet, reason="stopped by an operator") as stopped:
+    with stopping(quiet, "condvest-consolidator", reason="stopped by an operator") as stopped:
         ended = quiet.run(full=True, intervals=[34])
     alert = only_alert(quiet)
     repaired = quiet.run(**redrive_input(alert))
@@ -180,10 +235,30 @@ def test_a_consolidator_that_is_told_to_stop_exits_75_and_is_repaired_by_the_red
     assert repaired.states[-1] == "PipelineComplete"
 
 
+@pytest.mark.troubleshooting(EXIT_75)
+def test_a_resampler_that_is_stopped_in_the_middle_is_repaired_by_the_redrive(
+    quiet: Deployed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quiet.run(intervals=[3, 8, 13, 21, 34])
+    with stopping(quiet, "condvest-resampler", reason="stopped by an operator") as stopped:
+        ended = quiet.run(full=True, intervals=[5])
+    alert = only_alert(quiet)
+    repaired = redriven(quiet)
+
+    assert ended.status == "FAILED"
+    assert len(stopped) == 1
+    assert [failure["step"] for failure in failures_of(alert)] == ["Resample 5d"]
+    assert all("exit code 75" in failure["cause"] for failure in failures_of(alert))
+    assert repaired.states[-1] == "PipelineComplete"
+    assert repaired.states.count("ResampleInterval") == 1
+    assert verify(quiet, monkeypatch) == 0
+
+
 def test_an_interrupted_spot_task_is_tried_again_by_batch_without_an_alert(
     quiet: Deployed,
 ) -> None:
-    with stopping_consolidators(quiet, reason="Your Spot Task was interrupted.") as stopped:
+    reason = "Your Spot Task was interrupted."
+    with stopping(quiet, "condvest-consolidator", reason=reason) as stopped:
         ended = quiet.run(full=True, intervals=[34])
 
     (job,) = quiet.aws.client("batch").describe_jobs(jobs=stopped)["jobs"]
@@ -193,15 +268,15 @@ def test_an_interrupted_spot_task_is_tried_again_by_batch_without_an_alert(
 
 
 @contextmanager
-def stopping_consolidators(deployed: Deployed, *, reason: str) -> Iterator[list[str]]:
-    """Stop the first attempt of every consolidation at its first call; gives the jobs' ids."""
+def stopping(deployed: Deployed, kind: str, *, reason: str) -> Iterator[list[str]]:
+    """Stop the first attempt of every job of a kind at its first call; gives the jobs' ids."""
     batch = deployed.aws.client("batch")
     stopped: list[str] = []
 
     def stop_at_first_call(call: Call) -> None:
-        if call.role != "condvest-consolidator":
+        if call.role != kind:
             return
-        running = batch.list_jobs(jobQueue="condvest-consolidator", jobStatus="RUNNING")
+        running = batch.list_jobs(jobQueue=kind, jobStatus="RUNNING")
         for job in running["jobSummaryList"]:
             if job["jobId"] not in stopped:
                 stopped.append(job["jobId"])
@@ -220,6 +295,7 @@ def watching(deployed: Deployed, watcher: Any) -> Iterator[None]:
         deployed.aws.watchers.remove(watcher)
 
 
+@pytest.mark.troubleshooting("alert: `Resample 8d`, `exit code 2`, `S3 refused access` in the log")
 @pytest.mark.parametrize("forbidden", [[8], [3, 5, 8, 13, 21, 34]], ids=["one", "six"])
 def test_intervals_that_fail_are_told_together_and_redriven_alone(
     quiet: Deployed, forbidden: list[int]
@@ -234,6 +310,8 @@ def test_intervals_that_fail_are_told_together_and_redriven_alone(
     repaired = quiet.run(**redrive_input(alert))
 
     assert (ended.status, ended.error) == ("FAILED", "PipelineFailed")
+    assert all("exit code 2" in failure["cause"] for failure in failures_of(alert))
+    assert "S3 refused access" in log_of(quiet, failures_of(alert)[0]["job_id"])
     assert ended.states.count("ResampleInterval") == 6
     assert quiet.aws.waits == []
     assert [failure["step"] for failure in failures_of(alert)] == [
@@ -247,21 +325,79 @@ def test_intervals_that_fail_are_told_together_and_redriven_alone(
     assert repaired.states.count("ResampleInterval") == len(forbidden)
 
 
-def test_where_the_alert_cannot_be_sent_the_rule_tells(quiet: Deployed) -> None:
-    iam = quiet.aws.client("iam")
+@contextmanager
+def forbidding(deployed: Deployed, sid: str) -> Iterator[None]:
+    """Take a permission from the state machine's role."""
+    iam = deployed.aws.client("iam")
     role = {"RoleName": "condvest-pipeline-step-functions-role", "PolicyName": "work"}
     before = iam.get_role_policy(**role)["PolicyDocument"]
-    silenced = [item for item in before["Statement"] if item["Sid"] != "Alert"]
-    iam.put_role_policy(**role, PolicyDocument=json.dumps({**before, "Statement": silenced}))
+    left = [item for item in before["Statement"] if item["Sid"] != sid]
+    assert len(left) == len(before["Statement"]) - 1
+    iam.put_role_policy(**role, PolicyDocument=json.dumps({**before, "Statement": left}))
     try:
-        ended = quiet.run(intervals=["five"])
+        yield
     finally:
         iam.put_role_policy(**role, PolicyDocument=json.dumps(before))
-        quiet.aws.denied.clear()
+        deployed.aws.denied.clear()
+
+
+@pytest.mark.troubleshooting("alert: `is not authorized to perform` in a cause")
+def test_a_permission_that_is_missing_is_told_by_role_and_action(quiet: Deployed) -> None:
+    with forbidding(quiet, "LookForArrivals"):
+        ended = quiet.run(only_when_new=True, intervals=[34])
+    repaired = redriven(quiet)
+
+    assert (ended.status, ended.error) == ("FAILED", "PipelineFailed"), ended.cause
+    (failure,) = failures_of(only_alert(quiet))
+    assert failure["step"] == "LookForArrivals"
+    told = (
+        "is not authorized to perform",
+        "condvest-pipeline-step-functions-role",
+        "s3:ListBucket",
+        quiet.bucket,
+    )
+    assert [name for name in told if name not in failure["cause"]] == [], failure
+    assert repaired.states[-1] == "PipelineComplete"
+
+
+UNTOLD = '"ended ... without an alert of its own"'
+
+
+@pytest.mark.troubleshooting(UNTOLD)
+def test_where_the_alert_cannot_be_sent_the_rule_tells(quiet: Deployed) -> None:
+    with forbidding(quiet, "Alert"):
+        ended = quiet.run(intervals=["five"])
 
     assert (ended.status, ended.error) == ("FAILED", "AlertNotDelivered")
     assert "intervals a list of numbers" in ended.cause
     assert "without an alert of its own" in only_alert(quiet).message
+
+
+@pytest.mark.troubleshooting(UNTOLD)
+def test_an_execution_that_was_stopped_by_hand_is_told_and_redriven(quiet: Deployed) -> None:
+    steps = quiet.aws.client("stepfunctions")
+    stopped: list[str] = []
+
+    def stop_at_first_fetch(call: Call) -> None:
+        if call.role == "condvest-fetch-daily-bars" and not stopped:
+            machine = quiet.operator.output("Pipeline")
+            found = steps.list_executions(stateMachineArn=machine, statusFilter="RUNNING")
+            stopped.append(found["executions"][0]["executionArn"])
+            steps.stop_execution(executionArn=stopped[0])
+
+    with watching(quiet, stop_at_first_fetch):
+        ended = quiet.run(intervals=[34], only_when_new=True)
+    alert = next_alert(quiet)
+    status = quiet.operator.script("--status").stdout
+    repaired = redriven(quiet)
+
+    assert ended.status == "ABORTED"
+    assert "without an alert of its own" in alert.message
+    assert stopped == [ended.arn]
+    assert f"last failure: {ended.arn.rsplit(':', 1)[-1]}" in status
+    assert "ABORTED" in status
+    assert repaired.states[-1] == "PipelineComplete"
+    assert repaired.states.count("ResampleInterval") == 1
 
 
 def test_the_schedule_is_in_new_york_time_with_a_dead_letter_queue(deployed: Deployed) -> None:

@@ -1,10 +1,12 @@
-"""The command ``ohlcv vendor-stub``."""
+"""The command ``ohlcv vendor-stub``; ``python -m fetchers.vendor_stub`` inside the image."""
 
 from __future__ import annotations
 
+import sys
+
 import click
 
-from batch.console.command import output_options
+from batch.console.command import output_options, run_main
 from batch.console.output import Output
 
 
@@ -115,3 +117,7 @@ def command(
         )
         serve_until(server, stop_requested)
     output.say(f"{len(stub.asked):,} requests answered")
+
+
+if __name__ == "__main__":
+    sys.exit(run_main(command, name="vendor-stub"))
