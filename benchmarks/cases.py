@@ -32,7 +32,7 @@ from fetchers.sources.synthetic import SyntheticExchange
 
 OURS, FLOOR = "ours", "floor"
 ENGINES = ("duckdb_sql", "polars_group_by", "pandas_group_by")
-SLICE_SYMBOLS = 200
+SLICE_SYMBOLS = 800
 
 Runner = Callable[[], Measured]
 
