@@ -45,6 +45,7 @@ def full(repeats: int) -> dict[str, Callable[[], Case]]:
         "single-intervals": lambda: cases.single_intervals(TEN_YEARS, repeats=repeats),
         "consolidation": lambda: cases.consolidation(TEN_YEARS, repeats=repeats),
         "daily-run": lambda: cases.daily_run(TWENTY_FIVE_YEARS, repeats=repeats),
+        "reading": lambda: cases.reading(TEN_YEARS, repeats=repeats),
         "start-up": lambda: cases.start_up(repeats=repeats),
     }
     if (CORPUS / "us-stocks-deliveries").is_dir():

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pyarrow.parquet as pq
 from batch.core.sessions import load_calendar
 from benchmarks.compare import require_same_bars
 from benchmarks.contenders.floor import ready_path
+from benchmarks.contenders.reading import READERS
 from benchmarks.datasets import (
     DATA,
     FULL_INTERVALS,
@@ -27,7 +29,15 @@ from benchmarks.datasets import (
     tell,
     years_of,
 )
-from benchmarks.measure import Measured, contender_command, job_command, measure, medians
+from benchmarks.measure import (
+    ContenderFailed,
+    Measured,
+    contender_command,
+    job_command,
+    measure,
+    medians,
+    total,
+)
 from fetchers.sources.synthetic import SyntheticExchange
 
 OURS, FLOOR = "ours", "floor"
@@ -212,13 +222,7 @@ def single_intervals(dataset: Dataset, *, repeats: int) -> Case:
         worst = max(worst, mine.wall_s / floor.wall_s)
     for name in (OURS, FLOOR):
         each = [case.results[f"{name} {width}d"] for width in FULL_INTERVALS]
-        case.results[name] = Measured(
-            sum(run.wall_s for run in each),
-            sum(run.cpu_s for run in each),
-            max(run.peak_bytes for run in each),
-            sum(run.read_bytes for run in each),
-            sum(run.written_bytes for run in each),
-        )
+        case.results[name] = total(each)
     case.notes.append(f"the widest gap is {worst:.2f} x")
     return case
 
@@ -275,17 +279,49 @@ def daily_run(dataset: Dataset, *, repeats: int) -> Case:
         lake = copy_of(bases[name], "daily-try")
         land_sessions(lake, exchange, [newest])
         steps = [measure(job_command(job, lake)) for job in ("consolidate", "resample")]
-        return Measured(
-            sum(step.wall_s for step in steps),
-            sum(step.cpu_s for step in steps),
-            max(step.peak_bytes for step in steps),
-            sum(step.read_bytes for step in steps),
-            sum(step.written_bytes for step in steps),
-        )
+        return total(steps)
 
     case.run({name: lambda name=name: run(name) for name in bases}, repeats)  # type: ignore[misc]
     long, short = case.results[OURS], case.results["1 year"]
     case.notes.append(f"bytes written: {long.written_bytes / short.written_bytes:.2f} x")
+    return case
+
+
+def reading(dataset: Dataset, *, repeats: int) -> Case:
+    """One symbol's whole history, and one day of all symbols, against scanning the files."""
+    lake = copy_of(ensure(dataset), f"{dataset.name}-ours", leave_out=["bronze"])
+    newest = max((lake / "silver/1d").glob("year=*/data.parquet"))
+    day = pl.scan_parquet(newest, hive_partitioning=False).select(pl.col("date").max()).collect()
+    symbol = pl.scan_parquet(newest, hive_partitioning=False).select("symbol").collect()
+    questions = {
+        "one symbol": ["--symbol", str(symbol["symbol"].mode().sort()[0])],
+        "one day": ["--day", str(day.item())],
+    }
+    case = Case(
+        "reading", "one symbol's history, one day of all", daily_rows(lake), against="polars"
+    )
+    runs: dict[str, list[Measured]] = {}
+    for _ in range(repeats):
+        for question, options in questions.items():
+            answers = set()
+            for reader in READERS:
+                command = contender_command(
+                    "reading", "--reader", reader, "--lake", str(lake), *options
+                )
+                found = measure(command)
+                told = json.loads(found.stdout)
+                answers.add(json.dumps(told["answer"]))
+                # What counts is the answer, not the start of the interpreter.
+                found = replace(found, wall_s=told["answer_s"])
+                runs.setdefault(f"{reader}, {question}", []).append(found)
+            if len(answers) != 1:
+                raise ContenderFailed(f"{question}: the readers differ: {', '.join(answers)}")
+    for name, done in runs.items():
+        case.results[name] = medians(done)
+        walls = [run.wall_s for run in done]
+        case.spread[name] = (min(walls), max(walls))
+    for reader in READERS:
+        case.results[reader] = total([case.results[f"{reader}, {each}"] for each in questions])
     return case
 
 
@@ -332,13 +368,7 @@ def corpus_run(corpus: Path, *, repeats: int) -> Case:
     for name, runs in parts.items():
         case.results[name] = medians(runs)
     each = list(case.results.values())
-    case.results[OURS] = Measured(
-        sum(run.wall_s for run in each),
-        sum(run.cpu_s for run in each),
-        max(run.peak_bytes for run in each),
-        sum(run.read_bytes for run in each),
-        sum(run.written_bytes for run in each),
-    )
+    case.results[OURS] = total(each)
     case.rows = daily_rows(lake)
     return case
 

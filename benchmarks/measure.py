@@ -110,6 +110,17 @@ def medians(runs: list[Measured]) -> Measured:
     )
 
 
+def total(steps: list[Measured]) -> Measured:
+    """Return the sum of several steps, and the largest of their peaks."""
+    return Measured(
+        wall_s=sum(step.wall_s for step in steps),
+        cpu_s=sum(step.cpu_s for step in steps),
+        peak_bytes=max(step.peak_bytes for step in steps),
+        read_bytes=sum(step.read_bytes for step in steps),
+        written_bytes=sum(step.written_bytes for step in steps),
+    )
+
+
 def job_command(job: str, lake: Path, *options: str) -> list[str]:
     """Return the command line of one of our jobs, as its container starts it."""
     module = {"consolidate": "batch.consolidator", "resample": "batch.resampler"}[job]

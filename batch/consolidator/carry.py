@@ -1,4 +1,4 @@
-"""What a year hands to the next one, and the splits that wait for their row. Pure."""
+"""What a year hands to the next one, and the splits that wait for their row."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import polars as pl
 from batch.core.columns import DailyColumns
 from batch.core.sessions import date_of
 from batch.core.splits import AttachedSplits, SplitColumns, attach_splits
-from batch.lake.carry import carry_digest
-from batch.lake.manifest import fingerprint
+from batch.lake.carry import carry_digest, read_carry
+from batch.lake.manifest import DailyRecord, fingerprint
+from batch.lake.store import ObjectStore
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,3 +132,33 @@ def with_split_digests(digests: Mapping[int, str], bars: DailyColumns) -> dict[s
         )
         for day, digest in sorted(digests.items())
     }
+
+
+class CarryChain:
+    """What has been handed on so far; read from the lake only where somebody looks.
+
+    Attributes:
+        year: The last year gone past, None before the first.
+        digest: Digest of the state after it.
+    """
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+        self.year: int | None = None
+        self._state: Carry | None = Carry.none()
+        self.digest = ""
+
+    def state(self) -> Carry:
+        """Return the state itself."""
+        if self._state is None:
+            assert self.year is not None  # noqa: S101 - set together with the digest
+            self._state = Carry(read_carry(self._store, self.year, self.digest))
+        return self._state
+
+    def pass_over(self, year: int, record: DailyRecord) -> None:
+        """Go past a year whose state is in the lake."""
+        self.year, self._state, self.digest = year, None, record.carry_digest
+
+    def hand_on(self, year: int, state: Carry) -> None:
+        """Go past a year whose state was just made."""
+        self.year, self._state, self.digest = year, state, state.digest

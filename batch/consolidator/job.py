@@ -4,42 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections import deque
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import cached_property
-from itertools import groupby
 from typing import Any
 
-import numpy as np
 import polars as pl
-import pyarrow as pa
 
-from batch.consolidator.carry import Carry, attach_year_splits, with_split_digests
-from batch.consolidator.merge import (
-    MergedSessions,
-    are_sound,
-    by_session,
-    by_symbol,
-    find_unsound,
-    keep_restatements,
-    merge_rows,
-    merge_sessions,
-    no_restatements,
-    session_digests,
-    sort_restatements,
-)
+from batch.consolidator.carry import Carry, CarryChain, attach_year_splits, with_split_digests
+from batch.consolidator.deliveries import MergedYear, YearReader, merge_bytes
 from batch.consolidator.plan import Verdict, YearInputs, judge, splits_digest, splits_of_year
 from batch.core import schema
 from batch.core.columns import DailyColumns
 from batch.core.errors import (
     CalendarMoved,
     CommitConflict,
-    DeliveryUnreadable,
     LakeMissing,
-    ObjectMissing,
     SettingsError,
     SharedWorkStalled,
     StateDamaged,
@@ -55,11 +36,10 @@ from batch.core.layout import (
     bronze_year_prefix,
     carry_key,
     inputs_key,
-    partition_key,
 )
 from batch.core.parts import Part
 from batch.core.progress import Progress, Silent, StopRequested, never, require_going
-from batch.core.sessions import EARLIEST, Calendar, day_of, load_calendar
+from batch.core.sessions import EARLIEST, Calendar, load_calendar
 from batch.lake.carry import read_carry, write_carry
 from batch.lake.manifest import (
     DailyRecord,
@@ -68,30 +48,19 @@ from batch.lake.manifest import (
     commit,
     fingerprint,
     load_daily_manifest,
-    load_inputs,
     write_inputs,
 )
-from batch.lake.parquet import read_table, require_schema, with_encoded_symbols
+from batch.lake.parquet import with_encoded_symbols
 from batch.lake.partitions import DIGEST_ENTRY, TablePartitions, publish_partition, table_metadata
 from batch.lake.reference import read_splits
 from batch.lake.store import ObjectStore, StoredObject
 from batch.version import RESULTS_VERSION
-
-MERGE_BYTES = 8 * 1024 * 1024
-"""Compressed deliveries merged at once, unless a memory limit asks for fewer."""
-
-_EXPANSION = 12
-"""Memory of a stretch being merged, and of the one read ahead, per compressed byte."""
 
 PATIENCE_S = 900.0
 """How long a process waits for the others' years while nothing is published."""
 
 _POLL_S = 0.5
 
-_ENCODED = pa.dictionary(pa.int32(), pa.string())
-
-_FIXED_BYTES = 300 * 1024 * 1024
-"""Memory of the interpreter and its libraries."""
 
 _PLANS = 5
 
@@ -188,45 +157,6 @@ def consolidate(
     raise AssertionError("unreachable")
 
 
-def merge_bytes(memory_limit: int | None) -> int:
-    """Return how many compressed bytes of deliveries to merge at once under a limit."""
-    if memory_limit is None:
-        return MERGE_BYTES
-    return max(
-        MERGE_BYTES // 16, min(MERGE_BYTES, (memory_limit - _FIXED_BYTES) // _EXPANSION // 4)
-    )
-
-
-class _CarryChain:
-    """What has been handed on so far; read from the lake only where somebody looks.
-
-    Attributes:
-        year: The last year gone past, None before the first.
-        digest: Digest of the state after it.
-    """
-
-    def __init__(self, store: ObjectStore) -> None:
-        self._store = store
-        self.year: int | None = None
-        self._state: Carry | None = Carry.none()
-        self.digest = ""
-
-    def state(self) -> Carry:
-        """Return the state itself."""
-        if self._state is None:
-            assert self.year is not None  # noqa: S101 - set together with the digest
-            self._state = Carry(read_carry(self._store, self.year, self.digest))
-        return self._state
-
-    def pass_over(self, year: int, record: DailyRecord) -> None:
-        """Go past a year whose state is in the lake."""
-        self.year, self._state, self.digest = year, None, record.carry_digest
-
-    def hand_on(self, year: int, state: Carry) -> None:
-        """Go past a year whose state was just made."""
-        self.year, self._state, self.digest = year, state, state.digest
-
-
 @dataclass(frozen=True, eq=False)
 class _BuiltYear:
     """A daily partition ready to be published."""
@@ -249,16 +179,6 @@ class _BuiltYear:
         return hashlib.sha256(self.restatements.write_csv().encode()).hexdigest()[:16]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _MergedYear:
-    """A year's deliveries merged, before anything of earlier years is looked at."""
-
-    bars: DailyColumns
-    digests: dict[int, str]
-    restatements: pl.DataFrame
-    unreadable: set[Delivery]
-
-
 @dataclass(slots=True, eq=False)
 class _Job:
     """One consolidation over one lake."""
@@ -279,11 +199,15 @@ class _Job:
     splits: pl.DataFrame = field(init=False)
     kept: set[str] = field(init=False)
     outcome: Consolidation = field(init=False)
-    merged_ahead: dict[int, _MergedYear] = field(init=False)
+    reader: YearReader = field(init=False)
+    merged_ahead: dict[int, MergedYear] = field(init=False)
 
     def run(self) -> Consolidation:
         """Plan from what is there now, and work the plan off."""
         self.outcome = Consolidation()
+        self.reader = YearReader(
+            self.store, self.workers, self.merge_bytes, self.stop_requested, self._problem
+        )
         arrivals = [item.key for item in self.store.list(ARRIVALS)]
         self.manifest = load_daily_manifest(self.store, mend=self.progress.warn)
         self._require_calendar()
@@ -295,7 +219,7 @@ class _Job:
         records = self.manifest.partitions
         years = sorted({*records, *inputs, *self.daily.objects, *self.restated.objects})
         self.progress.begin("consolidating", len(years), "years")
-        carry = _CarryChain(self.store)
+        carry = CarryChain(self.store)
         self.merged_ahead = {}
         if not self.part.is_all and (self.as_of or self.manifest.as_of):
             raise SettingsError(
@@ -322,6 +246,7 @@ class _Job:
         self._take_arrivals_away(arrivals, inputs)
         newest = [max(record.sessions) for record in self.manifest.partitions.values()]
         self.outcome.newest = max(newest, default=None)
+        self.outcome.deliveries_read = self.reader.deliveries_read
         return self.outcome
 
     def _require_calendar(self) -> None:
@@ -381,7 +306,7 @@ class _Job:
         self.outcome.problems.append(told)
         self.progress.warn(told)
 
-    def _bring_up(self, year: int, listed: YearInputs | None, carry: _CarryChain) -> None:
+    def _bring_up(self, year: int, listed: YearInputs | None, carry: CarryChain) -> None:
         """Make a year's partition again if anything that it depends on has changed."""
         record = self.manifest.partitions.get(year)
         splits = splits_of_year(self.splits, year, after_year=carry.year, as_of=self.as_of)
@@ -413,7 +338,7 @@ class _Job:
                 carry.hand_on(year, built.carry)
 
     def _verdict(
-        self, record: DailyRecord, inputs_digest: str, splits: pl.DataFrame, carry: _CarryChain
+        self, record: DailyRecord, inputs_digest: str, splits: pl.DataFrame, carry: CarryChain
     ) -> Verdict:
         return judge(
             record,
@@ -443,7 +368,7 @@ class _Job:
         }
         return YearInputs(year, found).known_at(self.as_of)
 
-    def _rechain(self, year: int, record: DailyRecord, carry: _CarryChain) -> None:
+    def _rechain(self, year: int, record: DailyRecord, carry: CarryChain) -> None:
         """Hand on the state of earlier years; the year's own rows stay as they are."""
         own = read_carry(self.store, year, record.carry_digest)
         state = carry.state().after(
@@ -464,7 +389,7 @@ class _Job:
         self, inputs: YearInputs, splits: pl.DataFrame, base: DailyRecord | None, carry: Carry
     ) -> _BuiltYear:
         """Make a year's partition from its merged deliveries and what is handed in."""
-        merged = self.merged_ahead.pop(inputs.year, None) or self._merge(inputs, base)
+        merged = self.merged_ahead.pop(inputs.year, None) or self.reader.merge(inputs, base)
         bars = merged.bars
         attached, handed_on = attach_year_splits(bars, splits, carry)
         bars = replace(bars, split_ratio=attached.split_ratio)
@@ -477,22 +402,6 @@ class _Job:
             merged.unreadable,
         )
 
-    def _merge(self, inputs: YearInputs, base: DailyRecord | None) -> _MergedYear:
-        """Merge a year's deliveries; sessions without news come from the partition itself."""
-        known = load_inputs(self.store, inputs.year, base) if base else None
-        merged: list[MergedSessions] = []
-        fresh = set(inputs.deliveries)
-        if known is not None:
-            changed = inputs.sessions_that_differ(known)
-            fresh = {delivery for delivery in fresh if delivery.session in changed}
-            merged.append(self._kept_sessions(inputs.year, changed))
-        unreadable: set[Delivery] = set()
-        merged += self._read(sorted(fresh), inputs, unreadable)
-        bars = by_symbol([part.bars for part in merged], workers=self.workers)
-        digests = {day: digest for part in merged for day, digest in part.digests.items()}
-        restatements = sort_restatements([part.restatements for part in merged])
-        return _MergedYear(bars, digests, restatements, unreadable)
-
     def _merge_ahead(self, following: list[int], inputs: Mapping[int, YearInputs]) -> None:
         """Merge the next year of this process while others make the years before it."""
         for year in following:
@@ -500,10 +409,10 @@ class _Job:
                 is_due = self.full or year not in self.manifest.partitions
                 listed = inputs.get(year)
                 if is_due and listed and listed.deliveries and year not in self.merged_ahead:
-                    self.merged_ahead[year] = self._merge(listed, None)
+                    self.merged_ahead[year] = self.reader.merge(listed, None)
                 return
 
-    def _await(self, year: int, listed: YearInputs | None, carry: _CarryChain) -> None:
+    def _await(self, year: int, listed: YearInputs | None, carry: CarryChain) -> None:
         """Wait until the process that owns a year has brought it up, and take what it hands on.
 
         Raises:
@@ -533,91 +442,8 @@ class _Job:
             if self.manifest.version != seen:
                 seen, changed_at = self.manifest.version, time.monotonic()
 
-    def _kept_sessions(self, year: int, changed: set[date]) -> MergedSessions:
-        key = partition_key(DAILY_TABLE, year)
-        with self.store.local_copy(key) as path:
-            bars = DailyColumns.from_table(read_table(path, schema.DAILY.names, named=key))
-        left_out = np.isin(bars.day, [day_of(session) for session in changed])
-        bars = by_session(bars.take(~left_out))
-        days = {int(day) for day in np.unique(bars.day)}
-        restatements = no_restatements()
-        if year in self.restated.objects:
-            key = partition_key(RESTATEMENTS_TABLE, year)
-            with self.store.local_copy(key) as path:
-                restatements = pl.read_parquet(path)
-        return MergedSessions(
-            replace(bars, split_ratio=np.ones(len(bars))),
-            keep_restatements(restatements, days),
-            session_digests(bars),
-        )
-
-    def _read(
-        self, fresh: list[Delivery], inputs: YearInputs, unreadable: set[Delivery]
-    ) -> Iterator[MergedSessions]:
-        """Read and merge deliveries in stretches of whole sessions, reading one ahead.
-
-        Those that cannot be used are told, noted as unreadable and left out.
-        """
-        with ThreadPoolExecutor(self.workers) as pool:
-            ahead: deque[list[tuple[Delivery, Future[Any]]]] = deque()
-            for stretch in _stretches(fresh, inputs, self.merge_bytes):
-                require_going(self.stop_requested)
-                ahead.append([(one, pool.submit(self._read_one, one)) for one in stretch])
-                if len(ahead) > 1:
-                    yield self._merge_stretch(ahead.popleft(), unreadable)
-            while ahead:
-                yield self._merge_stretch(ahead.popleft(), unreadable)
-
-    def _merge_stretch(
-        self, reading: list[tuple[Delivery, Future[Any]]], unreadable: set[Delivery]
-    ) -> MergedSessions:
-        tables: dict[Delivery, Any] = {}
-        for delivery, read in reading:
-            table = read.result()
-            if isinstance(table, str):
-                self._leave_out(delivery, table, unreadable)
-            else:
-                tables[delivery] = table
-        if not tables:
-            return merge_sessions([])
-        deliveries = list(tables)
-        lengths = [table.num_rows for table in tables.values()]
-        rows = DailyColumns.from_table(pa.concat_tables(tables.values()))
-        if are_sound(rows, deliveries, lengths):
-            self.outcome.deliveries_read += len(deliveries)
-            return merge_rows(rows, deliveries, lengths)
-        received = []
-        for delivery, table in tables.items():
-            columns = DailyColumns.from_table(table)
-            unsound = find_unsound(delivery, columns)
-            if unsound:
-                self._leave_out(delivery, unsound, unreadable)
-            else:
-                received.append((delivery, columns))
-        self.outcome.deliveries_read += len(received)
-        return merge_sessions(received)
-
-    def _leave_out(self, delivery: Delivery, why: str, unreadable: set[Delivery]) -> None:
-        unreadable.add(delivery)
-        self._problem(f"{delivery.key}: {why}; the other deliveries went on")
-
-    def _read_one(self, delivery: Delivery) -> Any:
-        """Return a delivery's rows as a table, or why it cannot be read."""
-        try:
-            table = read_table(
-                self.store.read(delivery.key), schema.DELIVERY.names, named=delivery.name
-            )
-            table = require_schema(table, schema.DELIVERY, named=delivery.name)
-        except (DeliveryUnreadable, ObjectMissing) as err:
-            return str(err)
-        symbols = table.column("symbol")
-        if symbols.type != _ENCODED:
-            encoded = symbols.cast(pa.string()).dictionary_encode()
-            table = table.set_column(0, pa.field("symbol", _ENCODED), encoded)
-        return table
-
     def _publish(
-        self, year: int, built: _BuiltYear, splits: pl.DataFrame, carry: _CarryChain
+        self, year: int, built: _BuiltYear, splits: pl.DataFrame, carry: CarryChain
     ) -> None:
         """Write the partition, what belongs to it, and last its record."""
         newest = max(built.sessions)
@@ -752,20 +578,3 @@ class _Job:
 def _kept_keys(year: int, record: DailyRecord) -> set[str]:
     """What a record keeps beside the manifest."""
     return {carry_key(year, record.carry_digest), inputs_key(year, record.inputs_digest)}
-
-
-def _stretches(
-    fresh: list[Delivery], inputs: YearInputs, merge_bytes: int
-) -> Iterator[list[Delivery]]:
-    """Cut deliveries into stretches of whole sessions that fit into memory."""
-    stretch: list[Delivery] = []
-    stretch_bytes = 0
-    for _, group in groupby(fresh, key=lambda delivery: delivery.session):
-        same_session = list(group)
-        stretch += same_session
-        stretch_bytes += sum(inputs.deliveries[delivery] for delivery in same_session)
-        if stretch_bytes >= merge_bytes:
-            yield stretch
-            stretch, stretch_bytes = [], 0
-    if stretch:
-        yield stretch

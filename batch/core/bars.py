@@ -308,14 +308,24 @@ def _aggregate(rows: DailyColumns, runs: Runs, traded: Traded) -> Folded:
     volume = np.add.reduceat(rows.volume, runs.starts)
     return Folded(
         open=rows.open.take(runs.starts),
-        high=np.maximum.reduceat(rows.high, runs.starts),
-        low=np.minimum.reduceat(rows.low, runs.starts),
+        high=_extremes(np.maximum, rows.high, runs.starts),
+        low=_extremes(np.minimum, rows.low, runs.starts),
         close=rows.close.take(runs.ends),
         volume=volume,
         vwap=_vwap(traded, runs.starts, volume),
         trades=_trades(traded, runs),
         split_ratio=_split_ratio(rows, traded, runs),
     )
+
+
+def _extremes(extreme: np.ufunc, prices: Floats, starts: Rows) -> Floats:
+    """Reduce prices as the integers of their bits, which is faster.
+
+    Both are in the same order where nothing is negative or NaN, and no price is
+    (https://en.wikipedia.org/wiki/IEEE_754#Total-ordering_predicate).
+    """
+    found: Floats = extreme.reduceat(prices.view(np.int64), starts).view(np.float64)
+    return found
 
 
 def _vwap(traded: Traded, starts: Rows, volume: Floats) -> Floats:

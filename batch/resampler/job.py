@@ -328,7 +328,11 @@ class _Job:
         years = range(max(*stale, *self.daily.records), min(stale) - 1, -1)
         self.progress.begin("resampling", self._rows_to_read(years, stale), "rows")
         later = DailyColumns.empty()
-        with ThreadPoolExecutor(self.workers) as pool, ExitStack() as stack:
+        with (
+            ThreadPoolExecutor(self.workers) as pool,
+            ThreadPoolExecutor(self.workers) as publisher,
+            ExitStack() as stack,
+        ):
             before = stack.enter_context(_YearAtWork())
             for year in years:
                 require_going(self.stop_requested)
@@ -337,7 +341,8 @@ class _Job:
                 ]
                 if year in stale or self._reaches(lower, year):
                     now = stack.enter_context(_YearAtWork())
-                    later = self._pass_through(year, later, _Keep.of(lower, self.anchor), now, pool)
+                    keep = _Keep.of(lower, self.anchor)
+                    later = self._pass_through(year, later, keep, now, pool, publisher)
                     before.finish()
                     before = now
             before.finish()
@@ -360,6 +365,7 @@ class _Job:
         keep: _Keep,
         at_work: _YearAtWork,
         pool: ThreadPoolExecutor,
+        publisher: ThreadPoolExecutor,
     ) -> DailyColumns:
         """Make the stale partitions of a year; return the rows that lower years need."""
         kept: list[DailyColumns] = []
@@ -377,7 +383,9 @@ class _Job:
         if outputs and len(rest):
             self._fold_into(outputs, self._piece(year, rest), at_work)
         for output in outputs:
-            at_work.published.append(output.line.add(partial(self._publish, output)))
+            # Publishing waits for the disk or the network; folding goes on meanwhile.
+            written = output.line.add(output.writer.close)
+            at_work.published.append(publisher.submit(self._publish, output, written))
         return keep.choose(by_symbol_and_day([concat_columns(kept), later]))
 
     def _pieces(self, year: int) -> Iterator[list[DailyColumns]]:
@@ -490,10 +498,10 @@ class _Job:
         at_work.wait_for_room()
         at_work.folding.append([output.line.add(partial(fold_one, output)) for output in outputs])
 
-    def _publish(self, output: _Output) -> None:
-        """Write a finished partition, then its record."""
+    def _publish(self, output: _Output, written: Future[None]) -> None:
+        """Store a partition once it is written, then its record."""
         table, plan = output.table, output.plan
-        output.writer.close()
+        written.result()
         require_going(self.stop_requested)
         stored = self.store.write(
             partition_key(table.name, plan.year),
