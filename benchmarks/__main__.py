@@ -33,7 +33,7 @@ def full(repeats: int) -> dict[str, Callable[[], Case]]:
         "six-intervals": lambda: cases.six_intervals(
             TEN_YEARS, engines=ENGINES, repeats=repeats, name="six-intervals", target=1.5
         ),
-        "row-number": lambda: cases.row_number_sql(TEN_YEARS, repeats=repeats),
+        "row-number": lambda: cases.row_number_sql(TEN_YEARS),
         "six-intervals-50m": lambda: cases.six_intervals(
             TWENTY_FIVE_YEARS,
             engines=(),

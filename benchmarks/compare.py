@@ -29,17 +29,18 @@ def require_same_bars(
         theirs: Root below which the other contender wrote.
         table: Our table.
         their_table: Theirs, where it has another name.
-        splits: Whether to compare the bars of windows with a split as well.
+        splits: Whether to compare the bars of windows with a split as well; without them,
+            their ``split_ratio`` is anything but 1 in such a window.
 
     Raises:
         BarsDiffer: Shows the first bars that differ.
     """
     mine, other = _read(ours, table), _read(theirs, their_table or table)
-    if not splits:
-        mine = mine.filter(pl.col("split_ratio") == 1.0)
-        other = other.filter(pl.col("split_ratio") == 1.0)
     if mine.height != other.height:
         raise BarsDiffer(f"{theirs}: {table} has {other.height} bars, ours {mine.height}")
+    if not splits:
+        unsplit = other["split_ratio"] == 1.0
+        mine, other = mine.filter(unsplit), other.filter(unsplit)
     for name in (*EXACT, *CLOSE):
         left, right = mine[name], other[name]
         wrong = left.ne_missing(right)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
-import resource
 import subprocess
 import sys
-import time
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -62,40 +62,19 @@ def measure(
     Raises:
         ContenderFailed: It ended with another status.
     """
-
-    def limit_memory() -> None:
-        if data_limit_bytes is not None:
-            resource.setrlimit(resource.RLIMIT_DATA, (data_limit_bytes, data_limit_bytes))
-
-    started = time.perf_counter()
-    process = subprocess.Popen(
-        command,
-        preexec_fn=limit_memory,  # noqa: PLW1509 - this process has one thread
-        cwd=ROOT,
-        env={**process_environment(), **(environment or {})},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    stdout, stderr = process.stdout, process.stderr
-    assert stdout is not None
-    assert stderr is not None
-    printed, told = stdout.read(), stderr.read()
-    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-    wall_s = time.perf_counter() - started
-    counted = _io_of(process.pid)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode not in allowed:
-        raise ContenderFailed(f"{' '.join(command)}: status {process.returncode}\n{told}")
-    return Measured(
-        wall_s=wall_s,
-        cpu_s=usage.ru_utime + usage.ru_stime,
-        peak_bytes=usage.ru_maxrss * 1024,
-        read_bytes=counted["rchar"],
-        written_bytes=counted["wchar"],
-        stdout=printed,
-    )
+    with tempfile.NamedTemporaryFile("r") as counts:
+        launcher = [sys.executable, "-I", "-S", str(ROOT / "benchmarks" / "launch.py")]
+        done = subprocess.run(
+            [*launcher, str(data_limit_bytes or 0), counts.name, *command],
+            cwd=ROOT,
+            env={**process_environment(), **(environment or {})},
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode not in allowed:
+            raise ContenderFailed(f"{' '.join(command)}: status {done.returncode}\n{done.stderr}")
+        return Measured(**json.loads(counts.read()), stdout=done.stdout)
 
 
 def medians(runs: list[Measured]) -> Measured:
@@ -138,9 +117,3 @@ def process_environment() -> dict[str, str]:
         name: value for name, value in os.environ.items() if not name.startswith(("OHLCV_", "AWS_"))
     }
     return {**kept, "POLARS_MAX_THREADS": str(THREADS), "OMP_NUM_THREADS": str(THREADS)}
-
-
-def _io_of(pid: int) -> dict[str, int]:
-    """Read the kernel's count of an ended process that has not been waited for."""
-    lines = Path(f"/proc/{pid}/io").read_text().splitlines()
-    return {name: int(value) for name, value in (line.split(": ") for line in lines)}

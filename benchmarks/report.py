@@ -62,7 +62,7 @@ def markdown(cases: list[Case]) -> str:
         if case.rows:
             told += f", {case.rows:,} daily rows"
         if case.ratio is not None:
-            told += f": {case.ratio:.2f} x {case.against}"
+            told += f": {case.ratio:.3g} x {case.against}"
         if case.target is not None:
             told += f" (target {case.target:g})"
         lines += [

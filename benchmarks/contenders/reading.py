@@ -36,10 +36,8 @@ def duckdb_sql(lake: Path, table: str, symbol: str | None, day: date | None) -> 
     connection = duckdb.connect(config={"threads": THREADS})
     rows = f"read_parquet('{lake}/silver/{table}/*/*.parquet', hive_partitioning = false)"
     column = "symbol" if symbol else "date"
-    return connection.execute(
-        f"SELECT * FROM {rows} WHERE {column} = ?",
-        [symbol or day],
-    ).pl()
+    query = f"SELECT * FROM {rows} WHERE {column} = ?"
+    return connection.sql(query, params=[symbol or day]).pl()
 
 
 READERS: dict[str, Callable[[Path, str, str | None, date | None], pl.DataFrame]] = {

@@ -32,7 +32,8 @@ SELECT w.symbol, min(w.first) AS start, max(w.last) AS end,
        CASE WHEN NOT bool_or(d.trades IS NULL AND d.volume > 0)
             THEN sum(d.trades)::BIGINT END AS trades,
        count(*)::INTEGER AS sessions, count(*) = {width} AS complete,
-       product(d.split_ratio) AS split_ratio
+       -- of a window with a split only that it has one is told
+       CASE WHEN bool_or(d.split_ratio <> 1.0) THEN 0.0 ELSE 1.0 END AS split_ratio
 FROM windows w JOIN daily d ON d.symbol = w.symbol AND d.date >= w.first AND d.date <= w.last
 GROUP BY w.symbol, w.w
 """
