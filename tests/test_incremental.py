@@ -48,7 +48,7 @@ def built_at_once(history: History, widths: list[int]) -> dict[str, bytes]:
         return silver_bytes(lake.store)
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(
     history=histories(),
     width=widths_to_try,

@@ -63,8 +63,7 @@ def never_killed() -> list[dict[str, bytes]]:
     return states
 
 
-@pytest.mark.parametrize("death", [Death.BEFORE, Death.AFTER])
-@pytest.mark.parametrize("step", [0, 1])
+@pytest.mark.parametrize(("step", "death"), [(0, Death.BEFORE), (0, Death.AFTER), (1, Death.AFTER)])
 def test_a_kill_at_every_write_of_both_jobs_is_finished_by_the_next_run(
     step: int, death: Death
 ) -> None:

@@ -32,7 +32,7 @@ from tests.support.lakes import (
 BOTH = tuple(Anchor)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(history=histories(), width=widths_to_try)
 def test_every_history_ends_in_the_rows_that_the_rules_say(history: History, width: int) -> None:
     with new_lake() as lake:
@@ -48,7 +48,7 @@ def test_every_history_ends_in_the_rows_that_the_rules_say(history: History, wid
             assert_bars(lake, expected, 5, anchor)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(history=histories(most_receipts=3, splits=0))
 def test_refused_rows_are_kept_as_received_with_every_reason(history: History) -> None:
     def told(rows: list[Row]) -> list[str]:
@@ -89,7 +89,7 @@ def one_symbol_with_splits(draw: st.DrawFn) -> tuple[list[date], list[Split]]:
     return sorted(present), splits
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(drawn=one_symbol_with_splits(), width=st.integers(1, 34))
 def test_splits_inside_at_the_edge_of_and_outside_windows(
     drawn: tuple[list[date], list[Split]], width: int

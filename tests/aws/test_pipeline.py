@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import time
 from collections.abc import Iterator
@@ -190,7 +191,8 @@ def test_a_fetcher_that_takes_too_long_is_a_failure(quiet: Deployed) -> None:
     assert repaired.states[-1] == "PipelineComplete"
     (failure,) = failures_of(only_alert(quiet))
     assert failure["step"] == "FetchReference"
-    assert "timed out after 1" in failure["cause"]
+    # Stopped from outside, or by itself just before: whichever came first in its one second.
+    assert re.search(r"timed out after 1|time was about to end", failure["cause"])
 
 
 @pytest.mark.troubleshooting("alert: `Consolidate`, `exit code 3`")
