@@ -22,12 +22,12 @@ from tests.fetchers.test_commands import vendor_stub
 
 
 @pytest.mark.slow
-def test_8000_symbols_of_250_sessions_become_bars(lake: LocalStore, calendar: Calendar) -> None:
+def test_8000_symbols_of_120_sessions_become_bars(lake: LocalStore, calendar: Calendar) -> None:
     settled = datetime.now(UTC) - LATE_PRINTS_AFTER - timedelta(hours=1)
     newest = newest_due(calendar, settled, timedelta())
     last_no = calendar.session_no(newest)
-    first = calendar.session_at(last_no - 249)
-    with vendor_stub("--symbols", "8000", "--years", "1.1") as base_url:
+    first = calendar.session_at(last_no - 119)
+    with vendor_stub("--symbols", "8000", "--years", "0.6") as base_url:
         settings = FetchSettings(
             polygon_base_url=base_url, polygon_requests_per_minute=0, downloads=4
         )
@@ -47,8 +47,8 @@ def test_8000_symbols_of_250_sessions_become_bars(lake: LocalStore, calendar: Ca
 
     assert fetched.bars is not None
     assert (fetched.problems, fetched.bars.incomplete, fetched.bars.left) == ([], [], [])
-    assert len(fetched.bars.new_sessions) == 250
-    assert fetched.bars.rows > 1_900_000
+    assert len(fetched.bars.new_sessions) == 120
+    assert fetched.bars.rows > 900_000
     daily = pl.scan_parquet(lake.root / "silver/1d/**/*.parquet", hive_partitioning=False)
     assert daily.select(pl.len()).collect().item() == fetched.bars.rows
     split = daily.filter(pl.col("split_ratio") != 1).select("symbol").unique()
