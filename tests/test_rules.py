@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batch.core.layout import Anchor
+from batch.version import RESULTS_VERSION
 from tests.oracle import Row, Split, library_sessions, sift
 from tests.support.bars import bar
 from tests.support.lakes import (
@@ -252,7 +253,7 @@ def test_every_file_is_sorted_and_says_what_it_is(lake_of_years: Filled) -> None
         anchor = "listing" if "listing" in table else "none" if when == "date" else "calendar"
         assert told["ohlcv.anchor"] == anchor
         assert told["ohlcv.calendar"].startswith("XNYS-")
-        assert told["ohlcv.code_version"] == "1"
+        assert told["ohlcv.code_version"] == RESULTS_VERSION
 
 
 def test_an_instant_is_the_same_in_every_time_zone() -> None:

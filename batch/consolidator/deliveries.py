@@ -32,6 +32,7 @@ from batch.core import schema
 from batch.core.columns import DailyColumns
 from batch.core.errors import DeliveryUnreadable, ObjectMissing
 from batch.core.layout import DAILY_TABLE, RESTATEMENTS_TABLE, Delivery, partition_key
+from batch.core.memory import PROCESS_BYTES
 from batch.core.progress import StopRequested, require_going
 from batch.core.sessions import day_of
 from batch.lake.manifest import DailyRecord, load_inputs
@@ -44,9 +45,6 @@ MERGE_BYTES = 8 * 1024 * 1024
 _EXPANSION = 12
 """Memory of a stretch being merged, and of the one read ahead, per compressed byte."""
 
-_FIXED_BYTES = 300 * 1024 * 1024
-"""Memory of the interpreter and its libraries."""
-
 _ENCODED = pa.dictionary(pa.int32(), pa.string())
 
 
@@ -55,7 +53,7 @@ def merge_bytes(memory_limit: int | None) -> int:
     if memory_limit is None:
         return MERGE_BYTES
     return max(
-        MERGE_BYTES // 16, min(MERGE_BYTES, (memory_limit - _FIXED_BYTES) // _EXPANSION // 4)
+        MERGE_BYTES // 16, min(MERGE_BYTES, (memory_limit - PROCESS_BYTES) // _EXPANSION // 4)
     )
 
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from batch.core import schema
+from batch.core.arrow import arrow_of, arrow_text, numpy_of
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -51,10 +52,38 @@ class DailyColumns:
         """Return some rows, in the order given; the list of symbols stays."""
         return replace(self, **{name: getattr(self, name)[rows] for name in ROW_ARRAYS})
 
+    def first_rows(self) -> npt.NDArray[np.intp]:
+        """Return the position of each symbol's first row; rows sorted by symbol."""
+        if not len(self):
+            return np.empty(0, np.intp)
+        return np.append(0, np.flatnonzero(self.code[1:] != self.code[:-1]) + 1)
+
+    def row_nos(self) -> Ints:
+        """Number each symbol's rows from 0; rows sorted by symbol, of which each has one."""
+        return np.arange(len(self), dtype=np.int64) - self.first_rows()[self.code]
+
+    def with_own_symbols(self) -> DailyColumns:
+        """Drop the symbols that have no row; rows sorted by symbol."""
+        if not len(self):
+            return DailyColumns.empty()
+        used = self.code[self.first_rows()]
+        if len(used) == len(self.symbols):
+            return self
+        first = int(used[0])
+        if len(used) == int(used[-1]) - first + 1:
+            return replace(
+                self, symbols=self.symbols.slice(first, len(used)), code=self.code - used[0]
+            )
+        place = np.empty(len(self.symbols), dtype=np.int32)
+        place[used] = np.arange(len(used), dtype=np.int32)
+        return replace(self, symbols=self.symbols.take(used), code=place[self.code])
+
     @classmethod
     def empty(cls) -> DailyColumns:
         """Return no rows."""
-        return cls.from_table(schema.DAILY.empty_table())
+        no_codes, no_floats = np.empty(0, np.int32), np.empty(0)
+        rest = dict.fromkeys((*schema.PRICES, "volume", "vwap", "split_ratio"), no_floats)
+        return cls(arrow_text([]), no_codes, no_codes, trades=np.empty(0, np.int64), **rest)
 
     @classmethod
     def from_table(cls, table: Any) -> DailyColumns:
@@ -63,14 +92,17 @@ class DailyColumns:
         ``split_ratio`` is 1.0 where the table has no such column.
         """
         symbols, code = encode_symbols(table.column("symbol"))
-        floats = {name: _floats(table.column(name)) for name in (*schema.PRICES, "volume", "vwap")}
+        floats = {
+            name: numpy_of(table.column(name), np.nan)
+            for name in (*schema.PRICES, "volume", "vwap")
+        }
         has_splits = "split_ratio" in table.column_names
         return cls(
             symbols=symbols,
             code=code,
-            day=_numpy(table.column("date").cast(pa.int32())),
-            trades=_numpy(pc.fill_null(table.column("trades"), NO_TRADES)),
-            split_ratio=_floats(table.column("split_ratio"))
+            day=numpy_of(table.column("date")),
+            trades=numpy_of(table.column("trades"), NO_TRADES),
+            split_ratio=numpy_of(table.column("split_ratio"))
             if has_splits
             else np.ones(table.num_rows),
             **floats,
@@ -80,12 +112,12 @@ class DailyColumns:
         """Return the rows as a record batch of :data:`batch.core.schema.DAILY`."""
         return pa.record_batch(
             [
-                pa.DictionaryArray.from_arrays(pa.array(self.code), self.symbols),
-                pa.array(self.day).cast(pa.date32()),
-                *(pa.array(getattr(self, name)) for name in (*schema.PRICES, "volume")),
+                pa.DictionaryArray.from_arrays(arrow_of(self.code), self.symbols),
+                arrow_of(self.day, pa.date32()),
+                *(arrow_of(getattr(self, name)) for name in (*schema.PRICES, "volume")),
                 nullable_floats(self.vwap),
                 nullable_counts(self.trades),
-                pa.array(self.split_ratio),
+                arrow_of(self.split_ratio),
             ],
             names=schema.DAILY.names,
         )
@@ -96,21 +128,20 @@ ROW_ARRAYS = tuple(field.name for field in fields(DailyColumns) if field.name !=
 
 def encode_symbols(column: Any) -> tuple[Any, Codes]:
     """Return a text column as its sorted distinct values and each row's place among them."""
-    if not isinstance(column, pa.ChunkedArray):
-        column = pa.chunked_array([column])
-    if not pa.types.is_dictionary(column.type):
-        column = column.cast(pa.string()).dictionary_encode()
-    encoded = column.unify_dictionaries().combine_chunks()
-    if isinstance(encoded, pa.ChunkedArray):
-        encoded = encoded.chunk(0) if encoded.num_chunks else pa.array([], encoded.type)
+    if isinstance(column, pa.ChunkedArray):
+        chunks = column.unify_dictionaries().chunks
+        column = pa.concat_arrays(chunks) if chunks else arrow_text([])
+    encoded = column
+    if not pa.types.is_dictionary(encoded.type):
+        encoded = encoded.cast(pa.string()).dictionary_encode()
     values = encoded.dictionary.cast(pa.string())
-    order = pc.array_sort_indices(values).to_numpy()
-    codes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int32)
+    order = numpy_of(pc.array_sort_indices(values))
+    codes = numpy_of(encoded.indices).astype(np.int32, copy=False)
     if np.array_equal(order, np.arange(len(order))):
         return values, codes
     rank = np.empty(len(order), dtype=np.int32)
     rank[order] = np.arange(len(order), dtype=np.int32)
-    return values.take(pa.array(order)), rank[codes]
+    return values.take(arrow_of(order)), rank[codes]
 
 
 def union_symbols(parts: list[Any]) -> tuple[Any, list[Codes]]:
@@ -120,13 +151,10 @@ def union_symbols(parts: list[Any]) -> tuple[Any, list[Codes]]:
         The sorted union, and for each list the place of its symbols in the union.
     """
     if not parts:
-        return pa.array([], pa.string()), []
+        return arrow_text([]), []
     union = pc.unique(pa.chunked_array(parts, type=pa.string()))
     union = union.take(pc.array_sort_indices(union))
-    places = [
-        pc.index_in(part, value_set=union).to_numpy(zero_copy_only=False).astype(np.int32)
-        for part in parts
-    ]
+    places = [numpy_of(pc.index_in(part, value_set=union)) for part in parts]
     return union, places
 
 
@@ -164,26 +192,12 @@ def nullable_floats(values: Floats) -> Any:
 
 
 def nullable_counts(values: Ints) -> Any:
-    """Return an Arrow array in which :data:`NO_TRADES` has become null."""
-    return _masked(values, values == NO_TRADES)
+    """Return an Arrow array in which :data:`NO_TRADES`, and whatever is negative, is null."""
+    return _masked(values, values < 0)
 
 
 def _masked(values: npt.NDArray[Any], null: npt.NDArray[np.bool_]) -> Any:
     """Return an Arrow array with some nulls; sharing its memory."""
     if not null.any():
-        return pa.array(values)
-    valid = pa.py_buffer(np.packbits(~null, bitorder="little"))
-    return pa.Array.from_buffers(
-        pa.from_numpy_dtype(values.dtype), len(values), [valid, pa.py_buffer(values)]
-    )
-
-
-def _floats(column: Any) -> Floats:
-    if column.null_count:
-        column = pc.fill_null(column, np.nan)
-    return _numpy(column)
-
-
-def _numpy(column: Any) -> npt.NDArray[Any]:
-    found: npt.NDArray[Any] = column.to_numpy()
-    return found
+        return arrow_of(values)
+    return arrow_of(values, valid=~null)

@@ -47,6 +47,14 @@ def date_of(day: int) -> date:
     return date.fromordinal(int(day) + 719163)
 
 
+def year_of(days: Days) -> npt.NDArray[np.int64]:
+    """Return the year of each day since 1970-01-01."""
+    years: npt.NDArray[np.int64] = (
+        days.astype("datetime64[D]").astype("datetime64[Y]").astype(np.int64)
+    )
+    return years + 1970
+
+
 @dataclass(frozen=True, eq=False)
 class Calendar:
     """The sessions of one exchange over a range of dates.

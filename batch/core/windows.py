@@ -59,29 +59,35 @@ def window_nos(session_no: npt.NDArray[Any], width: int) -> npt.NDArray[Any]:
 
 
 def listing_window_nos(
-    code: Codes, rows_before: npt.NDArray[np.int64], width: int
+    code: Codes, first_rows: Rows, rows_before: npt.NDArray[np.int64], width: int
 ) -> npt.NDArray[np.int64]:
     """Return the window of each row counted from its symbol's first bar.
 
     Args:
-        code: Symbol of each row; rows sorted by (symbol, day).
+        code: Symbol of each row; rows sorted by (symbol, day), every symbol having one.
+        first_rows: Position of each symbol's first row.
         rows_before: One per symbol: its daily bars before these rows.
         width: Bars per window.
     """
-    symbols = np.arange(len(rows_before), dtype=np.int32)
-    first_row = np.searchsorted(code, symbols)
-    own_no = np.arange(len(code), dtype=np.int64) - first_row[code] + rows_before[code]
+    own_no = np.arange(len(code), dtype=np.int64) + (rows_before - first_rows)[code]
     return own_no // width
 
 
-def runs_of(code: Codes, window_no: npt.NDArray[Any]) -> Runs:
-    """Return the runs of rows with the same symbol and window; rows sorted by both."""
-    if not len(code):
+def runs_of(window_no: npt.NDArray[Any], first_rows: Rows) -> Runs:
+    """Return the runs of rows with the same symbol and window; rows sorted by both.
+
+    Args:
+        window_no: Window of each row.
+        first_rows: Position of each symbol's first row.
+    """
+    if not len(window_no):
         none = np.empty(0, np.int64)
         return Runs(none, none)
-    edge = np.empty(len(code), dtype=np.bool_)
-    edge[0] = True
-    np.not_equal(code[1:], code[:-1], out=edge[1:])
-    edge[1:] |= window_no[1:] != window_no[:-1]
+    edge = np.empty(len(window_no), dtype=np.bool_)
+    np.not_equal(window_no[1:], window_no[:-1], out=edge[1:])
+    edge[first_rows] = True
     starts = np.flatnonzero(edge)
-    return Runs(starts, np.append(starts[1:], len(code)) - 1)
+    ends = np.empty_like(starts)
+    np.subtract(starts[1:], 1, out=ends[:-1])
+    ends[-1] = len(edge) - 1
+    return Runs(starts, ends)

@@ -11,12 +11,14 @@ import numpy as np
 import polars as pl
 
 from batch.core import schema
-from batch.core.bars import CalendarYear, fold_calendar_windows, fold_listing_windows
+from batch.core.bars import CalendarYear, fold_calendar_year, fold_listing_year
 from batch.core.columns import DailyColumns
 from batch.core.errors import DataRefused
+from batch.core.fold import Basis
 from batch.core.layout import BRONZE, DAILY_TABLE, Anchor, Delivery, partition_key
-from batch.core.sessions import EPOCH, Calendar, date_of, load_calendar
+from batch.core.sessions import EPOCH, Calendar, date_of, load_calendar, year_of
 from batch.core.splits import SplitColumns, attach_splits
+from batch.core.years import LaterParts
 from batch.lake.manifest import fingerprint, load_daily_manifest
 from batch.lake.parquet import read_table
 from batch.lake.reference import read_splits
@@ -44,23 +46,36 @@ class KnownDaily:
         """Fold them as the resampler does: columns of :data:`batch.core.schema.BARS`."""
         if not len(self.rows) or self.newest is None:
             return empty_frame(schema.BARS)
-        if anchor is Anchor.LISTING:
-            count = np.bincount(self.rows.code, minlength=len(self.rows.symbols)).astype(np.int64)
-            bars = fold_listing_windows(
-                self.rows, width, rows_before=np.zeros_like(count), own_rows=count
-            )
-            return _frame(bars.to_batch(), schema.BARS)
-        calendar = _reaching(date_of(self.rows.day.min()), self.newest, width)
-        session_no = calendar.session_nos(self.rows.day)
-        first, last = int(session_no.min()) // width, int(session_no.max()) // width
-        bars = fold_calendar_windows(
-            self.rows,
-            session_no,
-            CalendarYear(width, first, last),
-            calendar=calendar,
-            last_closed=calendar.session_no(self.newest),
-        )
-        return _frame(bars.to_batch(), schema.BARS)
+        oldest = date_of(self.rows.day.min())
+        calendar = _reaching(oldest, self.newest, width)
+        row_no = self.rows.row_nos()
+        frames: list[pl.DataFrame] = []
+        year, later = self.newest.year, LaterParts.empty()
+        while year >= oldest.year or len(later):
+            inside = np.flatnonzero(year_of(self.rows.day) == year)
+            rows = self.rows.take(inside).with_own_symbols()
+            basis = Basis.of(rows)
+            if anchor is Anchor.LISTING:
+                bars, later = fold_listing_year(
+                    rows,
+                    basis,
+                    later,
+                    width=width,
+                    rows_before=row_no[inside][basis.first_rows],
+                )
+            else:
+                bars, later = fold_calendar_year(
+                    rows,
+                    calendar.session_nos(rows.day),
+                    basis,
+                    later,
+                    windows=CalendarYear.of(calendar, width, year),
+                    calendar=calendar,
+                    last_closed=self.newest,
+                )
+            frames.append(_frame(bars.to_batch(), schema.BARS))
+            year -= 1
+        return pl.concat(frames).sort("symbol", "start")
 
 
 def known_daily(

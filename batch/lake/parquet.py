@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from batch.core.arrow import arrow_of, numpy_of
 from batch.core.errors import DeliveryUnreadable
 from batch.lake.room import room_watched
 
@@ -249,15 +250,13 @@ def _compact_symbols(rows: Any) -> Any:
     at = rows.schema.get_field_index("symbol")
     if at < 0 or not pa.types.is_dictionary(rows.schema.field(at).type):
         return rows
-    encoded = rows.column(at).unify_dictionaries().combine_chunks()
-    if isinstance(encoded, pa.ChunkedArray):
-        encoded = encoded.chunk(0)
-    code = encoded.indices.to_numpy(zero_copy_only=False)
+    encoded = pa.concat_arrays(rows.column(at).unify_dictionaries().chunks)
+    code = numpy_of(encoded.indices)
     used = np.flatnonzero(np.bincount(code, minlength=len(encoded.dictionary)))
     place = np.empty(len(encoded.dictionary), dtype=np.int32)
     place[used] = np.arange(len(used), dtype=np.int32)
     compact = pa.DictionaryArray.from_arrays(
-        pa.array(place[code]), encoded.dictionary.take(pa.array(used))
+        arrow_of(place[code]), encoded.dictionary.take(arrow_of(used))
     )
     return rows.set_column(at, rows.schema.field(at), compact)
 

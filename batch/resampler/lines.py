@@ -35,6 +35,10 @@ class Line:
         self._pool.submit(self._run_next)
         return done
 
+    def drain(self) -> None:
+        """Wait for the steps added so far; raises what went wrong in them."""
+        self.add(lambda: None).result()
+
     def _run_next(self) -> None:
         with self._lock:
             step, done = self._waiting.popleft()

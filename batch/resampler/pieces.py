@@ -6,25 +6,37 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Protocol
 
-from batch.core.bars import (
-    Bars,
-    CalendarYear,
-    Traded,
-    fold_calendar_windows,
-    fold_listing_windows,
-)
+import numpy as np
+
+from batch.core.bars import Bars, CalendarYear, fold_calendar_year, fold_listing_year
 from batch.core.columns import DailyColumns, Ints
+from batch.core.fold import Basis
 from batch.core.sessions import Calendar, SessionNos
+from batch.core.years import LaterParts
 
 if TYPE_CHECKING:
     import polars as pl
 
 
 class Piece(Protocol):
-    """Daily rows of some symbols in one year, with what the windows that start in it need."""
+    """All daily rows of some symbols in one year."""
 
-    def fold(self, width: int) -> Bars:
-        """Return the bars of one width that start in the year, sorted by (symbol, start)."""
+    @property
+    def rows(self) -> DailyColumns:
+        """The rows, sorted by (symbol, date)."""
+        ...
+
+    def fold(self, width: int, later: LaterParts) -> tuple[Bars, LaterParts]:
+        """Fold the rows into bars of one width.
+
+        Args:
+            width: Sessions per bar.
+            later: What later years hold of windows that start before them.
+
+        Returns:
+            The bars that start in the year, sorted by (symbol, start), and what is known
+            of bars that start in earlier years.
+        """
         ...
 
 
@@ -35,40 +47,41 @@ class CalendarPiece:
     Attributes:
         year: Which year.
         calendar: Must reach to the end of the year's last windows.
-        last_closed: Number of the newest consolidated session.
-        rows: Rows of the year and later ones, sorted by (symbol, date).
+        last_closed: The newest consolidated session.
+        rows: The rows.
         session_no: Number of each row's session.
-        traded: What the rows contribute to sums.
+        basis: What is worked out of the rows for all widths.
     """
 
     year: int
     calendar: Calendar
-    last_closed: int
+    last_closed: date
     rows: DailyColumns
     session_no: SessionNos
-    traded: Traded
+    basis: Basis
 
     @classmethod
     def of(cls, year: int, rows: DailyColumns, calendar: Calendar, newest: date) -> CalendarPiece:
-        """Prepare the rows of a year, and later ones of their symbols."""
+        """Prepare rows of a year."""
         return cls(
             year,
             calendar,
-            calendar.session_no(newest),
+            newest,
             rows,
             calendar.session_nos(rows.day),
-            Traded.of(rows),
+            Basis.of(rows),
         )
 
-    def fold(self, width: int) -> Bars:
-        """Return the bars of one width that start in the year."""
-        return fold_calendar_windows(
+    def fold(self, width: int, later: LaterParts) -> tuple[Bars, LaterParts]:
+        """Fold the rows into bars of one width."""
+        return fold_calendar_year(
             self.rows,
             self.session_no,
-            CalendarYear.of(self.calendar, width, self.year),
+            self.basis,
+            later,
+            windows=CalendarYear.of(self.calendar, width, self.year),
             calendar=self.calendar,
             last_closed=self.last_closed,
-            traded=self.traded,
         )
 
 
@@ -77,37 +90,34 @@ class ListingPiece:
     """Rows whose windows are counted from each symbol's listing.
 
     Attributes:
-        rows: Rows of the year and later ones, sorted by (symbol, date).
-        traded: What the rows contribute to sums.
+        rows: The rows.
+        basis: What is worked out of the rows for all widths.
         rows_before: Each symbol's rows before the year.
-        own_rows: Each symbol's rows in the year.
     """
 
     rows: DailyColumns
-    traded: Traded
+    basis: Basis
     rows_before: Ints
-    own_rows: Ints
 
     @classmethod
-    def of(cls, rows: DailyColumns, counts: pl.DataFrame) -> ListingPiece:
-        """Prepare the rows of a year, and later ones of their symbols.
+    def of(cls, rows: DailyColumns, counts: pl.DataFrame | None) -> ListingPiece:
+        """Prepare rows of a year.
 
         Args:
             rows: Sorted by (symbol, date).
-            counts: ``symbol``, ``rows_before`` and ``rows`` of every symbol of the year.
+            counts: ``symbol`` and ``rows_before`` of every symbol of the year; None where
+                there are no rows.
         """
+        if counts is None:
+            return cls(rows, Basis.of(rows), np.empty(0, np.int64))
         import polars as pl  # noqa: PLC0415 - only the listing anchor needs it
 
         own = pl.DataFrame({"symbol": pl.Series(rows.symbols.to_pylist(), dtype=pl.String)})
         own = own.join(counts, on="symbol", how="left", maintain_order="left").fill_null(0)
-        return cls(rows, Traded.of(rows), own["rows_before"].to_numpy(), own["rows"].to_numpy())
+        return cls(rows, Basis.of(rows), own["rows_before"].to_numpy())
 
-    def fold(self, width: int) -> Bars:
-        """Return the bars of one width that start in the year."""
-        return fold_listing_windows(
-            self.rows,
-            width,
-            rows_before=self.rows_before,
-            own_rows=self.own_rows,
-            traded=self.traded,
+    def fold(self, width: int, later: LaterParts) -> tuple[Bars, LaterParts]:
+        """Fold the rows into bars of one width."""
+        return fold_listing_year(
+            self.rows, self.basis, later, width=width, rows_before=self.rows_before
         )
