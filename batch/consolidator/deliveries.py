@@ -167,7 +167,7 @@ class YearReader:
             columns = DailyColumns.from_table(table)
             unsound = find_unsound(delivery, columns)
             if unsound:
-                self._leave_out(delivery, unsound, unreadable)
+                self._leave_out(delivery, f"{delivery.key}: {unsound}", unreadable)
             else:
                 received.append((delivery, columns))
         self.deliveries_read += len(received)
@@ -175,15 +175,15 @@ class YearReader:
 
     def _leave_out(self, delivery: Delivery, why: str, unreadable: set[Delivery]) -> None:
         unreadable.add(delivery)
-        self.tell(f"{delivery.key}: {why}; the other deliveries went on")
+        self.tell(f"{why}; the other deliveries went on")
 
     def _read_one(self, delivery: Delivery) -> Any:
         """Return a delivery's rows as a table, or why it cannot be read."""
         try:
             table = read_table(
-                self.store.read(delivery.key), schema.DELIVERY.names, named=delivery.name
+                self.store.read(delivery.key), schema.DELIVERY.names, named=delivery.key
             )
-            table = require_schema(table, schema.DELIVERY, named=delivery.name)
+            table = require_schema(table, schema.DELIVERY, named=delivery.key)
         except (DeliveryUnreadable, ObjectMissing) as err:
             return str(err)
         symbols = table.column("symbol")

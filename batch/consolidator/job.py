@@ -20,7 +20,6 @@ from batch.core.columns import DailyColumns
 from batch.core.errors import (
     CalendarMoved,
     CommitConflict,
-    LakeMissing,
     SettingsError,
     SharedWorkStalled,
     StateDamaged,
@@ -53,7 +52,7 @@ from batch.lake.manifest import (
 from batch.lake.parquet import with_encoded_symbols
 from batch.lake.partitions import DIGEST_ENTRY, TablePartitions, publish_partition, table_metadata
 from batch.lake.reference import read_splits
-from batch.lake.store import ObjectStore, StoredObject
+from batch.lake.store import ObjectStore, StoredObject, require_lake
 from batch.version import RESULTS_VERSION
 
 PATIENCE_S = 900.0
@@ -125,11 +124,7 @@ def consolidate(
         Interrupted: It was asked to stop.
     """
     progress = progress or Silent()
-    if not store.exists():
-        raise LakeMissing(
-            f"{store.uri}: there is no lake; give --lake or OHLCV_LAKE,"
-            " or make one with `ohlcv import` or `ohlcv demo`"
-        )
+    require_lake(store)
     job = _Job(
         store=store,
         full=full,

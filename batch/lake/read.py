@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from batch.core import schema
-from batch.core.errors import DataRefused, LakeMissing, ObjectMissing, SettingsError
+from batch.core.errors import DataRefused, ObjectMissing, SettingsError
 from batch.core.layout import (
     DAILY_TABLE,
     DIVIDENDS,
@@ -35,7 +35,7 @@ from batch.lake.scan import (
     reading,
     table_schema,
 )
-from batch.lake.store import ObjectStore, open_store
+from batch.lake.store import ObjectStore, open_store, require_lake
 
 Interval = int | str
 Day = date | str
@@ -60,11 +60,7 @@ class Lake:
             SettingsError: The root is of another kind.
         """
         store = open_store(fspath(uri))
-        if not store.exists():
-            raise LakeMissing(
-                f"{store.uri}: there is no lake; check the path, or make one with"
-                " `ohlcv import` or `ohlcv demo`"
-            )
+        require_lake(store)
         return cls(store)
 
     def __repr__(self) -> str:

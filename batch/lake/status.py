@@ -222,7 +222,10 @@ def _problems(
     patience: Patience,
 ) -> Iterable[str]:
     if newest is None:
-        yield f"empty: no session has been consolidated, {expected} was expected"
+        yield (
+            f"empty: no session has been consolidated, {expected} was expected; bring deliveries"
+            " in with `ohlcv import` or `ohlcv fetch`, then run `ohlcv consolidate`"
+        )
     elif len(behind) > patience.max_age_sessions:
         yield (
             f"stale: the newest session is {newest}, {expected} was expected"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from batch.core.errors import SettingsError
+from batch.core.errors import LakeMissing, SettingsError
 from batch.lake.objects import Expect, Expectation, ObjectStore, StoredObject
 
-__all__ = ["Expect", "Expectation", "ObjectStore", "StoredObject", "open_store"]
+__all__ = ["Expect", "Expectation", "ObjectStore", "StoredObject", "open_store", "require_lake"]
 
 
 def open_store(uri: str) -> ObjectStore:
@@ -31,3 +31,16 @@ def open_store(uri: str) -> ObjectStore:
     from batch.lake.local import LocalStore  # noqa: PLC0415
 
     return LocalStore(Path(parts.path if parts.scheme == "file" else uri))
+
+
+def require_lake(store: ObjectStore) -> None:
+    """Refuse a root at which nothing is.
+
+    Raises:
+        LakeMissing: There is no lake.
+    """
+    if not store.exists():
+        raise LakeMissing(
+            f"{store.uri}: there is no lake; check the path (--lake or OHLCV_LAKE),"
+            " or make one with `ohlcv import` or `ohlcv demo`"
+        )

@@ -14,7 +14,7 @@ import numpy as np
 
 from batch.core import schema
 from batch.core.columns import DailyColumns
-from batch.core.errors import CalendarMoved, CommitConflict, LakeMissing
+from batch.core.errors import CalendarMoved, CommitConflict
 from batch.core.layout import DAILY_TABLE, INTERVALS, Anchor, bars_table, partition_key
 from batch.core.memory import PROCESS_BYTES
 from batch.core.parts import Part
@@ -31,7 +31,7 @@ from batch.lake.manifest import (
 )
 from batch.lake.parquet import ROW_GROUP_ROWS, TableWriter, stream_batches, with_encoded_symbols
 from batch.lake.partitions import TablePartitions, table_metadata
-from batch.lake.store import ObjectStore
+from batch.lake.store import ObjectStore, require_lake
 from batch.resampler.ahead import read_ahead
 from batch.resampler.at_work import Output, Passage, Table, YearAtWork
 from batch.resampler.descent import Descent
@@ -127,11 +127,7 @@ def resample(
         Interrupted: It was asked to stop.
     """
     progress = progress or Silent()
-    if not store.exists():
-        raise LakeMissing(
-            f"{store.uri}: there is no lake; give --lake or OHLCV_LAKE,"
-            " or make one with `ohlcv import` or `ohlcv demo`"
-        )
+    require_lake(store)
     widths = sorted({require_width(width) for width in intervals})
     job = _Job(
         store=store,

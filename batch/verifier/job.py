@@ -13,7 +13,7 @@ import duckdb
 import polars as pl
 
 from batch.core import schema
-from batch.core.errors import DataRefused, LakeMissing
+from batch.core.errors import DataRefused
 from batch.core.layout import (
     DAILY_TABLE,
     SILVER,
@@ -35,7 +35,7 @@ from batch.lake.manifest import (
 from batch.lake.parquet import read_footer
 from batch.lake.partitions import DIGEST_ENTRY, TablePartitions
 from batch.lake.reference import read_splits
-from batch.lake.store import ObjectStore
+from batch.lake.store import ObjectStore, require_lake
 from batch.verifier.queries import (
     BAR_COLUMNS,
     DAILY_COLUMNS,
@@ -123,8 +123,7 @@ def verify(
         Interrupted: It was asked to stop.
     """
     progress = progress or Silent()
-    if not store.exists():
-        raise LakeMissing(f"{store.uri}: there is no lake; give --lake or OHLCV_LAKE")
+    require_lake(store)
     outcome = Verification()
     with ExitStack() as stack:
         scratch = stack.enter_context(store.scratch())
