@@ -179,13 +179,11 @@ def fold_listing_year(
 
     window = listing_window_nos(rows.code, basis.first_rows, rows_before, width)
     begun, passed_on = fold_year(rows, window, basis, later, starts_before)
-    end = rows.day.take(begun.runs.ends)
-    end[begun.completed] = begun.completed_end
     bars = Bars(
         symbols=begun.symbols,
         code=begun.code,
-        start=rows.day.take(begun.runs.starts),
-        end=end,
+        start=begun.start,
+        end=begun.end,
         sessions=begun.sessions,
         complete=begun.sessions == width,
         values=begun.values,

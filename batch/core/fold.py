@@ -140,7 +140,7 @@ def fold(rows: DailyColumns, runs: Runs, basis: Basis) -> Folded:
     scaled_rows, factors = later_in_window(rows.split_ratio, basis.split_rows, runs.starts)
     if not len(scaled_rows):
         return values
-    touched = np.unique(_runs_with(scaled_rows, runs))
+    touched, _ = _distinct(_runs_with(scaled_rows, runs))
     lengths = runs.ends[touched] - runs.starts[touched] + 1
     ends = np.cumsum(lengths)
     starts = ends - lengths
@@ -194,7 +194,7 @@ def _trades(basis: Basis, runs: Runs) -> Ints:
     total = basis.trades_upto.take(runs.ends)
     total[1:] -= total[:-1].copy()
     total[_runs_with(basis.untold_rows, runs)] = NO_TRADES
-    touched, count = np.unique(_runs_with(basis.silent_rows, runs), return_counts=True)
+    touched, count = _distinct(_runs_with(basis.silent_rows, runs))
     total[touched[count == runs.ends[touched] - runs.starts[touched] + 1]] = NOTHING_TRADED
     return total
 
@@ -216,3 +216,14 @@ def _split_ratio(rows: DailyColumns, basis: Basis, runs: Runs) -> Floats:
 def _runs_with(rows: Rows, runs: Runs) -> Rows:
     """Return the run of each of some rows."""
     return np.searchsorted(runs.starts, rows, side="right") - 1
+
+
+def _distinct(ascending: Rows) -> tuple[Rows, Rows]:
+    """Return the distinct values of an ascending array, and how often each occurs.
+
+    ``numpy.unique`` does not make use of the order, and imports ``numpy.ma``.
+    """
+    edge = np.ones(len(ascending) + 1, np.bool_)
+    np.not_equal(ascending[1:], ascending[:-1], out=edge[1:-1])
+    edges = np.flatnonzero(edge)
+    return ascending[edges[:-1]], np.diff(edges)

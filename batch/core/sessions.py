@@ -90,10 +90,10 @@ class Calendar:
 
     def _lookup(self, days: Days) -> SessionNos:
         offset = days - self.days[0]
-        inside = (offset >= 0) & (offset < len(self._numbers))
-        if inside.all():
-            found: SessionNos = self._numbers[offset]
+        if not len(offset) or (offset.min() >= 0 and offset.max() < len(self._numbers)):
+            found: SessionNos = self._numbers.take(offset)
             return found
+        inside = (offset >= 0) & (offset < len(self._numbers))
         numbers = np.full(len(offset), _CLOSED, dtype=np.int32)
         numbers[inside] = self._numbers[offset[inside]]
         return numbers

@@ -15,7 +15,7 @@ from batch.core.arrow import arrow_text
 from batch.core.columns import Codes, DailyColumns, Ints
 from batch.core.fold import Basis, Folded, fold
 from batch.core.sessions import Days
-from batch.core.windows import Rows, Runs, runs_of
+from batch.core.windows import Rows, runs_of
 
 Flags = npt.NDArray[np.bool_]
 
@@ -102,21 +102,19 @@ class Begun:
         symbols: Distinct symbols, ascending: Arrow text.
         code: Place of each bar's symbol in ``symbols``.
         window: Number of its window.
+        start: Date of its first row; without meaning where all are in later years.
+        end: Date of its last row, days since 1970-01-01.
         sessions: Its daily bars.
         values: Their values.
-        runs: Its rows in the year; without meaning where all are in later years.
-        completed: Places of the bars that have rows in later years too.
-        completed_end: Date of the last row of each of them, days since 1970-01-01.
     """
 
     symbols: Any
     code: Codes
     window: Ints
+    start: Days
+    end: Days
     sessions: Ints
     values: Folded
-    runs: Runs
-    completed: Rows
-    completed_end: Days
 
     def with_missing(self, slots: Rows, missing: LaterParts, basis: Basis) -> Begun:
         """Fill places that were left for bars without any rows in the year.
@@ -127,6 +125,7 @@ class Begun:
             basis: What was worked out of the year's rows.
         """
         self.window[slots] = missing.window
+        self.end[slots] = missing.end
         self.sessions[slots] = missing.sessions
         self.values.put(slots, missing.values)
         new = sorted(set(missing.symbols) - basis.places.keys())
@@ -138,6 +137,29 @@ class Begun:
         code = np.array([places[symbol] for symbol in basis.symbols], np.int32)[self.code]
         code[slots] = [places[symbol] for symbol in missing.symbols]
         return replace(self, symbols=arrow_text(symbols), code=code)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Own:
+    """The windows of a year's rows, also those that started before it.
+
+    Attributes:
+        first_run: First window of each symbol, and behind them the number of windows.
+        end: Date of the last row of each window, days since 1970-01-01.
+        sessions: Daily bars of each.
+        values: Values of each.
+    """
+
+    first_run: Rows
+    end: Days
+    sessions: Ints
+    values: Folded
+
+    def complete(self, windows: Rows, later: LaterParts) -> None:
+        """Put what later years hold of some windows behind their own rows, in place."""
+        self.end[windows] = later.end
+        self.sessions[windows] += later.sessions
+        self.values.put(windows, self.values.take(windows).followed_by(later.values))
 
 
 def fold_year(
@@ -167,73 +189,64 @@ def fold_year(
         missing = later.where(~early)
         return _without_rows(missing), later.where(early)
     runs = runs_of(window, basis.first_rows)
-    values = fold(rows, runs, basis)
-    sessions = runs.ends - runs.starts + 1
-    first_run = np.append(np.searchsorted(runs.starts, basis.first_rows), len(runs))
-
-    # A part belongs to its symbol's last window in the year, or to one without rows in it.
+    own = _Own(
+        first_run=np.append(np.searchsorted(runs.starts, basis.first_rows), len(runs)),
+        end=rows.day.take(runs.ends),
+        sessions=runs.ends - runs.starts + 1,
+        values=fold(rows, runs, basis),
+    )
     code = np.array([basis.places.get(symbol, -1) for symbol in later.symbols], np.int32)
-    last_run = first_run[code + 1] - 1
+    last_run = own.first_run[code + 1] - 1
     joins = (code >= 0) & (window[runs.starts[last_run]] == later.window)
-    joined, joining = last_run[joins], later.where(joins)
-    values.put(joined, values.take(joined).followed_by(joining.values))
-    sessions[joined] += joining.sessions
-    apart, apart_code = later.where(~joins), code[~joins]
+    own.complete(last_run[joins], later.where(joins))
+    apart = later.where(~joins)
 
     # Only a symbol's first window in the year can have started before it.
-    own = np.arange(len(basis.first_rows), dtype=np.int32)
-    early_places = np.flatnonzero(starts_before(own, window[basis.first_rows]))
-    heads = first_run[early_places]
-    head_end = rows.day[runs.ends[heads]]
-    both = np.isin(heads, joined)
-    head_end[both] = joining.end[np.searchsorted(joined, heads[both])]
-    apart_early = starts_before(apart_code, apart.window)
-    passed_on = _merged(
-        LaterParts(
-            [basis.symbols[place] for place in early_places],
-            window[runs.starts[heads]],
-            head_end,
-            sessions[heads],
-            values.take(heads),
-        ),
-        apart.where(apart_early),
+    places = np.arange(len(basis.symbols), dtype=np.int32)
+    early_places = np.flatnonzero(starts_before(places, window[basis.first_rows]))
+    heads = own.first_run[early_places]
+    early_parts = LaterParts(
+        [basis.symbols[place] for place in early_places],
+        window[runs.starts[heads]],
+        own.end[heads],
+        own.sessions[heads],
+        own.values.take(heads),
     )
+    apart_early = starts_before(code[~joins], apart.window)
+    passed_on = _merged(early_parts, apart.where(apart_early))
+    missing = apart.where(~apart_early)
 
     keep = np.ones(len(runs), np.bool_)
     keep[heads] = False
     chosen = np.flatnonzero(keep)
-    missing = apart.where(~apart_early)
     next_place = np.array([bisect_right(basis.symbols, name) for name in missing.symbols], np.intp)
-    slots = np.searchsorted(chosen, first_run[next_place]) + np.arange(len(missing))
+    slots = np.searchsorted(chosen, own.first_run[next_place])
     if len(missing):
-        chosen = np.insert(chosen, slots - np.arange(len(missing)), 0)
-    chosen_runs = runs.take(chosen)
-    stays = np.isin(joined, heads, invert=True)
+        chosen = np.insert(chosen, slots, 0)
+        slots += np.arange(len(missing))
+    firsts = runs.starts.take(chosen)
     begun = Begun(
         symbols=rows.symbols,
-        code=rows.code.take(chosen_runs.starts),
-        window=window.take(chosen_runs.starts),
-        sessions=sessions.take(chosen),
-        values=values.take(chosen),
-        runs=chosen_runs,
-        completed=np.searchsorted(chosen, joined[stays]),
-        completed_end=joining.end[stays],
+        code=rows.code.take(firsts),
+        window=window.take(firsts),
+        start=rows.day.take(firsts),
+        end=own.end.take(chosen),
+        sessions=own.sessions.take(chosen),
+        values=own.values.take(chosen),
     )
     return (begun.with_missing(slots, missing, basis) if len(missing) else begun), passed_on
 
 
 def _without_rows(missing: LaterParts) -> Begun:
     """Return the bars of a year in which no symbol has rows: all theirs are in later years."""
-    none = np.empty(0, np.intp)
     return Begun(
         symbols=arrow_text(missing.symbols),
         code=np.arange(len(missing), dtype=np.int32),
         window=missing.window,
+        start=missing.end,
+        end=missing.end,
         sessions=missing.sessions,
         values=missing.values,
-        runs=Runs(none, none),
-        completed=none,
-        completed_end=np.empty(0, np.int32),
     )
 
 
