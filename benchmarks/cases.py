@@ -307,6 +307,9 @@ def reading(dataset: Dataset, *, repeats: int) -> Case:
                 runs.setdefault(f"{reader}, {question}", []).append(found)
             if len(answers) != 1:
                 raise ContenderFailed(f"{question}: the readers differ: {', '.join(answers)}")
+    case.notes.append(
+        "seconds are those of the answer; processor time, memory and bytes of the whole process"
+    )
     for name, done in runs.items():
         case.results[name] = medians(done)
         walls = [run.wall_s for run in done]

@@ -8,12 +8,13 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from batch.core.layout import Anchor
 from tests.oracle import Split, library_sessions
 from tests.support.bars import bar
+from tests.support.examples import fewer_examples
 from tests.support.lakes import (
     Filled,
     History,
@@ -48,7 +49,7 @@ def built_at_once(history: History, widths: list[int]) -> dict[str, bytes]:
         return silver_bytes(lake.store)
 
 
-@settings(max_examples=30)
+@fewer_examples(1 / 2)
 @given(
     history=histories(),
     width=widths_to_try,
@@ -77,7 +78,7 @@ def test_any_order_step_by_step_equals_all_at_once_equals_full(
         assert silver_bytes(lake.store) == at_once
 
 
-@settings(max_examples=40)
+@fewer_examples(2 / 3)
 @given(
     history=histories(dirty=False),
     width=widths_to_try,

@@ -9,13 +9,14 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from batch.core.layout import Anchor
 from batch.version import RESULTS_VERSION
 from tests.oracle import Row, Split, library_sessions, sift
 from tests.support.bars import bar
+from tests.support.examples import fewer_examples
 from tests.support.lakes import (
     Filled,
     History,
@@ -33,7 +34,7 @@ from tests.support.lakes import (
 BOTH = tuple(Anchor)
 
 
-@settings(max_examples=40)
+@fewer_examples(2 / 3)
 @given(history=histories(), width=widths_to_try)
 def test_every_history_ends_in_the_rows_that_the_rules_say(history: History, width: int) -> None:
     with new_lake() as lake:
@@ -49,7 +50,7 @@ def test_every_history_ends_in_the_rows_that_the_rules_say(history: History, wid
             assert_bars(lake, expected, 5, anchor)
 
 
-@settings(max_examples=40)
+@fewer_examples(2 / 3)
 @given(history=histories(most_receipts=3, splits=0))
 def test_refused_rows_are_kept_as_received_with_every_reason(history: History) -> None:
     def told(rows: list[Row]) -> list[str]:
@@ -90,7 +91,7 @@ def one_symbol_with_splits(draw: st.DrawFn) -> tuple[list[date], list[Split]]:
     return sorted(present), splits
 
 
-@settings(max_examples=40)
+@fewer_examples(2 / 3)
 @given(drawn=one_symbol_with_splits(), width=st.integers(1, 34))
 def test_splits_inside_at_the_edge_of_and_outside_windows(
     drawn: tuple[list[date], list[Split]], width: int
@@ -134,7 +135,7 @@ def test_several_splits_wait_for_a_halted_symbol_and_reach_its_next_row_years_la
         assert_bars(lake, lake.expected(), 777, Anchor.LISTING)
 
 
-@settings(max_examples=40)
+@fewer_examples(2 / 3)
 @given(history=histories(dirty=False), width=widths_to_try, dropped=st.integers(1, 6))
 def test_dropping_old_history_never_moves_an_edge(
     history: History, width: int, dropped: int
@@ -167,7 +168,7 @@ def test_dropping_old_history_never_moves_an_edge(
     assert part == {key: edge for key, edge in whole.items() if key[1] in kept_days}
 
 
-@settings(max_examples=40)
+@fewer_examples(2 / 3)
 @given(history=histories(), days=st.integers(0, 30))
 def test_as_of_is_the_lake_of_what_was_known_then_and_can_be_left_again(
     history: History, days: int

@@ -11,13 +11,14 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from batch.core.errors import CommitConflict, ObjectMissing, SettingsError
 from batch.lake.local import LocalStore
 from batch.lake.s3 import S3Store
 from batch.lake.store import Expect, ObjectStore, open_store
+from tests.support.examples import fewer_examples
 
 ODD_KEYS = (
     "a",
@@ -197,7 +198,7 @@ def test_keys_with_odd_characters_come_back_as_they_are(bench: Bench) -> None:
 _PART = st.text("ab-=.0/~ß", min_size=1, max_size=4)
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@fewer_examples(2 / 3, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     drawn=st.lists(st.lists(_PART, min_size=1, max_size=3), min_size=1, max_size=8),
     prefix=st.one_of(st.just(""), _PART),
