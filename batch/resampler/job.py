@@ -85,7 +85,8 @@ def piece_rows(memory_limit: int | None) -> int:
     """Return how many daily rows to fold at once under a limit of memory in bytes."""
     if memory_limit is None:
         return PIECE_ROWS
-    return max(ROW_GROUP_ROWS, min(PIECE_ROWS, (memory_limit - PROCESS_BYTES) // _ROW_BYTES))
+    groups = (memory_limit - PROCESS_BYTES) // _ROW_BYTES // ROW_GROUP_ROWS
+    return max(ROW_GROUP_ROWS, min(PIECE_ROWS, groups * ROW_GROUP_ROWS))
 
 
 def resample(
