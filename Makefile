@@ -28,7 +28,7 @@ demo: $(VENV)/runtime.done ## Build a lake from the synthetic exchange: no key, 
 	@$(BIN)/ohlcv demo --lake $(LAKE)
 
 test: $(VENV)/dev.done ## Set up and run the tests
-	@$(BIN)/python -m pytest -n 3 --dist loadfile $(PYTEST)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST)
 
 check: lint types imports scripts templates test ## Everything that must be green
 
