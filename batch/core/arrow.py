@@ -57,6 +57,8 @@ def numpy_of(column: Any, null: float | None = None) -> npt.NDArray[Any]:
         if not column.num_chunks:
             return np.empty(0, kind)
         column = column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
+    if not len(column):
+        return np.empty(0, kind)
     part = slice(column.offset, column.offset + len(column))
     bits, data = column.buffers()
     found: npt.NDArray[Any] = np.frombuffer(data, dtype=kind)[part]

@@ -33,10 +33,6 @@ class Runs:
     def __len__(self) -> int:
         return len(self.starts)
 
-    def take(self, chosen: Rows) -> Runs:
-        """Return some of the runs."""
-        return Runs(self.starts.take(chosen), self.ends.take(chosen))
-
 
 def require_width(width: int) -> int:
     """Return a window width in sessions if it is one.
