@@ -1,7 +1,7 @@
 """Between NumPy and Arrow without a copy.
 
 ``pyarrow.array`` and ``Array.to_numpy`` do the same, but import pandas where it is installed,
-which costs every process a quarter of a second and 40 MB that nothing here has a use for.
+which costs every process a quarter of a second and 45 MB that nothing here has a use for.
 """
 
 from __future__ import annotations

@@ -48,11 +48,11 @@ class KnownDaily:
             return empty_frame(schema.BARS)
         oldest = date_of(self.rows.day.min())
         calendar = _reaching(oldest, self.newest, width)
-        row_no = self.rows.row_nos()
+        row_no, row_year = self.rows.row_nos(), year_of(self.rows.day)
         frames: list[pl.DataFrame] = []
         year, later = self.newest.year, LaterParts.empty()
         while year >= oldest.year or len(later):
-            inside = np.flatnonzero(year_of(self.rows.day) == year)
+            inside = np.flatnonzero(row_year == year)
             rows = self.rows.take(inside).with_own_symbols()
             basis = Basis.of(rows)
             if anchor is Anchor.LISTING:
