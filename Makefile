@@ -47,7 +47,7 @@ templates: $(VENV)/dev.done ## cfn-lint and hadolint
 	@$(BIN)/hadolint docker/Dockerfile
 
 rehearse: $(VENV)/dev.done ## Deploy, run, break and repair the pipeline on a local AWS
-	@$(BIN)/python -m orchestration.rehearsal
+	@$(BIN)/python -m local_aws.rehearsal
 
 scripts: $(VENV)/dev.done ## shellcheck
 	@git ls-files -z '*.sh' .ci/run | xargs -0 --no-run-if-empty $(BIN)/shellcheck

@@ -38,7 +38,7 @@ from benchmarks.measure import (
     medians,
     total,
 )
-from fetchers.sources.synthetic import SyntheticExchange
+from simulation.exchange import SyntheticExchange
 
 OURS, FLOOR = "ours", "floor"
 ENGINES = ("duckdb_sql", "polars_group_by", "pandas_group_by")

@@ -16,10 +16,10 @@ import polars as pl
 
 from batch.core.sessions import load_calendar
 from batch.lake.landing import land
-from batch.lake.local import LocalStore
 from batch.lake.reference import add_splits
+from batch.storage.local import LocalStore
 from benchmarks.measure import ContenderFailed, Measured, job_command, measure
-from fetchers.sources.synthetic import ExchangeSpec, SyntheticExchange
+from simulation.exchange import ExchangeSpec, SyntheticExchange
 
 DATA = Path(__file__).parent / "data"
 

@@ -7,8 +7,8 @@ import sys
 
 import click
 
-from batch.console.command import job_run, lake_option, output_options, run_main
-from batch.console.output import Output
+from batch.runtime.command import job_run, lake_option, output_options, run_main
+from batch.runtime.output import Output
 
 
 @click.command(name="fetch")
@@ -16,7 +16,7 @@ from batch.console.output import Output
 @output_options
 def command(output: Output, lake: str | None) -> None:
     """Fetch the sessions that the lake lacks, the last few again, and reference data."""
-    from batch.lake.store import open_store  # noqa: PLC0415 - help stays quick
+    from batch.storage.store import open_store  # noqa: PLC0415 - help stays quick
     from fetchers.recorded import fetch_recorded  # noqa: PLC0415
     from fetchers.settings import FetchSettings  # noqa: PLC0415
 

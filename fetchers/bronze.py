@@ -9,8 +9,8 @@ from datetime import date
 from batch.core.errors import DeliveryUnreadable, ObjectMissing
 from batch.core.layout import BRONZE, Delivery, bronze_session_prefix
 from batch.core.sessions import Calendar
-from batch.lake.parquet import read_footer
-from batch.lake.store import ObjectStore
+from batch.storage.parquet import read_footer
+from batch.storage.store import ObjectStore
 from fetchers.completeness import USUAL_SESSIONS
 
 

@@ -10,7 +10,7 @@ from statistics import median
 
 from batch.core.errors import ObjectMissing
 from batch.core.layout import INCOMPLETE, incomplete_key, incomplete_session
-from batch.lake.store import ObjectStore
+from batch.storage.store import ObjectStore
 
 USUAL_SESSIONS = 20
 """Sessions before one whose median row count is what is usual for it."""

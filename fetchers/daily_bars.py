@@ -12,10 +12,10 @@ from typing import Any
 
 from batch.core.errors import DataRefused
 from batch.core.layout import Delivery, incomplete_key
-from batch.core.progress import Progress, StopRequested, require_going
 from batch.core.sessions import Calendar
 from batch.lake.landing import Landed, land, require_few_refused
-from batch.lake.store import ObjectStore
+from batch.runtime.progress import Progress, StopRequested, require_going
+from batch.storage.store import ObjectStore
 from fetchers.bronze import BronzeLook
 from fetchers.completeness import (
     IncompleteNote,

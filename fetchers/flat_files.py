@@ -11,13 +11,13 @@ import polars as pl
 
 from batch.core.errors import DeliveryUnreadable, StoreDenied
 from batch.core.rules import DELIVERY_POLARS
-from batch.lake.s3 import S3Store
-from batch.lake.store import ObjectStore
+from batch.storage.s3 import S3Store
+from batch.storage.store import ObjectStore
 from fetchers.errors import VendorDenied, VendorRefused
+from fetchers.files.reader import SourceFile, read_file
 from fetchers.polygon.parsing import SessionAnswer
 from fetchers.secrets import FlatFileKeys
 from fetchers.settings import FetchSettings
-from fetchers.sources.files import SourceFile, read_file
 
 SOURCE = "polygon-flat"
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from batch.console.command import Run
-from batch.console.output import beside
-from batch.core.progress import StopRequested, never
-from batch.lake.store import ObjectStore
+from batch.runtime.command import Run
+from batch.runtime.output import beside
+from batch.runtime.progress import StopRequested, never
+from batch.storage.store import ObjectStore
 from fetchers.plan import SessionRange
 from fetchers.settings import FetchSettings
 from fetchers.side_by_side import Fetched, fetch_from_flat_files, fetch_side_by_side

@@ -14,11 +14,11 @@ import polars as pl
 from batch.core import schema
 from batch.core.errors import DataRefused, DeliveryUnreadable, ObjectMissing
 from batch.core.layout import DIVIDENDS, LISTED, SPLITS, TICKERS, Delivery
-from batch.core.progress import Progress, StopRequested, require_going
 from batch.core.sessions import Calendar
-from batch.lake.parquet import read_table
 from batch.lake.reference import add_splits, read_reference, rewrite_reference
-from batch.lake.store import ObjectStore
+from batch.runtime.progress import Progress, StopRequested, require_going
+from batch.storage.parquet import read_table
+from batch.storage.store import ObjectStore
 from fetchers.bronze import BronzeLook
 from fetchers.plan import NEW_YORK, exchange_date, lookback_start, newest_due
 from fetchers.polygon.parsing import Details, Holiday

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from batch.core.settings import Settings
+from batch.runtime.settings import Settings
 
 
 class FetchSettings(Settings):

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from batch.core.errors import OhlcvError, SettingsError
-from batch.core.progress import Progress, StopRequested
 from batch.core.sessions import EPOCH, Calendar, load_calendar
-from batch.lake.store import ObjectStore
+from batch.runtime.progress import Progress, StopRequested
+from batch.storage.store import ObjectStore
 from fetchers.daily_bars import BarsFetched, fetch_daily_bars, require_complete
 from fetchers.flat_files import READY_AFTER, FlatFiles
 from fetchers.flat_files import SOURCE as FLAT_FILES

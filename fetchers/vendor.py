@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 
-from batch.core.progress import StopRequested
+from batch.runtime.progress import StopRequested
 from fetchers.daily_bars import BarsOptions
 from fetchers.polygon.client import PolygonClient
 from fetchers.polygon.pacing import Pacer

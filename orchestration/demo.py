@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 
+from batch.audit.verify import Verification, verify
 from batch.consolidator.job import Consolidation, consolidate
 from batch.core.errors import SettingsError
 from batch.core.layout import BRONZE, Delivery
-from batch.core.progress import Progress, StopRequested, require_going
 from batch.core.sessions import Calendar
 from batch.lake.landing import land
 from batch.lake.read import Lake
 from batch.lake.reference import add_splits
-from batch.lake.store import ObjectStore
 from batch.resampler.job import Resampling, resample
-from batch.verifier.job import Verification, verify
-from fetchers.sources.synthetic import SOURCE, ExchangeSpec, SyntheticExchange
+from batch.runtime.progress import Progress, StopRequested, require_going
+from batch.storage.store import ObjectStore
+from simulation.exchange import SOURCE, ExchangeSpec, SyntheticExchange
 
 
 @dataclass(frozen=True, slots=True)

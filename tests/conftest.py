@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from batch.core.sessions import Calendar, load_calendar
-from batch.lake.local import LocalStore
-from batch.lake.store import ObjectStore, open_store
+from batch.storage.local import LocalStore
+from batch.storage.store import ObjectStore, open_store
 
 settings.register_profile(
     "ci",

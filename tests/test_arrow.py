@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch.core.arrow import arrow_of, arrow_text, numpy_of
+from batch.kernel.arrow import arrow_of, arrow_text, numpy_of
 
 NUMBERS = st.lists(st.one_of(st.none(), st.integers(0, 2**62)), max_size=40)
 

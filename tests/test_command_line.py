@@ -16,12 +16,13 @@ from pathlib import Path
 import click
 import pytest
 
-from batch.console.command import run_main
-from batch.console.output import LOGGER, LoggedProgress, Output, duration_text, rate_text, wrapped
 from batch.core.errors import SettingsError
 from batch.core.sessions import Calendar
-from batch.core.settings import ResamplerSettings
-from batch.lake.local import LocalStore
+from batch.runtime.command import run_main
+from batch.runtime.formats import duration_text, rate_text, wrapped
+from batch.runtime.output import LOGGER, LoggedProgress, Output
+from batch.runtime.settings import ResamplerSettings
+from batch.storage.local import LocalStore
 from orchestration.cli.main import SECTIONS, cli
 from tests.support.bars import bar, land_rows, received_after
 from tests.support.command_line import ROOT, run_ohlcv
@@ -137,7 +138,7 @@ def test_help_imports_no_command_and_no_table_library() -> None:
     heavy = "polars", "pyarrow", "duckdb", "pandas", "numpy", "boto3", "rich", "pydantic"
     code = (
         "import sys\n"
-        "from batch.console.command import run_main\n"
+        "from batch.runtime.command import run_main\n"
         "from orchestration.cli.main import cli\n"
         "run_main(cli, ['--help'], name='ohlcv')\n"
         f"print('loaded', [name for name in {heavy!r} if name in sys.modules])"

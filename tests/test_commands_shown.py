@@ -13,7 +13,7 @@ import click
 import nbformat
 import pytest
 
-from batch.console.command import run_main
+from batch.runtime.command import run_main
 from orchestration.cli.main import SECTIONS, cli
 from tests.support.commands import (
     examples_of,

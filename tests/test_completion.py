@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from batch.console.command import run_main
+from batch.runtime.command import run_main
 from orchestration.cli.main import cli
 from tests.support.command_line import ROOT, put_on_path
 

@@ -16,7 +16,7 @@ import pytest
 from batch.core.errors import DataRefused
 from batch.core.layout import Anchor
 from batch.core.rules import DELIVERY_POLARS
-from batch.lake.local import LocalStore
+from batch.storage.local import LocalStore
 from tests.oracle import Split
 from tests.support.bars import bar, frame
 from tests.support.command_line import run_python

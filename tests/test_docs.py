@@ -252,7 +252,7 @@ def test_every_reason_is_documented() -> None:
 
 
 def test_every_check_is_documented() -> None:
-    from batch.quality.checks import CHECKS, LAKE_CHECKS
+    from batch.audit.checks import CHECKS, LAKE_CHECKS
 
     text = (REPOSITORY / "docs/data.md").read_text()
     section = text.split("| check | finds |")[1].split("\n\n")[0]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from batch.console.command import run_main
+from batch.runtime.command import run_main
 from tests.oracle import library_sessions
 from tests.support.bars import bar
 from tests.support.command_line import ROOT, run_python

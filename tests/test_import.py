@@ -12,14 +12,14 @@ import polars as pl
 import pytest
 
 from batch.core.errors import DeliveryUnreadable, SettingsError
-from batch.core.progress import Silent, never
 from batch.core.sessions import Calendar
-from batch.lake.local import LocalStore
 from batch.lake.reference import read_splits
-from batch.lake.store import ObjectStore
-from fetchers.imports import Import, import_files, import_splits
-from fetchers.sources.columns import recognise_columns, symbol_of_name
-from fetchers.sources.files import find_files, instant_in_name, read_file
+from batch.runtime.progress import Silent, never
+from batch.storage.local import LocalStore
+from batch.storage.store import ObjectStore
+from fetchers.files.columns import recognise_columns, symbol_of_name
+from fetchers.files.imports import Import, import_files, import_splits
+from fetchers.files.reader import find_files, instant_in_name, read_file
 from tests.support.command_line import run_ohlcv
 
 POLYGON_FLAT_FILE = """ticker,volume,open,close,high,low,window_start,transactions

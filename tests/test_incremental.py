@@ -36,7 +36,7 @@ def sizes(*, piece_rows: int, row_group_rows: int, merge_bytes: int) -> Iterator
     """Make the code work in small chunks, so that few rows cross many borders."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("batch.resampler.job.PIECE_ROWS", piece_rows)
-        patch.setattr("batch.lake.parquet.ROW_GROUP_ROWS", row_group_rows)
+        patch.setattr("batch.storage.parquet.ROW_GROUP_ROWS", row_group_rows)
         patch.setattr("batch.consolidator.deliveries.MERGE_BYTES", merge_bytes)
         yield
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from batch.core.layout import Anchor
-from batch.lake.s3 import S3Store
-from batch.lake.store import ObjectStore
+from batch.storage.s3 import S3Store
+from batch.storage.store import ObjectStore
 from tests.oracle import Split, library_sessions
 from tests.support.bars import bar
 from tests.support.command_line import ROOT
@@ -157,7 +157,7 @@ def test_a_kill_at_writes_to_s3_is_finished_by_the_next_run(s3_lake: ObjectStore
 CHILD = """
 import sys
 from pathlib import Path
-from batch.lake.local import LocalStore
+from batch.storage.local import LocalStore
 from tests.support.killing import Death, DyingStore
 from tests.test_kills import run
 run(DyingStore(LocalStore(Path(sys.argv[1])), int(sys.argv[2]), Death(sys.argv[3])))

@@ -7,12 +7,12 @@ from datetime import date
 import polars as pl
 import pytest
 
+from batch.audit.verify import verify
 from batch.consolidator.job import consolidate
 from batch.core.sessions import EARLIEST, Calendar, load_calendar
 from batch.lake.reference import add_splits
-from batch.lake.store import ObjectStore
 from batch.resampler.job import resample
-from batch.verifier.job import verify
+from batch.storage.store import ObjectStore
 from tests.support.bars import bar, land_rows, received_after
 
 

@@ -7,8 +7,8 @@ from io import StringIO
 from rich.console import Console
 from rich.progress import Progress
 
-from batch.console.output import DrawnProgress, LoggedProgress, beside
-from batch.core.progress import Silent
+from batch.runtime.output import DrawnProgress, LoggedProgress, beside
+from batch.runtime.progress import Silent
 
 
 def test_two_jobs_move_bars_of_their_own_on_one_terminal() -> None:

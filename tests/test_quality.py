@@ -11,17 +11,17 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from batch.console.command import run_main
+from batch.audit.quality import Quality, check_lake
 from batch.consolidator.job import consolidate
 from batch.core import schema
 from batch.core.errors import SettingsError
 from batch.core.layout import TICKERS
 from batch.core.sessions import Calendar
 from batch.lake import Lake
-from batch.lake.local import LocalStore
-from batch.lake.parquet import table_bytes
 from batch.lake.reference import add_splits
-from batch.quality.run import Quality, check_lake
+from batch.runtime.command import run_main
+from batch.storage.local import LocalStore
+from batch.storage.parquet import table_bytes
 from orchestration.cli.main import cli
 from tests.support.bars import bar, land_rows, received_after
 from tests.support.corpus import land_corpus

@@ -19,10 +19,10 @@ from batch.core.errors import DataRefused, LakeMissing, SettingsError
 from batch.core.layout import Anchor
 from batch.core.sessions import Calendar
 from batch.lake import Lake
-from batch.lake.local import LocalStore
 from batch.lake.reference import add_splits
-from batch.lake.store import ObjectStore
 from batch.resampler.job import resample
+from batch.storage.local import LocalStore
+from batch.storage.store import ObjectStore
 from tests.support.bars import bar, land_rows, received_after
 from tests.support.corpus import corpus_files, corpus_splits, land_corpus, read_corpus, received_at
 
@@ -319,7 +319,7 @@ def test_as_of_equals_a_consolidation_as_of(
         for interval in ("1d", "3d", "5d", "8d")
     }
 
-    from batch.core.settings import parse_instant
+    from batch.core.instants import parse_instant
 
     consolidate(lake, as_of=parse_instant(as_of), calendar=calendar)
     resample(lake, intervals=[3, 5, 8], calendar=calendar)
@@ -505,9 +505,7 @@ def test_symbols_of_several_years_are_listed_once(filled: Lake) -> None:
 
 
 def test_a_store_is_imported_without_duckdb_or_polars() -> None:
-    code = (
-        "import sys, batch.lake.store; print([m for m in ('duckdb', 'polars') if m in sys.modules])"
-    )
+    code = "import sys, batch.storage.store; print(sorted({'duckdb', 'polars'} & {*sys.modules}))"
 
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 

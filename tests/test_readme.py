@@ -9,7 +9,7 @@ import pytest
 
 from batch.core.errors import ExitCode
 from batch.core.layout import Anchor
-from batch.core.settings import ConsolidatorSettings, ResamplerSettings, Settings
+from batch.runtime.settings import ConsolidatorSettings, ResamplerSettings, Settings
 from orchestration.cli.main import SECTIONS
 
 ROOT = Path(__file__).parents[1]

@@ -16,9 +16,9 @@ import pytest
 from batch.consolidator.job import consolidate
 from batch.core.sessions import Calendar
 from batch.lake.landing import land
-from batch.lake.store import ObjectStore, open_store
 from batch.resampler.job import resample
-from fetchers.sources.synthetic import ExchangeSpec, SyntheticExchange
+from batch.storage.store import ObjectStore, open_store
+from simulation.exchange import ExchangeSpec, SyntheticExchange
 
 NEWEST = date(2019, 9, 18)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-from batch.lake.local import LocalStore
+from batch.storage.local import LocalStore
 
 
 def test_a_new_scratch_folder_is_never_taken_for_an_abandoned_one(lake: LocalStore) -> None:

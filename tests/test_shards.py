@@ -11,14 +11,14 @@ import pytest
 from batch.consolidator.job import consolidate
 from batch.core.errors import SettingsError, SharedWorkStalled
 from batch.core.layout import Anchor
-from batch.core.parts import Part
 from batch.core.sessions import Calendar
-from batch.core.settings import ConsolidatorSettings, ResamplerSettings
 from batch.lake.landing import land
-from batch.lake.local import LocalStore
 from batch.lake.reference import add_splits
 from batch.resampler.job import resample
-from fetchers.sources.synthetic import ExchangeSpec, SyntheticExchange
+from batch.runtime.settings import ConsolidatorSettings, ResamplerSettings
+from batch.runtime.shards import Part
+from batch.storage.local import LocalStore
+from simulation.exchange import ExchangeSpec, SyntheticExchange
 
 SPEC = ExchangeSpec(symbols=15, first=date(2013, 11, 1), last=date(2017, 2, 15))
 

@@ -22,8 +22,8 @@ from batch.lake.manifest import (
     commit,
     load_bars_manifest,
 )
-from batch.lake.store import Expect, Expectation, ObjectStore, StoredObject
 from batch.resampler.job import resample
+from batch.storage.store import Expect, Expectation, ObjectStore, StoredObject
 from tests.oracle import Split, library_sessions
 from tests.support.bars import bar
 from tests.support.command_line import ROOT

@@ -8,10 +8,10 @@ from datetime import date
 import pytest
 from click.testing import CliRunner
 
-from batch.console.command import run_main
 from batch.consolidator.job import consolidate
 from batch.core.sessions import Calendar
-from batch.lake.local import LocalStore
+from batch.runtime.command import run_main
+from batch.storage.local import LocalStore
 from orchestration.cli.main import cli
 from orchestration.cli.sql import command
 from tests.support.bars import bar, land_rows, received_after

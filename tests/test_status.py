@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from batch.console.command import run_main
+from batch.audit.status import Patience, look_at
 from batch.consolidator.job import consolidate
 from batch.core.sessions import Calendar
-from batch.lake.local import LocalStore
-from batch.lake.reports import RunReport
-from batch.lake.status import Patience, look_at
-from batch.lake.store import ObjectStore
 from batch.resampler.job import resample
+from batch.runtime.command import run_main
+from batch.runtime.run_report import RunReport
+from batch.storage.local import LocalStore
+from batch.storage.store import ObjectStore
 from orchestration.cli.main import cli
 from orchestration.cli.status import command
 from tests.support.bars import bar, land_rows, received_after

@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from batch.core.errors import CommitConflict, ObjectMissing, SettingsError
-from batch.lake.local import LocalStore
-from batch.lake.s3 import S3Store
-from batch.lake.store import Expect, ObjectStore, open_store
+from batch.storage.local import LocalStore
+from batch.storage.s3 import S3Store
+from batch.storage.store import Expect, ObjectStore, open_store
 from tests.support.examples import fewer_examples
 
 ODD_KEYS = (

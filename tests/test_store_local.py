@@ -23,8 +23,8 @@ from batch.core.errors import (
     StoreFull,
 )
 from batch.core.sessions import Calendar
-from batch.lake.local import LocalStore
 from batch.resampler.job import resample
+from batch.storage.local import LocalStore
 from tests.support.bars import bar, land_rows, received_after
 from tests.support.command_line import ROOT
 from tests.support.lakes import silver_bytes, versions
@@ -211,7 +211,7 @@ def test_what_a_killed_job_left_is_removed_and_what_a_living_one_has_is_not(
     root = tmp_path / "lake"
     store = LocalStore(root)
     left_behind = (
-        "import os, sys; from pathlib import Path; from batch.lake.local import LocalStore\n"
+        "import os, sys; from pathlib import Path; from batch.storage.local import LocalStore\n"
         "with LocalStore(Path(sys.argv[1])).scratch() as folder:\n"
         "    (folder / 'half').write_bytes(b'half'); os._exit(9)"
     )

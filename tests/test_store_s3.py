@@ -22,8 +22,8 @@ from batch.core.errors import (
     StoreUnavailable,
 )
 from batch.core.sessions import Calendar
-from batch.lake.s3 import S3Store
-from batch.lake.store import Expect, ObjectStore, open_store
+from batch.storage.s3 import S3Store
+from batch.storage.store import Expect, ObjectStore, open_store
 from tests.support.bars import bar, land_rows, received_after
 
 Answer = Callable[[Any], AWSResponse | None]
@@ -244,7 +244,7 @@ def test_an_endpoint_that_is_not_there_may_be_there_later(
 def test_a_large_object_goes_in_parts_under_the_same_conditions(
     store: S3Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("batch.lake.s3.PART_BYTES", 5 * 1024 * 1024)
+    monkeypatch.setattr("batch.storage.s3.PART_BYTES", 5 * 1024 * 1024)
     content = bytes(range(256)) * (21 * 4096)
 
     def write(expect: Expect | str) -> str:
@@ -269,7 +269,7 @@ def test_a_large_object_goes_in_parts_under_the_same_conditions(
 def test_a_part_that_fails_leaves_neither_object_nor_parts(
     store: S3Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("batch.lake.s3.PART_BYTES", 5 * 1024 * 1024)
+    monkeypatch.setattr("batch.storage.s3.PART_BYTES", 5 * 1024 * 1024)
     far_side(store, "UploadPart", always=says(503, "SlowDown"))
 
     with store.scratch() as folder:

@@ -10,9 +10,9 @@ import pytest
 
 from batch.core.rules import DELIVERY_POLARS, sift
 from batch.core.sessions import Calendar
-from fetchers.sources.companies import ODD_TICKERS
-from fetchers.sources.market import LARGEST_RETURN
-from fetchers.sources.synthetic import ExchangeSpec, ReceivedDelivery, SyntheticExchange
+from simulation.companies import ODD_TICKERS
+from simulation.exchange import ExchangeSpec, ReceivedDelivery, SyntheticExchange
+from simulation.market import LARGEST_RETURN
 
 SPEC = ExchangeSpec(symbols=240, first=date(2014, 6, 2), last=date(2016, 7, 8))
 

@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from batch.console.command import run_main
+from batch.audit.vacuum import VacuumPlan, apply_vacuum, plan_vacuum
 from batch.consolidator.job import consolidate
 from batch.core.errors import DataRefused
 from batch.core.layout import BRONZE, Delivery
 from batch.core.sessions import Calendar
 from batch.lake import Lake
-from batch.lake.local import LocalStore
-from batch.lake.store import ObjectStore
-from batch.lake.vacuum import VacuumPlan, apply_vacuum, plan_vacuum
+from batch.runtime.command import run_main
+from batch.storage.local import LocalStore
+from batch.storage.store import ObjectStore
 from orchestration.cli.main import cli
 from tests.support.bars import bar, land_rows, received_after
 

@@ -12,15 +12,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from batch.audit.verify import verify
 from batch.consolidator.job import consolidate
 from batch.core.layout import Anchor
 from batch.core.sessions import Calendar
-from batch.lake.local import LocalStore
 from batch.lake.reference import add_splits
-from batch.lake.store import ObjectStore
 from batch.resampler.job import resample
-from batch.verifier.job import verify
-from fetchers.sources.synthetic import ExchangeSpec, SyntheticExchange
+from batch.storage.local import LocalStore
+from batch.storage.store import ObjectStore
+from simulation.exchange import ExchangeSpec, SyntheticExchange
 from tests.support.bars import bar, land_rows, received_after
 from tests.support.command_line import run_ohlcv
 

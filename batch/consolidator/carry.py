@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from batch.core.columns import DailyColumns
 from batch.core.sessions import date_of
-from batch.core.splits import AttachedSplits, SplitColumns, attach_splits
+from batch.kernel.columns import DailyColumns
+from batch.kernel.splits import AttachedSplits, SplitColumns, attach_splits
 from batch.lake.carry import carry_digest, read_carry
 from batch.lake.manifest import DailyRecord, fingerprint
-from batch.lake.store import ObjectStore
+from batch.storage.store import ObjectStore
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -6,8 +6,9 @@ from typing import Any
 
 import click
 
-from batch.console.command import job_run, lake_option, output_options, sharing_options
-from batch.console.output import Output, size_text
+from batch.runtime.command import job_run, lake_option, output_options, sharing_options
+from batch.runtime.formats import size_text
+from batch.runtime.output import Output
 
 
 @click.command(name="consolidate")
@@ -39,8 +40,8 @@ def command(output: Output, **options: Any) -> None:
       ohlcv consolidate --lake s3://bucket/market --as-of 2025-01-10T09:00Z
     """
     from batch.consolidator.job import consolidate  # noqa: PLC0415 - help stays quick
-    from batch.core.settings import ConsolidatorSettings  # noqa: PLC0415
-    from batch.lake.store import open_store  # noqa: PLC0415
+    from batch.runtime.settings import ConsolidatorSettings  # noqa: PLC0415
+    from batch.storage.store import open_store  # noqa: PLC0415
 
     settings = ConsolidatorSettings.read(**options)
     store = open_store(settings.lake)

@@ -29,15 +29,15 @@ from batch.consolidator.merge import (
 )
 from batch.consolidator.plan import YearInputs
 from batch.core import schema
-from batch.core.columns import DailyColumns
 from batch.core.errors import DeliveryUnreadable, ObjectMissing
 from batch.core.layout import DAILY_TABLE, RESTATEMENTS_TABLE, Delivery, partition_key
-from batch.core.memory import PROCESS_BYTES
-from batch.core.progress import StopRequested, require_going
 from batch.core.sessions import day_of
+from batch.kernel.columns import DailyColumns
 from batch.lake.manifest import DailyRecord, load_inputs
-from batch.lake.parquet import read_table, require_schema
-from batch.lake.store import ObjectStore
+from batch.runtime.memory import PROCESS_BYTES
+from batch.runtime.progress import StopRequested, require_going
+from batch.storage.parquet import read_table, require_schema
+from batch.storage.store import ObjectStore
 
 MERGE_BYTES = 8 * 1024 * 1024
 """Compressed deliveries merged at once, unless a memory limit asks for fewer."""

@@ -16,7 +16,6 @@ from batch.consolidator.carry import Carry, CarryChain, attach_year_splits, with
 from batch.consolidator.deliveries import MergedYear, YearReader, merge_bytes
 from batch.consolidator.plan import Verdict, YearInputs, judge, splits_digest, splits_of_year
 from batch.core import schema
-from batch.core.columns import DailyColumns
 from batch.core.errors import (
     CalendarMoved,
     CommitConflict,
@@ -36,9 +35,8 @@ from batch.core.layout import (
     carry_key,
     inputs_key,
 )
-from batch.core.parts import Part
-from batch.core.progress import Progress, Silent, StopRequested, never, require_going
 from batch.core.sessions import EARLIEST, Calendar, load_calendar
+from batch.kernel.columns import DailyColumns
 from batch.lake.carry import read_carry, write_carry
 from batch.lake.manifest import (
     DailyRecord,
@@ -49,10 +47,12 @@ from batch.lake.manifest import (
     load_daily_manifest,
     write_inputs,
 )
-from batch.lake.parquet import with_encoded_symbols
 from batch.lake.partitions import DIGEST_ENTRY, TablePartitions, publish_partition, table_metadata
 from batch.lake.reference import read_splits
-from batch.lake.store import ObjectStore, StoredObject, require_lake
+from batch.runtime.progress import Progress, Silent, StopRequested, never, require_going
+from batch.runtime.shards import Part
+from batch.storage.parquet import with_encoded_symbols
+from batch.storage.store import ObjectStore, StoredObject, require_lake
 from batch.version import RESULTS_VERSION
 
 PATIENCE_S = 900.0

@@ -15,7 +15,9 @@ import polars as pl
 import pyarrow as pa
 
 from batch.core import schema
-from batch.core.columns import (
+from batch.core.layout import Delivery
+from batch.core.sessions import date_of, day_of
+from batch.kernel.columns import (
     NO_TRADES,
     ROW_ARRAYS,
     DailyColumns,
@@ -23,8 +25,6 @@ from batch.core.columns import (
     stable_order,
     union_symbols,
 )
-from batch.core.layout import Delivery
-from batch.core.sessions import date_of, day_of
 
 _HASHED = ("open", "high", "low", "close", "volume", "vwap", "trades")
 

@@ -9,8 +9,8 @@ import polars as pl
 from batch.core import schema
 from batch.core.errors import CommitConflict, DeliveryUnreadable, ObjectMissing, StateDamaged
 from batch.core.layout import carry_key
-from batch.lake.parquet import read_table, table_bytes
-from batch.lake.store import ObjectStore
+from batch.storage.parquet import read_table, table_bytes
+from batch.storage.store import ObjectStore
 
 
 def carry_digest(state: pl.DataFrame) -> str:

@@ -16,8 +16,8 @@ from batch.core.errors import CommitConflict, DataRefused
 from batch.core.layout import BRONZE, Delivery, delivery_name, rejected_key, source_slug
 from batch.core.rules import sift
 from batch.core.sessions import Calendar
-from batch.lake.parquet import table_bytes
-from batch.lake.store import Expect, ObjectStore
+from batch.storage.parquet import table_bytes
+from batch.storage.store import Expect, ObjectStore
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from typing import Any, Generic, TypeVar
 
 from batch.core.errors import CommitConflict, DataRefused, ObjectMissing, StateDamaged
 from batch.core.layout import DAILY_TABLE, inputs_key, manifest_key
-from batch.lake.store import Expect, Expectation, ObjectStore
+from batch.storage.store import Expect, Expectation, ObjectStore
 
 FORMAT = 1
 _TRIES = 50

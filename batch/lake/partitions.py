@@ -7,8 +7,8 @@ from typing import Any
 
 from batch.core.errors import DataRefused, ObjectMissing
 from batch.core.layout import SILVER, partition_key, partition_year
-from batch.lake.parquet import TableWriter, read_footer
-from batch.lake.store import Expect, Expectation, ObjectStore, StoredObject
+from batch.storage.parquet import TableWriter, read_footer
+from batch.storage.store import Expect, Expectation, ObjectStore, StoredObject
 
 DIGEST_ENTRY = "ohlcv.digest"
 

@@ -10,8 +10,8 @@ import polars.selectors as cs
 
 from batch.core.errors import SettingsError
 from batch.core.layout import RESTATEMENTS_TABLE
-from batch.lake.scan import Access, list_tables, s3_connection, table_schema
-from batch.lake.store import ObjectStore
+from batch.storage.scan import Access, list_tables, s3_connection, table_schema
+from batch.storage.store import ObjectStore
 
 
 def view_name(table: str) -> str:

@@ -11,6 +11,7 @@ import polars as pl
 
 from batch.core import schema
 from batch.core.errors import DataRefused, ObjectMissing, SettingsError
+from batch.core.instants import parse_date, parse_instant
 from batch.core.layout import (
     DAILY_TABLE,
     DIVIDENDS,
@@ -21,13 +22,12 @@ from batch.core.layout import (
     bars_table,
     partition_key,
 )
-from batch.core.settings import parse_date, parse_instant
-from batch.core.windows import require_width
+from batch.kernel.windows import require_width
 from batch.lake.adjust import adjust_for_splits, split_events
 from batch.lake.manifest import load_daily_manifest
 from batch.lake.partitions import TablePartitions
 from batch.lake.reference import read_reference, read_splits
-from batch.lake.scan import (
+from batch.storage.scan import (
     Access,
     empty_frame,
     list_tables,
@@ -35,7 +35,7 @@ from batch.lake.scan import (
     reading,
     table_schema,
 )
-from batch.lake.store import ObjectStore, open_store, require_lake
+from batch.storage.store import ObjectStore, open_store, require_lake
 
 Interval = int | str
 Day = date | str
@@ -255,7 +255,7 @@ class Lake:
     def _known(
         self, width: int, anchor: Anchor, symbols: list[str] | None, as_of: datetime
     ) -> tuple[pl.DataFrame, date | None]:
-        from batch.lake.known import known_daily  # noqa: PLC0415 - brings the calendar's library
+        from batch.lake.as_of import known_daily  # noqa: PLC0415 - brings the calendar's library
 
         known = known_daily(self.store, as_of, symbols)
         return known.daily() if width == 1 else known.bars(width, anchor), known.newest

@@ -10,8 +10,8 @@ import polars as pl
 from batch.core import schema
 from batch.core.errors import CommitConflict, DataRefused, ObjectMissing
 from batch.core.layout import SPLITS
-from batch.lake.parquet import read_table, table_bytes
-from batch.lake.store import Expect, Expectation, ObjectStore
+from batch.storage.parquet import read_table, table_bytes
+from batch.storage.store import Expect, Expectation, ObjectStore
 
 _TRIES = 10
 

@@ -1,7 +1,7 @@
 import sys
 
-from batch.console.command import run_main
 from batch.resampler.command import command
+from batch.runtime.command import run_main
 
 if __name__ == "__main__":
     sys.exit(run_main(command, name="python -m batch.resampler"))

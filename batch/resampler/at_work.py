@@ -11,13 +11,13 @@ from functools import partial
 from pathlib import Path
 from threading import Lock
 
-from batch.core.bars import Bars
+from batch.kernel.bars import Bars
 from batch.lake.manifest import BarsRecord, Manifest
-from batch.lake.parquet import TableWriter
 from batch.lake.partitions import TablePartitions
 from batch.resampler.descent import Descent
 from batch.resampler.lines import Line
 from batch.resampler.plan import BarsPlan
+from batch.storage.parquet import TableWriter
 
 _PIECES_WAITING = 2
 """Pieces that may wait to be folded or written."""

@@ -6,8 +6,9 @@ from typing import Any
 
 import click
 
-from batch.console.command import job_run, lake_option, output_options, sharing_options
-from batch.console.output import Output, size_text
+from batch.runtime.command import job_run, lake_option, output_options, sharing_options
+from batch.runtime.formats import size_text
+from batch.runtime.output import Output
 
 
 @click.command(name="resample")
@@ -46,9 +47,9 @@ def command(output: Output, intervals: tuple[str, ...], **options: Any) -> None:
       ohlcv resample --interval 5d --interval 10d
       ohlcv resample --interval 5d --anchor listing
     """
-    from batch.core.settings import ResamplerSettings  # noqa: PLC0415 - help stays quick
-    from batch.lake.store import open_store  # noqa: PLC0415
     from batch.resampler.job import resample  # noqa: PLC0415
+    from batch.runtime.settings import ResamplerSettings  # noqa: PLC0415 - help stays quick
+    from batch.storage.store import open_store  # noqa: PLC0415
 
     settings = ResamplerSettings.read(intervals=intervals or None, **options)
     store = open_store(settings.lake)

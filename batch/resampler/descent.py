@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from batch.core.bars import Bars
-from batch.core.years import LaterParts
+from batch.kernel.bars import Bars
+from batch.kernel.years import LaterParts
 from batch.resampler.pieces import Piece
 
 

@@ -13,15 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from batch.core import schema
-from batch.core.columns import DailyColumns
 from batch.core.errors import CalendarMoved, CommitConflict
 from batch.core.layout import DAILY_TABLE, INTERVALS, Anchor, bars_table, partition_key
-from batch.core.memory import PROCESS_BYTES
-from batch.core.parts import Part
-from batch.core.progress import Progress, Silent, StopRequested, never, require_going
 from batch.core.sessions import EPOCH, Calendar, load_calendar
-from batch.core.windows import require_width
-from batch.core.years import LaterParts
+from batch.kernel.columns import DailyColumns
+from batch.kernel.windows import require_width
+from batch.kernel.years import LaterParts
 from batch.lake.manifest import (
     BarsRecord,
     PublishedCalendar,
@@ -29,9 +26,7 @@ from batch.lake.manifest import (
     load_bars_manifest,
     load_daily_manifest,
 )
-from batch.lake.parquet import ROW_GROUP_ROWS, TableWriter, stream_batches, with_encoded_symbols
 from batch.lake.partitions import TablePartitions, table_metadata
-from batch.lake.store import ObjectStore, require_lake
 from batch.resampler.ahead import read_ahead
 from batch.resampler.at_work import Output, Passage, Table, YearAtWork
 from batch.resampler.descent import Descent
@@ -45,6 +40,11 @@ from batch.resampler.plan import (
     plan_listing_years,
 )
 from batch.resampler.rows import FirstRows, whole_symbols
+from batch.runtime.memory import PROCESS_BYTES
+from batch.runtime.progress import Progress, Silent, StopRequested, never, require_going
+from batch.runtime.shards import Part
+from batch.storage.parquet import ROW_GROUP_ROWS, TableWriter, stream_batches, with_encoded_symbols
+from batch.storage.store import ObjectStore, require_lake
 from batch.version import RESULTS_VERSION
 
 if TYPE_CHECKING:

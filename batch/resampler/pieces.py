@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from batch.core.bars import Bars, CalendarYear, fold_calendar_year, fold_listing_year
-from batch.core.columns import DailyColumns, Ints
-from batch.core.fold import Basis
 from batch.core.sessions import Calendar, SessionNos
-from batch.core.years import LaterParts
+from batch.kernel.bars import Bars, CalendarYear, fold_calendar_year, fold_listing_year
+from batch.kernel.columns import DailyColumns, Ints
+from batch.kernel.fold import Basis
+from batch.kernel.years import LaterParts
 
 if TYPE_CHECKING:
     import polars as pl

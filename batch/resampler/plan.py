@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 
-from batch.core.bars import CalendarYear
 from batch.core.layout import Anchor
 from batch.core.sessions import Calendar
+from batch.kernel.bars import CalendarYear
 from batch.lake.manifest import DailyRecord, Manifest, fingerprint
 from batch.version import RESULTS_VERSION
 

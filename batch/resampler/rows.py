@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from batch.core.columns import DailyColumns, concat_columns
 from batch.core.layout import Anchor
 from batch.core.sessions import day_of
+from batch.kernel.columns import DailyColumns, concat_columns
 from batch.resampler.plan import BarsPlan
 
 

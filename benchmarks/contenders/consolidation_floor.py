@@ -11,8 +11,8 @@ import pyarrow as pa
 
 from batch.core import schema
 from batch.core.layout import partition_key
-from batch.lake.local import LocalStore
-from batch.lake.parquet import TableWriter, read_table, with_encoded_symbols
+from batch.storage.local import LocalStore
+from batch.storage.parquet import TableWriter, read_table, with_encoded_symbols
 from benchmarks.contenders.floor import ready_path
 
 

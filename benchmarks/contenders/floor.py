@@ -15,8 +15,8 @@ import pyarrow as pa
 
 from batch.core import schema
 from batch.core.layout import bars_table, partition_key
-from batch.lake.local import LocalStore
-from batch.lake.parquet import TableWriter, stream_batches, with_encoded_symbols
+from batch.storage.local import LocalStore
+from batch.storage.parquet import TableWriter, stream_batches, with_encoded_symbols
 
 PIECE_ROWS = 1_000_000
 

@@ -55,10 +55,10 @@ def handler(event: Any, context: LambdaContext) -> dict[str, Any]:
 
 
 def _fetch(event: ReferenceEvent, context: LambdaContext) -> dict[str, Any]:
-    from batch.console.command import job_run  # noqa: PLC0415 - the import budget of a cold start
-    from batch.console.output import Output  # noqa: PLC0415
     from batch.core.errors import Interrupted  # noqa: PLC0415
-    from batch.lake.store import open_store  # noqa: PLC0415
+    from batch.runtime.command import job_run  # noqa: PLC0415 - the import budget of a cold start
+    from batch.runtime.output import Output  # noqa: PLC0415
+    from batch.storage.store import open_store  # noqa: PLC0415
     from fetchers.recorded import fetch_recorded  # noqa: PLC0415
     from fetchers.reference import PARTS  # noqa: PLC0415
     from fetchers.settings import FetchSettings  # noqa: PLC0415

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import polars as pl
 
-from batch.core.progress import StopRequested, never
+from batch.runtime.progress import StopRequested, never
 from fetchers.errors import NotListed
 from fetchers.polygon.pacing import Pacer
 from fetchers.polygon.parsing import (

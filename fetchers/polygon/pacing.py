@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from batch.core.progress import StopRequested, never, require_going
+from batch.runtime.progress import StopRequested, never, require_going
 
 _MINUTE_S = 61.0
 """A minute and a second: answers travel, so the vendor's minute is not quite ours."""

@@ -21,7 +21,7 @@ import urllib3
 from urllib3.util.retry import Retry
 
 from batch.core.errors import OhlcvError
-from batch.core.progress import StopRequested, require_going
+from batch.runtime.progress import StopRequested, require_going
 from fetchers.errors import NotListed, VendorDenied, VendorRefused, VendorUnavailable
 from fetchers.polygon.pacing import Pacer
 from fetchers.secrets import Secret

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from batch.console.command import lake_option, output_options
-from batch.console.output import Output, size_text
+from batch.runtime.command import lake_option, output_options
+from batch.runtime.formats import size_text
+from batch.runtime.output import Output
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from orchestration.pages.chart import Chart
+    from reporting.chart import Chart
 
 FORMATS = ("html", "svg", "png")
 
@@ -92,9 +93,9 @@ def command(
     """
     from batch.core.errors import SettingsError  # noqa: PLC0415 - help stays quick
     from batch.core.layout import INTERVALS  # noqa: PLC0415
-    from batch.core.settings import Settings  # noqa: PLC0415
     from batch.lake.read import Lake  # noqa: PLC0415
-    from orchestration.charts import load_chart  # noqa: PLC0415
+    from batch.runtime.settings import Settings  # noqa: PLC0415
+    from reporting.load_chart import load_chart  # noqa: PLC0415
 
     if all_six and intervals:
         raise SettingsError("--all and --interval: give one of the two")
@@ -139,14 +140,14 @@ def _render(chart: Chart, kind: str, theme: str) -> bytes:
     svg = chart.svg("dark" if theme == "dark" else "light")
     if kind == "svg":
         return svg.encode()
-    from orchestration.pages.png import to_png  # noqa: PLC0415 - an extra
+    from reporting.png import to_png  # noqa: PLC0415 - an extra
 
     return to_png(svg)
 
 
 def _width(text: str) -> int:
     from batch.core.errors import SettingsError  # noqa: PLC0415 - help stays quick
-    from batch.core.windows import require_width  # noqa: PLC0415
+    from batch.kernel.windows import require_width  # noqa: PLC0415
 
     digits = text.removesuffix("d")
     if not (digits.isascii() and digits.isdigit()):

@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
-from batch.console.command import command_name, job_run, lake_option, output_options
-from batch.console.output import Output, size_text
+from batch.runtime.command import command_name, job_run, lake_option, output_options
+from batch.runtime.formats import size_text
+from batch.runtime.output import Output
 
 
 @click.command(name="demo")
@@ -55,12 +56,12 @@ def command(
     """
     from batch.core.errors import DataRefused  # noqa: PLC0415 - help stays quick
     from batch.core.sessions import load_calendar  # noqa: PLC0415
-    from batch.core.settings import Settings  # noqa: PLC0415
     from batch.lake.partitions import list_partitions  # noqa: PLC0415
     from batch.lake.read import Lake  # noqa: PLC0415
-    from batch.lake.store import open_store  # noqa: PLC0415
-    from fetchers.sources.synthetic import ExchangeSpec  # noqa: PLC0415
+    from batch.runtime.settings import Settings  # noqa: PLC0415
+    from batch.storage.store import open_store  # noqa: PLC0415
     from orchestration.demo import make_demo_lake, three_years_to  # noqa: PLC0415
+    from simulation.exchange import ExchangeSpec  # noqa: PLC0415
 
     settings = Settings.read(**options)
     calendar = load_calendar()

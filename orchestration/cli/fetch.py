@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from batch.console.command import job_run, lake_option, output_options
-from batch.console.output import Output
+from batch.runtime.command import job_run, lake_option, output_options
+from batch.runtime.output import Output
 from orchestration.cli.vendor_options import pace_options, strict_option
 
 
@@ -47,7 +47,7 @@ def command(
       ohlcv fetch --backfill 2
       ohlcv fetch --from 2020-01-01 --flat-files
     """
-    from batch.lake.store import open_store  # noqa: PLC0415 - help stays quick
+    from batch.storage.store import open_store  # noqa: PLC0415 - help stays quick
     from fetchers.asked import asked_range  # noqa: PLC0415
     from fetchers.recorded import fetch_recorded  # noqa: PLC0415
     from fetchers.settings import FetchSettings  # noqa: PLC0415

@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from batch.console.command import job_run, lake_option, output_options
-from batch.console.output import Output
+from batch.runtime.command import job_run, lake_option, output_options
+from batch.runtime.output import Output
 
 
 @click.command(name="import")
@@ -64,11 +64,12 @@ def command(
       ohlcv import AAPL.csv --received-at 2025-01-10T21:30Z
       ohlcv import s3://old-bucket/processed/
     """
+    from batch.core.instants import parse_instant  # noqa: PLC0415
     from batch.core.sessions import load_calendar  # noqa: PLC0415 - help stays quick
-    from batch.core.settings import Settings, parse_instant  # noqa: PLC0415
-    from batch.lake.store import open_store  # noqa: PLC0415
-    from fetchers.imports import import_files, import_splits  # noqa: PLC0415
-    from fetchers.sources.files import find_files  # noqa: PLC0415
+    from batch.runtime.settings import Settings  # noqa: PLC0415
+    from batch.storage.store import open_store  # noqa: PLC0415
+    from fetchers.files.imports import import_files, import_splits  # noqa: PLC0415
+    from fetchers.files.reader import find_files  # noqa: PLC0415
 
     settings = Settings.read(**options)
     received = parse_instant(received_at) if received_at else None

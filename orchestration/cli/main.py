@@ -9,7 +9,7 @@ from typing import Final
 
 import click
 
-from batch.console.command import run_main
+from batch.runtime.command import run_main
 from batch.version import __version__
 
 SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
@@ -17,7 +17,7 @@ SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "demo": ("orchestration.cli.demo", "Make a whole lake from a synthetic exchange."),
         "import": ("orchestration.cli.imports", "Bring in deliveries from files."),
         "fetch": ("orchestration.cli.fetch", "Fetch bars and reference data from Polygon."),
-        "vendor-stub": ("fetchers.vendor_stub", "Stand in for Polygon, without a key."),
+        "vendor-stub": ("simulation.vendor_stub", "Stand in for Polygon, without a key."),
     },
     "Every day": {
         "run": ("orchestration.cli.run", "Fetch, consolidate and resample: the daily run."),
@@ -34,7 +34,7 @@ SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     },
     "Trust it": {
         "quality": ("orchestration.cli.quality", "Look for bars that are not what they seem."),
-        "verify": ("batch.verifier.command", "Recompute every bar with another engine."),
+        "verify": ("orchestration.cli.verify", "Recompute every bar with another engine."),
     },
     "Keep house": {
         "vacuum": ("orchestration.cli.vacuum", "Remove deliveries that newer ones supersede."),

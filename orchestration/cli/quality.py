@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from batch.console.command import StopSwitch, lake_option, output_options
-from batch.console.output import Output
+from batch.runtime.command import StopSwitch, lake_option, output_options
+from batch.runtime.output import Output
 
 
 @click.command(name="quality")
@@ -43,10 +43,11 @@ def command(
       ohlcv quality --since 2025-01-01
       ohlcv quality --check unrecorded_split --show 50
     """
+    from batch.audit.quality import check_lake  # noqa: PLC0415
     from batch.core.errors import DataRefused  # noqa: PLC0415 - help stays quick
-    from batch.core.settings import Settings, parse_date  # noqa: PLC0415
+    from batch.core.instants import parse_date  # noqa: PLC0415
     from batch.lake.read import Lake  # noqa: PLC0415
-    from batch.quality.run import check_lake  # noqa: PLC0415
+    from batch.runtime.settings import Settings  # noqa: PLC0415
 
     settings = Settings.read(**options)
     first = parse_date(since, named="--since") if since else None

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from batch.console.command import lake_option, output_options
-from batch.console.output import Output, size_text
+from batch.runtime.command import lake_option, output_options
+from batch.runtime.formats import size_text
+from batch.runtime.output import Output
 
 
 @click.command(name="report")
@@ -44,10 +45,10 @@ def command(output: Output, lake: str | None, path: Path, theme: str) -> None:
     from datetime import UTC, datetime  # noqa: PLC0415 - help stays quick
 
     from batch.core.errors import SettingsError  # noqa: PLC0415
-    from batch.core.settings import Settings  # noqa: PLC0415
     from batch.lake.read import Lake  # noqa: PLC0415
-    from orchestration.pages.report import report_page  # noqa: PLC0415
-    from orchestration.reports import gather_facts  # noqa: PLC0415
+    from batch.runtime.settings import Settings  # noqa: PLC0415
+    from reporting.facts.gather import gather_facts  # noqa: PLC0415
+    from reporting.lake_page import report_page  # noqa: PLC0415
 
     opened = Lake.open(Settings.read(lake=lake).lake)
     with output.progress() as progress:

@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
-from batch.console.command import Run, job_run, lake_option, output_options
-from batch.console.output import Output, size_text
+from batch.runtime.command import Run, job_run, lake_option, output_options
+from batch.runtime.formats import size_text
+from batch.runtime.output import Output
 from orchestration.cli.vendor_options import pace_options, strict_option
 
 
@@ -40,9 +41,9 @@ def command(output: Output, no_reference: bool, intervals: tuple[str, ...], **op
       ohlcv run --interval 5d --no-reference
     """
     from batch.consolidator.job import consolidate  # noqa: PLC0415 - help stays quick
-    from batch.core.settings import ResamplerSettings  # noqa: PLC0415
-    from batch.lake.store import open_store  # noqa: PLC0415
     from batch.resampler.job import resample  # noqa: PLC0415
+    from batch.runtime.settings import ResamplerSettings  # noqa: PLC0415
+    from batch.storage.store import open_store  # noqa: PLC0415
     from fetchers.recorded import fetch_recorded  # noqa: PLC0415
     from fetchers.settings import FetchSettings  # noqa: PLC0415
 

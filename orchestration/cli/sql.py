@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
-from batch.console.command import lake_option, output_options
-from batch.console.output import Output
+from batch.runtime.command import lake_option, output_options
+from batch.runtime.output import Output
 
 _GAP = 2
 _DIGITS = 10
@@ -44,8 +44,8 @@ def command(output: Output, query: str, as_csv: bool, rows: int, **options: Any)
       ohlcv sql "select date, count(*) from bars_1d group by 1 order by 1" --csv
     """
     from batch.core.errors import SettingsError  # noqa: PLC0415 - help stays quick
-    from batch.core.settings import Settings  # noqa: PLC0415
     from batch.lake.read import Lake  # noqa: PLC0415
+    from batch.runtime.settings import Settings  # noqa: PLC0415
 
     if as_csv and output.as_json:
         raise SettingsError("--csv and --json: give one of them")

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batch.console.command import lake_option, output_options
-from batch.console.output import Output, size_text
+from batch.runtime.command import lake_option, output_options
+from batch.runtime.formats import size_text
+from batch.runtime.output import Output
 
 if TYPE_CHECKING:
-    from batch.lake.status import Status
+    from batch.audit.status import Status
 
 _SHOWN = 5
 
@@ -55,10 +56,11 @@ def command(
       ohlcv status
       ohlcv status --json --max-age-sessions 1 | jq .problems
     """
+    from batch.audit.status import Patience, look_at  # noqa: PLC0415
     from batch.core.errors import DataRefused  # noqa: PLC0415 - help stays quick
-    from batch.core.settings import Settings, parse_date  # noqa: PLC0415
+    from batch.core.instants import parse_date  # noqa: PLC0415
     from batch.lake.read import Lake  # noqa: PLC0415
-    from batch.lake.status import Patience, look_at  # noqa: PLC0415
+    from batch.runtime.settings import Settings  # noqa: PLC0415
 
     settings = Settings.read(**options)
     status = look_at(

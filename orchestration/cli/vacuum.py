@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batch.console.command import job_run, lake_option, output_options
-from batch.console.output import Output, size_text
+from batch.runtime.command import job_run, lake_option, output_options
+from batch.runtime.formats import size_text
+from batch.runtime.output import Output
 
 if TYPE_CHECKING:
-    from batch.lake.vacuum import VacuumPlan
+    from batch.audit.vacuum import VacuumPlan
 
 _SHOWN = 10
 
@@ -51,9 +52,9 @@ def command(
       ohlcv vacuum
       ohlcv vacuum --keep-days 30 --yes
     """
-    from batch.core.settings import Settings  # noqa: PLC0415 - help stays quick
+    from batch.audit.vacuum import apply_vacuum, plan_vacuum  # noqa: PLC0415
     from batch.lake.read import Lake  # noqa: PLC0415
-    from batch.lake.vacuum import apply_vacuum, plan_vacuum  # noqa: PLC0415
+    from batch.runtime.settings import Settings  # noqa: PLC0415 - help stays quick
 
     settings = Settings.read(**options)
     store = Lake.open(settings.lake).store

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from batch.core.sessions import Calendar
-from fetchers.sources.vendor_market import SyntheticMarket
-from fetchers.sources.vendor_stub import VendorStub
-from orchestration.local_aws.pipeline import Execution, Operator
-from orchestration.local_aws.server import LocalAws, local_aws
-from orchestration.local_aws.workers import Processes
+from local_aws.pipeline import Execution, Operator
+from local_aws.server import LocalAws, local_aws
+from local_aws.workers import Processes
+from simulation.vendor_market import SyntheticMarket
+from simulation.vendor_server import VendorStub
 
 KEY = "a-key-of-the-tests"
 

@@ -10,10 +10,10 @@ import pytest
 
 from batch.core.rules import DELIVERY_POLARS
 from batch.core.sessions import Calendar
-from fetchers.sources.vendor_market import LATE_PRINTS_AFTER, SyntheticMarket
-from fetchers.sources.vendor_stub import VendorStub
-from orchestration.local_aws.pipeline import STAND_IN_IMAGES, Execution, Operator
-from orchestration.local_aws.server import LocalAws
+from local_aws.pipeline import STAND_IN_IMAGES, Execution, Operator
+from local_aws.server import LocalAws
+from simulation.vendor_market import LATE_PRINTS_AFTER, SyntheticMarket
+from simulation.vendor_server import VendorStub
 from tests.aws.conftest import KEY, Clock, Deployed
 
 pytestmark = pytest.mark.slow

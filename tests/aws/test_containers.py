@@ -18,12 +18,12 @@ import boto3
 import pytest
 import yaml
 
-from batch.console.command import run_main
 from batch.core.sessions import Calendar
-from batch.lake.local import LocalStore
-from batch.verifier.command import command as verify_command
-from fetchers.sources.vendor_market import SyntheticMarket
-from orchestration.local_aws.workers import PROJECT
+from batch.runtime.command import run_main
+from batch.storage.local import LocalStore
+from local_aws.workers import PROJECT
+from orchestration.cli.verify import command as verify_command
+from simulation.vendor_market import SyntheticMarket
 from tests.support.bars import land_rows, received_after
 from tests.support.documents import Block, Reader, blocks_of
 
@@ -159,7 +159,7 @@ def test_a_job_that_is_stopped_ends_within_seconds(
     code = (
         "import sys, time\n"
         "import batch.consolidator.job as job\n"
-        "from batch.console.command import run_main\n"
+        "from batch.runtime.command import run_main\n"
         "from batch.consolidator.command import command\n"
         "load = job.load_calendar\n"
         "def load_slowly():\n"
@@ -193,7 +193,7 @@ def test_a_job_that_is_stopped_ends_within_seconds(
 def test_the_whole_pipeline_runs_from_the_images(client: str, images: dict[str, str]) -> None:
     """Rehearse in a process of its own: a process holds one local AWS, with all its state."""
     named = [f"--image={target}={image}" for target, image in images.items()]
-    command = [sys.executable, "-m", "orchestration.rehearsal", "--symbols=15"]
+    command = [sys.executable, "-m", "local_aws.rehearsal", "--symbols=15"]
 
     done = subprocess.run(
         [*command, f"--containers={client}", *named],

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from cfnlint.api import ManualArgs, lint
 
-from orchestration.local_aws.resources import KINDS
-from orchestration.local_aws.stacks import MAX_BODY_BYTES
-from orchestration.local_aws.template import read_template, references
+from local_aws.resources import KINDS
+from local_aws.stacks import MAX_BODY_BYTES
+from local_aws.template import read_template, references
 
 ORCHESTRATION = Path(__file__).parents[2] / "orchestration"
 MACHINES = sorted((ORCHESTRATION / "state_machines").glob("*.asl.json"))

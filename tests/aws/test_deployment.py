@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestration.local_aws.pipeline import SCRIPT, STAND_IN_IMAGES, Operator
-from orchestration.local_aws.server import LocalAws
+from local_aws.pipeline import SCRIPT, STAND_IN_IMAGES, Operator
+from local_aws.server import LocalAws
 from tests.aws.conftest import Deployed
 
 pytestmark = pytest.mark.slow

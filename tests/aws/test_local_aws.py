@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from orchestration.local_aws.access import Call, allows, name_calls
-from orchestration.local_aws.events import pattern_matches, transformed
-from orchestration.local_aws.resources import KINDS, Made, ResourceError
-from orchestration.local_aws.stacks import Resource, StackError, Stacks
-from orchestration.local_aws.template import (
+from local_aws.access import Call, allows, name_calls
+from local_aws.events import pattern_matches, transformed
+from local_aws.resources import KINDS, Made, ResourceError
+from local_aws.stacks import Resource, StackError, Stacks
+from local_aws.template import (
     Scope,
     TemplateError,
     creation_order,

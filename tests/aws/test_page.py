@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestration.local_aws.pipeline import Execution
-from orchestration.local_aws.server import ACCOUNT, REGION
-from orchestration.local_aws.workers import PROJECT
+from local_aws.pipeline import Execution
+from local_aws.server import ACCOUNT, REGION
+from local_aws.workers import PROJECT
 from tests.aws import test_calendar_days, test_deployment, test_pipeline
 from tests.aws.conftest import KEY, Deployed
 from tests.support.documents import Block, Reader, blocks_of

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from batch.console.command import run_main
-from batch.verifier.command import command as verify_command
-from fetchers.sources.vendor_stub import Fault, FaultKind
-from orchestration.local_aws.access import Call, statement_covers
-from orchestration.local_aws.pipeline import Alert, Execution
+from batch.runtime.command import run_main
+from local_aws.access import Call, statement_covers
+from local_aws.pipeline import Alert, Execution
+from orchestration.cli.verify import command as verify_command
+from simulation.vendor_server import Fault, FaultKind
 from tests.aws.conftest import KEY, Deployed
 
 pytestmark = pytest.mark.slow

@@ -12,17 +12,17 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from batch.core.layout import BRONZE, Delivery
-from batch.core.progress import Silent, never
 from batch.core.sessions import Calendar
-from batch.lake.store import ObjectStore
+from batch.runtime.progress import Silent, never
+from batch.storage.store import ObjectStore
 from fetchers.daily_bars import BarsFetched, BarsOptions, fetch_daily_bars
 from fetchers.plan import SessionRange
 from fetchers.polygon.client import PolygonClient
 from fetchers.polygon.pacing import Pacer
 from fetchers.polygon.transport import RetryPolicy
 from fetchers.secrets import Secret
-from fetchers.sources.vendor_market import SyntheticMarket, VendorMarket
-from fetchers.sources.vendor_stub import VendorStub
+from simulation.vendor_market import SyntheticMarket, VendorMarket
+from simulation.vendor_server import VendorStub
 
 KEY = "pk-3f9c1e7a-not-to-be-seen"
 NEW_YORK = ZoneInfo("America/New_York")

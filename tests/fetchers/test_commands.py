@@ -18,10 +18,10 @@ import pytest
 
 from batch.core.errors import ExitCode
 from batch.core.sessions import Calendar
-from batch.lake.local import LocalStore
-from batch.lake.store import ObjectStore
+from batch.storage.local import LocalStore
+from batch.storage.store import ObjectStore
 from fetchers.plan import newest_due
-from fetchers.sources.vendor_stub import Fault, FaultKind
+from simulation.vendor_server import Fault, FaultKind
 from tests.fetchers.support import KEY, Vendor, read_silver, sessions_in, vendor
 
 OHLCV = [sys.executable, "-c", "from orchestration.cli.main import main; main()"]

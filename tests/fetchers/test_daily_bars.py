@@ -11,12 +11,12 @@ import pytest
 from batch.consolidator.job import consolidate
 from batch.core.errors import Interrupted
 from batch.core.sessions import Calendar
-from batch.lake.local import LocalStore
-from batch.lake.store import ObjectStore
 from batch.resampler.job import resample
+from batch.storage.local import LocalStore
+from batch.storage.store import ObjectStore
 from fetchers.daily_bars import BarsFetched, BarsOptions, fetch_daily_bars
 from fetchers.plan import SessionRange
-from fetchers.sources.vendor_market import FolderMarket
+from simulation.vendor_market import FolderMarket
 from tests.fetchers.support import (
     FRIDAY,
     Vendor,

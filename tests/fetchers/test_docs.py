@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from batch.core.settings import ENV_PREFIX, Settings
+from batch.runtime.settings import ENV_PREFIX, Settings
 from fetchers.secrets import FLAT_FILE_VARIABLES, KEY_VARIABLES
 from fetchers.settings import FetchSettings
 

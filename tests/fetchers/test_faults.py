@@ -14,12 +14,12 @@ from batch.consolidator.job import consolidate
 from batch.core.errors import DataRefused, ExitCode
 from batch.core.layout import ARRIVALS, incomplete_key
 from batch.core.sessions import Calendar
-from batch.lake.local import LocalStore
+from batch.storage.local import LocalStore
 from fetchers.completeness import MOST_ASKS, IncompleteNote, note_incomplete, read_note
 from fetchers.daily_bars import BarsFetched, require_complete
 from fetchers.errors import VendorDenied, VendorUnavailable
 from fetchers.plan import ASKED_AGAIN, SessionRange
-from fetchers.sources.vendor_stub import Fault, FaultKind
+from simulation.vendor_server import Fault, FaultKind
 from tests.fetchers.support import (
     FRIDAY,
     KEY,

@@ -12,17 +12,17 @@ import polars as pl
 import pytest
 
 from batch.core.errors import Interrupted, SettingsError
-from batch.core.progress import Silent, never
 from batch.core.sessions import Calendar
-from batch.lake.local import LocalStore
-from batch.lake.store import ObjectStore
+from batch.runtime.progress import Silent, never
+from batch.storage.local import LocalStore
+from batch.storage.store import ObjectStore
 from fetchers.errors import KeyMissing, VendorDenied
 from fetchers.flat_files import FlatFiles, flat_file_key
 from fetchers.plan import SessionRange
 from fetchers.secrets import FlatFileKeys, Secret
 from fetchers.settings import FetchSettings
 from fetchers.side_by_side import Fetched, fetch_from_flat_files
-from fetchers.sources.vendor_market import SyntheticMarket
+from simulation.vendor_market import SyntheticMarket
 from tests.fetchers.support import NEW_YORK, Clock, deliveries, new_york, sessions_in
 
 KEYS = {"POLYGON_S3_ACCESS_KEY_ID": "flat", "POLYGON_S3_SECRET_ACCESS_KEY": "flat-secret"}

@@ -17,13 +17,13 @@ import pytest
 
 from batch.core.errors import DataRefused, SettingsError
 from batch.core.sessions import Calendar
-from batch.lake.store import ObjectStore, open_store
+from batch.storage.store import ObjectStore, open_store
 from fetchers.errors import KeyMissing, VendorDenied
 from fetchers.handlers.daily_bars import handler as daily_bars
 from fetchers.handlers.reference import handler as reference
 from fetchers.handlers.runtime import DeadlineNear, SessionEvent, read_event
 from fetchers.plan import newest_due
-from fetchers.sources.vendor_stub import Fault, FaultKind
+from simulation.vendor_server import Fault, FaultKind
 from tests.fetchers.support import KEY, Vendor, sessions_in, vendor
 from tests.support.documents import REPOSITORY, blocks_of
 

@@ -12,11 +12,11 @@ import pytest
 from batch.core import schema
 from batch.core.errors import DataRefused, Interrupted
 from batch.core.layout import DIVIDENDS, TICKERS
-from batch.core.progress import never
 from batch.core.sessions import Calendar
-from batch.lake.local import LocalStore
 from batch.lake.reference import add_splits, read_reference, read_splits
-from batch.lake.store import ObjectStore
+from batch.runtime.progress import never
+from batch.storage.local import LocalStore
+from batch.storage.store import ObjectStore
 from fetchers.errors import VendorUnavailable
 from fetchers.polygon.parsing import Holiday, split_rows
 from fetchers.reference import (
@@ -26,9 +26,9 @@ from fetchers.reference import (
     fetch_reference,
     told_mismatch,
 )
-from fetchers.sources import vendor_answers
-from fetchers.sources.vendor_stub import Fault, FaultKind
 from fetchers.tickers import current_rows
+from simulation import vendor_answers
+from simulation.vendor_server import Fault, FaultKind
 from tests.fetchers.support import FRIDAY, Vendor, new_york, vendor
 
 

@@ -9,14 +9,14 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from batch.consolidator.job import consolidate
-from batch.core.progress import never
 from batch.core.sessions import Calendar
-from batch.lake.local import LocalStore
 from batch.resampler.job import resample
+from batch.runtime.progress import never
+from batch.storage.local import LocalStore
 from fetchers.plan import SessionRange, newest_due
 from fetchers.settings import FetchSettings
 from fetchers.side_by_side import fetch_side_by_side
-from fetchers.sources.vendor_market import LATE_PRINTS_AFTER
+from simulation.vendor_market import LATE_PRINTS_AFTER
 from tests.fetchers.support import Heard
 from tests.fetchers.test_commands import vendor_stub
 

@@ -10,7 +10,7 @@ import urllib3
 from polygon import RESTClient
 from polygon.exceptions import BadResponse
 
-from fetchers.sources.vendor_stub import Fault, FaultKind
+from simulation.vendor_server import Fault, FaultKind
 from tests.fetchers.support import FRIDAY, KEY, Vendor, new_york
 
 

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from batch.console.command import run_main
-from batch.console.output import LOGGER
-from batch.core.progress import Silent, never
 from batch.core.sessions import Calendar
-from batch.lake.local import LocalStore
 from batch.lake.read import Lake
-from fetchers.sources.synthetic import ExchangeSpec
+from batch.runtime.command import run_main
+from batch.runtime.output import LOGGER
+from batch.runtime.progress import Silent, never
+from batch.storage.local import LocalStore
 from orchestration.cli.main import cli
 from orchestration.demo import make_demo_lake
+from simulation.exchange import ExchangeSpec
 from tests.support.command_line import Finished
 
 

@@ -20,8 +20,7 @@ from hypothesis import strategies as st
 from batch.core.errors import SettingsError
 from batch.core.sessions import Calendar
 from batch.lake.read import Lake
-from orchestration.charts import NEWEST_BARS, load_chart
-from orchestration.pages.candles import (
+from reporting.candles import (
     Drawing,
     Series,
     Span,
@@ -31,8 +30,9 @@ from orchestration.pages.candles import (
     series_of,
     split_marks,
 )
-from orchestration.pages.png import to_png
-from orchestration.pages.svg import Scale, count_text, date_ticks, tick_texts
+from reporting.load_chart import NEWEST_BARS, load_chart
+from reporting.png import to_png
+from reporting.svg import Scale, count_text, date_ticks, tick_texts
 from tests.pages.conftest import Ohlcv
 from tests.support.browser import ask_page
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from batch.core.layout import INTERVALS
-from orchestration.charts import NEWEST_BARS
-from orchestration.pages.facts import NEAR_SESSIONS, SUSPECT_FACTOR
+from reporting.facts import NEAR_SESSIONS, SUSPECT_FACTOR
+from reporting.load_chart import NEWEST_BARS
 from tests.pages.conftest import Ohlcv
 
 ROOT = Path(__file__).parents[2]

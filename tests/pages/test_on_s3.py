@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from batch.core.progress import Silent
 from batch.lake.read import Lake
-from batch.lake.store import ObjectStore
-from orchestration.pages.report import report_page
-from orchestration.reports import gather_facts
+from batch.runtime.progress import Silent
+from batch.storage.store import ObjectStore
+from reporting.facts.gather import gather_facts
+from reporting.lake_page import report_page
 from tests.pages.conftest import Ohlcv
 
 NOW = datetime(2025, 3, 20, 22, 0, tzinfo=UTC)

@@ -11,13 +11,13 @@ import polars as pl
 import pytest
 
 from batch.consolidator.job import consolidate
-from batch.core.progress import Silent
 from batch.core.sessions import Calendar
-from batch.lake.local import LocalStore
 from batch.lake.read import Lake
 from batch.lake.reference import add_splits
 from batch.resampler.job import resample
-from orchestration.pages.facts import (
+from batch.runtime.progress import Silent
+from batch.storage.local import LocalStore
+from reporting.facts import (
     SessionCoverage,
     coverage_of,
     moves_of,
@@ -25,9 +25,9 @@ from orchestration.pages.facts import (
     restated_of,
     runs_of,
 )
-from orchestration.pages.heatmap import class_of
-from orchestration.pages.report import report_page
-from orchestration.reports import gather_facts
+from reporting.facts.gather import gather_facts
+from reporting.heatmap import class_of
+from reporting.lake_page import report_page
 from tests.pages.conftest import Ohlcv
 from tests.support.bars import bar, land_rows, received_after
 from tests.support.browser import ask_page

@@ -11,7 +11,7 @@ import polars as pl
 from batch.core.rules import DELIVERY_POLARS
 from batch.core.sessions import Calendar
 from batch.lake.landing import Landed, land
-from batch.lake.store import ObjectStore
+from batch.storage.store import ObjectStore
 
 
 def bar(symbol: str, session: date, close: float = 10.0, **values: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import polars as pl
 from batch.core.sessions import Calendar
 from batch.lake.landing import land
 from batch.lake.reference import add_splits
-from batch.lake.store import ObjectStore
+from batch.storage.store import ObjectStore
 
 
 def corpus_files(corpus: Path, first: date, last: date) -> list[Path]:

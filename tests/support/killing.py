@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from enum import Enum
 from pathlib import Path
 
-from batch.lake.store import Expect, Expectation, ObjectStore, StoredObject
+from batch.storage.store import Expect, Expectation, ObjectStore, StoredObject
 from tests.support.passing import PassingStore
 
 

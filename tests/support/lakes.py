@@ -20,10 +20,10 @@ from batch.consolidator.job import Consolidation, consolidate
 from batch.core.layout import Anchor
 from batch.core.sessions import load_calendar
 from batch.lake.landing import land
-from batch.lake.local import LocalStore
 from batch.lake.reference import add_splits
-from batch.lake.store import ObjectStore
 from batch.resampler.job import resample
+from batch.storage.local import LocalStore
+from batch.storage.store import ObjectStore
 from tests.oracle import Lake, Row, Sent, Split, library_sessions
 from tests.support.bars import frame
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from batch.lake.store import Expect, Expectation, ObjectStore, StoredObject
+from batch.storage.store import Expect, Expectation, ObjectStore, StoredObject
 
 
 class PassingStore:

@@ -1,1 +1,0 @@
-"""What every command shares: options, progress, logs, exit codes."""

@@ -1,0 +1,1 @@
+"""Daily bars as NumPy columns: windows, splits, folding. Pure and fast."""

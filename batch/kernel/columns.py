@@ -1,0 +1,203 @@
+"""Daily bars as parallel arrays: what merging and resampling compute on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from batch.core import schema
+from batch.kernel.arrow import arrow_of, arrow_text, numpy_of
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Codes = npt.NDArray[np.int32]
+
+NO_TRADES = -1
+"""Stands for a null count of trades; counts are never negative."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DailyColumns:
+    """Daily bars, one element per (symbol, date) in every array.
+
+    Attributes:
+        symbols: Distinct symbols, ascending by UTF-8 bytes.
+        code: Position of each row's symbol in ``symbols``.
+        day: Session of each row, days since 1970-01-01.
+        vwap: NaN stands for null.
+        trades: :data:`NO_TRADES` stands for null.
+    """
+
+    symbols: Any
+    code: Codes
+    day: npt.NDArray[np.int32]
+    open: Floats
+    high: Floats
+    low: Floats
+    close: Floats
+    volume: Floats
+    vwap: Floats
+    trades: Ints
+    split_ratio: Floats
+
+    def __len__(self) -> int:
+        return len(self.code)
+
+    def take(self, rows: npt.NDArray[Any] | slice) -> DailyColumns:
+        """Return some rows, in the order given; the list of symbols stays."""
+        return replace(self, **{name: getattr(self, name)[rows] for name in ROW_ARRAYS})
+
+    def first_rows(self) -> npt.NDArray[np.intp]:
+        """Return the position of each symbol's first row; rows sorted by symbol."""
+        if not len(self):
+            return np.empty(0, np.intp)
+        return np.append(0, np.flatnonzero(self.code[1:] != self.code[:-1]) + 1)
+
+    def row_nos(self) -> Ints:
+        """Number each symbol's rows from 0; rows sorted by symbol, of which each has one."""
+        return np.arange(len(self), dtype=np.int64) - self.first_rows()[self.code]
+
+    def with_own_symbols(self) -> DailyColumns:
+        """Drop the symbols that have no row; rows sorted by symbol."""
+        if not len(self):
+            return DailyColumns.empty()
+        used = self.code[self.first_rows()]
+        if len(used) == len(self.symbols):
+            return self
+        first = int(used[0])
+        if len(used) == int(used[-1]) - first + 1:
+            return replace(
+                self, symbols=self.symbols.slice(first, len(used)), code=self.code - used[0]
+            )
+        place = np.empty(len(self.symbols), dtype=np.int32)
+        place[used] = np.arange(len(used), dtype=np.int32)
+        return replace(self, symbols=self.symbols.take(used), code=place[self.code])
+
+    @classmethod
+    def empty(cls) -> DailyColumns:
+        """Return no rows."""
+        no_codes, no_floats = np.empty(0, np.int32), np.empty(0)
+        rest = dict.fromkeys((*schema.PRICES, "volume", "vwap", "split_ratio"), no_floats)
+        return cls(arrow_text([]), no_codes, no_codes, trades=np.empty(0, np.int64), **rest)
+
+    @classmethod
+    def from_table(cls, table: Any) -> DailyColumns:
+        """Read the columns of a delivery or of a daily partition, in any row order.
+
+        ``split_ratio`` is 1.0 where the table has no such column.
+        """
+        symbols, code = encode_symbols(table.column("symbol"))
+        floats = {
+            name: numpy_of(table.column(name), np.nan)
+            for name in (*schema.PRICES, "volume", "vwap")
+        }
+        has_splits = "split_ratio" in table.column_names
+        return cls(
+            symbols=symbols,
+            code=code,
+            day=numpy_of(table.column("date")),
+            trades=numpy_of(table.column("trades"), NO_TRADES),
+            split_ratio=numpy_of(table.column("split_ratio"))
+            if has_splits
+            else np.ones(table.num_rows),
+            **floats,
+        )
+
+    def to_batch(self) -> Any:
+        """Return the rows as a record batch of :data:`batch.core.schema.DAILY`."""
+        return pa.record_batch(
+            [
+                pa.DictionaryArray.from_arrays(arrow_of(self.code), self.symbols),
+                arrow_of(self.day, pa.date32()),
+                *(arrow_of(getattr(self, name)) for name in (*schema.PRICES, "volume")),
+                nullable_floats(self.vwap),
+                nullable_counts(self.trades),
+                arrow_of(self.split_ratio),
+            ],
+            names=schema.DAILY.names,
+        )
+
+
+ROW_ARRAYS = tuple(field.name for field in fields(DailyColumns) if field.name != "symbols")
+
+
+def encode_symbols(column: Any) -> tuple[Any, Codes]:
+    """Return a text column as its sorted distinct values and each row's place among them."""
+    if isinstance(column, pa.ChunkedArray):
+        chunks = column.unify_dictionaries().chunks
+        column = pa.concat_arrays(chunks) if chunks else arrow_text([])
+    encoded = column
+    if not pa.types.is_dictionary(encoded.type):
+        encoded = encoded.cast(pa.string()).dictionary_encode()
+    values = encoded.dictionary.cast(pa.string())
+    order = numpy_of(pc.array_sort_indices(values))
+    codes = numpy_of(encoded.indices).astype(np.int32, copy=False)
+    if np.array_equal(order, np.arange(len(order))):
+        return values, codes
+    rank = np.empty(len(order), dtype=np.int32)
+    rank[order] = np.arange(len(order), dtype=np.int32)
+    return values.take(arrow_of(order)), rank[codes]
+
+
+def union_symbols(parts: list[Any]) -> tuple[Any, list[Codes]]:
+    """Merge sorted lists of symbols.
+
+    Returns:
+        The sorted union, and for each list the place of its symbols in the union.
+    """
+    if not parts:
+        return arrow_text([]), []
+    union = pc.unique(pa.chunked_array(parts, type=pa.string()))
+    union = union.take(pc.array_sort_indices(union))
+    places = [numpy_of(pc.index_in(part, value_set=union)) for part in parts]
+    return union, places
+
+
+def concat_columns(parts: list[DailyColumns]) -> DailyColumns:
+    """Put tables one under the other, over the union of their symbols."""
+    if len(parts) == 1:
+        return parts[0]
+    if not parts:
+        return DailyColumns.empty()
+    symbols, places = union_symbols([part.symbols for part in parts])
+    code = np.concatenate([place[part.code] for part, place in zip(parts, places, strict=True)])
+    rest = {
+        name: np.concatenate([getattr(part, name) for part in parts])
+        for name in ROW_ARRAYS
+        if name != "code"
+    }
+    return DailyColumns(symbols=symbols, code=code, **rest)
+
+
+def stable_order(code: Codes) -> npt.NDArray[np.int64]:
+    """Return the stable ordering by small non-negative integers, in linear time.
+
+    NumPy sorts 16-bit integers by radix; wider codes take a second pass.
+    """
+    order = np.argsort(code.astype(np.uint16), kind="stable")
+    if len(code) and int(code.max()) > np.iinfo(np.uint16).max:
+        high = (code >> 16).astype(np.uint16)
+        order = order[np.argsort(high[order], kind="stable")]
+    return order
+
+
+def nullable_floats(values: Floats) -> Any:
+    """Return an Arrow array in which NaN has become null."""
+    return _masked(values, np.isnan(values))
+
+
+def nullable_counts(values: Ints) -> Any:
+    """Return an Arrow array in which :data:`NO_TRADES`, and whatever is negative, is null."""
+    return _masked(values, values < 0)
+
+
+def _masked(values: npt.NDArray[Any], null: npt.NDArray[np.bool_]) -> Any:
+    """Return an Arrow array with some nulls; sharing its memory."""
+    if not null.any():
+        return arrow_of(values)
+    return arrow_of(values, valid=~null)

@@ -1,0 +1,125 @@
+"""Splits: which row carries each, and how windows and series are brought to one scale.
+
+A split executed on date D with ratio r = shares after / shares before makes every row
+before D comparable with the rows from D on when its prices are divided by r and its
+volume is multiplied by r.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from batch.kernel.columns import Codes, Floats
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SplitColumns:
+    """Splits over a list of symbols, one per (symbol, date), sorted by both.
+
+    Attributes:
+        code: Place of each split's symbol in the list of symbols it was built for.
+        day: Date of execution, days since 1970-01-01.
+        ratio: Shares after one share before.
+    """
+
+    code: Codes
+    day: npt.NDArray[np.int32]
+    ratio: Floats
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AttachedSplits:
+    """Where the splits of a stretch of time went.
+
+    Attributes:
+        split_ratio: One per daily row.
+        pending: One per symbol: the product of the splits that found no row, 1.0 if none.
+    """
+
+    split_ratio: Floats
+    pending: Floats
+
+
+def attach_splits(
+    code: Codes,
+    day: npt.NDArray[np.int32],
+    splits: SplitColumns,
+    *,
+    seen_before: npt.NDArray[np.bool_],
+    pending_before: Floats,
+) -> AttachedSplits:
+    """Give every split to its symbol's first row on or after its date.
+
+    A split dated before the symbol's very first row scales nothing and is dropped.
+
+    Args:
+        code: Symbol of each row; rows are sorted by (symbol, day).
+        day: Session of each row.
+        splits: The splits of this stretch of time, over the same symbols.
+        seen_before: One per symbol: whether it has a row before this stretch.
+        pending_before: One per symbol: the splits of earlier stretches still without a row.
+
+    Returns:
+        The rows' ratios and what is left for the next stretch.
+    """
+    ratio = np.ones(len(code))
+    pending = pending_before.copy()
+    symbols = np.arange(len(pending_before), dtype=np.int32)
+    first_row = np.searchsorted(code, symbols, side="left")
+    end_row = np.searchsorted(code, symbols, side="right")
+    has_rows = end_row > first_row
+
+    due = has_rows & (pending != 1.0)
+    ratio[first_row[due]] = pending[due]
+    pending[has_rows] = 1.0
+
+    low_day = int(min(day.min(initial=0), splits.day.min(initial=0)))
+    span = int(max(day.max(initial=0), splits.day.max(initial=0))) - low_day + 1
+    row_key = code.astype(np.int64) * span + (day - low_day)
+    split_key = splits.code.astype(np.int64) * span + (splits.day - low_day)
+    at = np.searchsorted(row_key, split_key)
+    own_end = end_row[splits.code]
+    known = seen_before[splits.code] | (at > first_row[splits.code])
+    on_first_row = (at < own_end) & (at == first_row[splits.code])
+    on_first_row &= day[np.minimum(at, max(len(day) - 1, 0))] == splits.day if len(day) else False
+    kept = known | on_first_row
+    lands = kept & (at < own_end)
+    np.multiply.at(ratio, at[lands], splits.ratio[lands])
+    waits = kept & (at >= own_end)
+    np.multiply.at(pending, splits.code[waits], splits.ratio[waits])
+    return AttachedSplits(ratio, pending)
+
+
+def later_in_window(
+    split_ratio: Floats,
+    split_rows: npt.NDArray[np.int64],
+    starts: npt.NDArray[Any],
+) -> tuple[npt.NDArray[np.int64], Floats]:
+    """Find the rows that a later split of their own window rescales.
+
+    Args:
+        split_ratio: One per row.
+        split_rows: Positions of the rows with a split, ascending.
+        starts: First row of each window, ascending; windows are contiguous runs of rows.
+
+    Returns:
+        The positions of those rows, and the factor of each: the product of the split
+        ratios of the later rows of its window.
+    """
+    windows = np.searchsorted(starts, split_rows, side="right") - 1
+    inner = split_rows > starts[windows]
+    split_rows, windows = split_rows[inner], windows[inner]
+    factors = split_ratio[split_rows]
+    begins = starts[windows]
+    for at in np.flatnonzero(windows[1:] == windows[:-1])[::-1]:
+        factors[at] *= factors[at + 1]
+        begins[at + 1] = split_rows[at]
+    scaled = np.flatnonzero(factors != 1.0)
+    lengths = split_rows[scaled] - begins[scaled]
+    offsets = np.cumsum(lengths) - lengths
+    rows = np.arange(lengths.sum()) + np.repeat(begins[scaled] - offsets, lengths)
+    return rows, np.repeat(factors[scaled], lengths)

@@ -1,1 +1,0 @@
-"""Looking for bars that keep every row rule and still are not what they seem."""

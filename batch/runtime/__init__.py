@@ -1,0 +1,1 @@
+"""What every job runs on: settings, console, progress, run reports, shards."""

@@ -1,0 +1,58 @@
+"""One JSON report per job run, kept in the lake whether the run succeeded or not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any
+
+from batch.core.layout import run_report_key
+from batch.storage.store import ObjectStore
+
+
+@dataclass(slots=True)
+class RunReport:
+    """What one run of a job did.
+
+    Attributes:
+        job: Name of the job, such as ``consolidate``.
+        run_id: Distinguishes runs that start at the same instant.
+        started_at: When it started.
+        settings: The settings in force, without secrets.
+        finished_at: When it ended, if it did.
+        exit_code: The command's exit status.
+        error: What ended it, in one line.
+        counts: Rows, partitions, bytes and the like, by name.
+        partitions: What was published: table, year, rows, bytes.
+        problems: Every file, symbol or session that could not be done.
+    """
+
+    job: str
+    run_id: str
+    started_at: datetime
+    settings: Mapping[str, Any]
+    finished_at: datetime | None = None
+    exit_code: int | None = None
+    error: str | None = None
+    counts: dict[str, Any] = field(default_factory=dict)
+    partitions: list[dict[str, Any]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def duration_s(self) -> float | None:
+        """Seconds from start to end."""
+        if self.finished_at is None:
+            return None
+        return round((self.finished_at - self.started_at).total_seconds(), 3)
+
+    def to_json(self) -> str:
+        """Return the report as JSON."""
+        content = {**asdict(self), "duration_s": self.duration_s}
+        return json.dumps(content, default=str, indent=2)
+
+    def keep(self, store: ObjectStore) -> None:
+        """Write the report into the lake."""
+        key = run_report_key(self.job, self.started_at, self.run_id)
+        store.write(key, self.to_json().encode())

@@ -1,0 +1,281 @@
+"""The object store on a local folder."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+import stat
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+from batch.core.errors import (
+    CommitConflict,
+    ObjectMissing,
+    OhlcvError,
+    SettingsError,
+    StoreDenied,
+    StoreUnavailable,
+)
+from batch.core.layout import STATE
+from batch.storage.disk_space import NO_ROOM, no_room, room_watched
+from batch.storage.objects import Expect, Expectation, StoredObject
+
+_LOCK = f"{STATE}lock"
+_SCRATCH = f"{STATE}scratch"
+_ABANDONED_AFTER_S = 86_400
+
+
+class LocalStore:
+    """Objects as files below one folder.
+
+    A write goes to a file beside, is flushed to the disk and takes its place by a rename
+    under an exclusive lock, so that a comparison with what is there and the write are one
+    step. The folder is made by the first write.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @property
+    def uri(self) -> str:
+        """The folder as it was given."""
+        return str(self.root)
+
+    def exists(self) -> bool:
+        """Tell whether the folder is there.
+
+        Raises:
+            SettingsError: The path is a file.
+        """
+        with _translated(self.root):
+            if self.root.is_dir():
+                return True
+            if self.root.exists():
+                raise SettingsError(f"lake {self.root}: is a file, expected a folder")
+        return False
+
+    def list(self, prefix: str, *, start_after: str = "") -> Iterator[StoredObject]:
+        """Walk the folders that can hold the prefix; see :class:`ObjectStore`."""
+        folder = prefix.rpartition("/")[0]
+        yield from self._walk(folder, prefix, start_after)
+
+    def _walk(self, folder: str, prefix: str, start_after: str) -> Iterator[StoredObject]:
+        path = self.root / folder
+        with _translated(path):
+            try:
+                entries = [(entry, entry.is_dir()) for entry in os.scandir(path)]
+            except (FileNotFoundError, NotADirectoryError):
+                return
+        base = f"{folder}/" if folder else ""
+        keyed = sorted((f"{base}{entry.name}{'/' * is_dir}", entry) for entry, is_dir in entries)
+        for key, entry in keyed:
+            if key.endswith("/"):
+                reaches = key.startswith(prefix) or prefix.startswith(key)
+                passed = key <= start_after and not start_after.startswith(key)
+                if reaches and not passed and key != f"{_SCRATCH}/":
+                    yield from self._walk(key[:-1], prefix, start_after)
+            elif key.startswith(prefix) and key > start_after and key != _LOCK:
+                with _translated(self.root / key):
+                    try:
+                        found = _stored(key, entry.stat())
+                    except FileNotFoundError:
+                        continue
+                yield found
+
+    def head(self, key: str) -> StoredObject | None:
+        """Return the file's size and version; see :class:`ObjectStore`."""
+        path = self.root / key
+        with _translated(path):
+            try:
+                found = path.stat()
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+        return None if stat.S_ISDIR(found.st_mode) else _stored(key, found)
+
+    def read(self, key: str) -> bytes:
+        """Return the file's content; see :class:`ObjectStore`."""
+        path = self.root / key
+        with _translated(path):
+            try:
+                return path.read_bytes()
+            except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as err:
+                raise ObjectMissing(f"{path}: no such file") from err
+
+    @contextmanager
+    def local_copy(self, key: str) -> Iterator[Path]:
+        """Give the file itself; see :class:`ObjectStore`."""
+        path = self.root / key
+        if self.head(key) is None:
+            raise ObjectMissing(f"{path}: no such file")
+        yield path
+
+    def write(
+        self, key: str, content: bytes | Path, *, expect: Expectation = Expect.ANYTHING
+    ) -> StoredObject:
+        """Publish a file by a rename; see :class:`ObjectStore`."""
+        path = self.root / key
+        with _translated(path):
+            if isinstance(content, Path):
+                beside = content
+                _flush(beside)
+            else:
+                beside = self._beside(content)
+            try:
+                with self._locked():
+                    there = self.head(key)
+                    self._require(key, there, expect)
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    _date_after(beside, path)
+                    beside.replace(path)
+                    _flush(path.parent)
+                    return _stored(key, path.stat())
+            except BaseException:
+                beside.unlink(missing_ok=True)
+                raise
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Remove files and the folders left empty; see :class:`ObjectStore`."""
+        for key in keys:
+            path = self.root / key
+            with _translated(path):
+                if not path.exists():
+                    continue
+                with self._locked():
+                    path.unlink(missing_ok=True)
+                    with suppress(OSError):
+                        path.parent.rmdir()
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """Give a folder on the lake's own disk, so that a rename can publish from it."""
+        with _translated(self.root):
+            base = self.root / _SCRATCH
+            base.mkdir(parents=True, exist_ok=True)
+            with self._locked():  # or another job could take the folder for an abandoned one
+                _remove_abandoned(base)
+                folder = Path(tempfile.mkdtemp(dir=base))
+                owner = (folder / ".owner").open("w")
+                fcntl.flock(owner, fcntl.LOCK_EX)
+        try:
+            with room_watched(folder):
+                yield folder
+        finally:
+            owner.close()
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def abandoned_scratch(self) -> tuple[Path, ...]:
+        """Return the scratch files and folders that killed jobs left.
+
+        The next :meth:`scratch` removes them.
+        """
+        base = self.root / _SCRATCH
+        with _translated(base):
+            return tuple(_abandoned(base)) if base.is_dir() else ()
+
+    def _beside(self, content: bytes) -> Path:
+        base = self.root / _SCRATCH
+        base.mkdir(parents=True, exist_ok=True)
+        path = base / uuid4().hex
+        try:
+            with path.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        return path
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        lock_path = self.root / _LOCK
+        lock_path.parent.mkdir(parents=True, exist_ok=True)
+        with lock_path.open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _require(self, key: str, there: StoredObject | None, expect: Expectation) -> None:
+        if expect is Expect.ANYTHING:
+            return
+        found = there.version if there else None
+        wanted = None if expect is Expect.NOTHING else expect
+        if found != wanted:
+            raise CommitConflict(
+                f"{self.root / key}: expected {wanted or 'nothing'}, found {found or 'nothing'};"
+                " nothing was published over it, run the job again"
+            )
+
+
+def _stored(key: str, found: os.stat_result) -> StoredObject:
+    modified_at = datetime.fromtimestamp(found.st_mtime, tz=UTC)
+    return StoredObject(key, found.st_size, f"{found.st_mtime_ns}-{found.st_size}", modified_at)
+
+
+def _date_after(beside: Path, path: Path) -> None:
+    """Date a file now, and after the one whose place it takes: versions are made of dates."""
+    now_ns = time.time_ns()
+    with suppress(FileNotFoundError):
+        now_ns = max(now_ns, path.stat().st_mtime_ns + 1000)
+    os.utime(beside, ns=(now_ns, now_ns))
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _abandoned(base: Path) -> Iterator[Path]:
+    """Find what a killed job left: folders whose lock nobody holds, files of yesterday."""
+    for path in sorted(base.iterdir()):
+        try:
+            if path.is_file():
+                if time.time() - path.stat().st_mtime > _ABANDONED_AFTER_S:
+                    yield path
+                continue
+            with (path / ".owner").open("r") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                yield path
+        except OSError:
+            continue
+
+
+def _remove_abandoned(base: Path) -> None:
+    for path in _abandoned(base):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    """Turn the operating system's errors into the store's."""
+    try:
+        yield
+    except OhlcvError:
+        raise
+    except PermissionError as err:
+        raise StoreDenied(
+            f"{err.filename2 or err.filename or path}: permission denied;"
+            " check the owner and mode of the file and of its folder"
+        ) from err
+    except (NotADirectoryError, FileExistsError) as err:
+        raise SettingsError(
+            f"{err.filename or path}: a file stands where a folder is needed; choose another lake"
+        ) from err
+    except OSError as err:
+        if err.errno in NO_ROOM:
+            raise no_room(path) from err
+        if err.errno == errno.EROFS:
+            raise StoreDenied(f"{path}: the file system is read-only") from err
+        raise StoreUnavailable(f"{path}: {err.strerror or err}") from err

@@ -1,0 +1,332 @@
+"""The object store on S3 and whatever speaks its API with conditional writes."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    NoRegionError,
+    PartialCredentialsError,
+)
+
+from batch.core.errors import (
+    CommitConflict,
+    CommitUnknown,
+    LakeMissing,
+    ObjectMissing,
+    OhlcvError,
+    SettingsError,
+    StoreDenied,
+    StoreUnavailable,
+)
+from batch.storage.disk_space import room_watched
+from batch.storage.objects import Expect, Expectation, StoredObject
+
+PART_BYTES = 16 * 1024 * 1024
+"""Objects above this are read and written in parts of this size, side by side."""
+
+_WRITER = "ohlcv-writer"
+_MISSING = {"404", "NoSuchKey", "NotFound"}
+_DENIED = {"403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"}
+_CONFLICT = {"412", "409", "PreconditionFailed", "ConditionalRequestConflict"}
+
+
+class S3Store:
+    """Objects below ``s3://bucket/prefix``.
+
+    Conditional writes are S3's own (``If-Match``, ``If-None-Match``); a version is an ETag.
+    Credentials, region and endpoint come from where every AWS tool takes them.
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
+    """
+
+    def __init__(self, bucket: str, prefix: str, client: Any, *, requests: int = 8) -> None:
+        self.bucket = bucket
+        self.prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+        self.client = client
+        self._requests = requests
+
+    @classmethod
+    def from_uri(cls, uri: str) -> S3Store:
+        """Return the store of ``s3://bucket/prefix``.
+
+        Raises:
+            SettingsError: There is no bucket in it, or no region and endpoint can be found.
+        """
+        parts = urlsplit(uri)
+        if not parts.netloc:
+            raise SettingsError(f"lake {uri!r}: no bucket, expected s3://bucket/prefix")
+        return cls(parts.netloc, parts.path, _client())
+
+    @classmethod
+    def at_endpoint(
+        cls, endpoint_url: str, bucket: str, prefix: str, *, access_key_id: str, secret_key: str
+    ) -> S3Store:
+        """Return a store of somebody else's, with an endpoint and keys of its own.
+
+        Raises:
+            SettingsError: The endpoint is not usable.
+        """
+        client = _client(
+            endpoint_url=endpoint_url,
+            region_name="us-east-1",
+            aws_access_key_id=access_key_id,
+            aws_secret_access_key=secret_key,
+        )
+        return cls(bucket, prefix, client)
+
+    @property
+    def uri(self) -> str:
+        """The root as ``s3://bucket/prefix``."""
+        return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
+
+    def exists(self) -> bool:
+        """Tell whether the bucket answers; a prefix needs not be made."""
+        with self._translated(""):
+            try:
+                self.client.head_bucket(Bucket=self.bucket)
+            except ClientError as err:
+                if _code(err) in {*_MISSING, "NoSuchBucket"}:
+                    return False
+                raise
+        return True
+
+    def list(self, prefix: str, *, start_after: str = "") -> Iterator[StoredObject]:
+        """List 1,000 objects a request; see :class:`ObjectStore`."""
+        bounds = {"StartAfter": self.prefix + start_after} if start_after else {}
+        pages = self.client.get_paginator("list_objects_v2").paginate(
+            Bucket=self.bucket, Prefix=self.prefix + prefix, **bounds
+        )
+        with self._translated(prefix):
+            for page in pages:
+                for found in page.get("Contents", ()):
+                    key = found["Key"].removeprefix(self.prefix)
+                    yield StoredObject(key, found["Size"], _etag(found), found["LastModified"])
+
+    def head(self, key: str) -> StoredObject | None:
+        """Ask for an object's size and ETag; see :class:`ObjectStore`."""
+        try:
+            with self._translated(key):
+                found = self.client.head_object(Bucket=self.bucket, Key=self.prefix + key)
+        except ObjectMissing:
+            return None
+        return StoredObject(key, found["ContentLength"], _etag(found))
+
+    def read(self, key: str) -> bytes:
+        """Fetch a whole object; see :class:`ObjectStore`."""
+        with self._translated(key):
+            answer = self.client.get_object(Bucket=self.bucket, Key=self.prefix + key)
+            content: bytes = answer["Body"].read()
+        return content
+
+    @contextmanager
+    def local_copy(self, key: str) -> Iterator[Path]:
+        """Fetch an object into a temporary file, its parts side by side."""
+        from boto3.s3.transfer import TransferConfig  # noqa: PLC0415 - not needed by readers of bytes
+
+        transfer = TransferConfig(
+            multipart_threshold=PART_BYTES,
+            multipart_chunksize=PART_BYTES,
+            max_concurrency=self._requests,
+        )
+        with self.scratch() as folder:
+            path = folder / "object"
+            with self._translated(key), path.open("wb") as file:
+                self.client.download_fileobj(self.bucket, self.prefix + key, file, Config=transfer)
+            yield path
+
+    def write(
+        self, key: str, content: bytes | Path, *, expect: Expectation = Expect.ANYTHING
+    ) -> StoredObject:
+        """Put an object under S3's own condition; see :class:`ObjectStore`."""
+        writer = uuid4().hex
+        condition = _condition(expect)
+        size_bytes = content.stat().st_size if isinstance(content, Path) else len(content)
+        try:
+            with self._translated(key, writing=bool(condition), expects_one="IfMatch" in condition):
+                if isinstance(content, Path) and size_bytes > 4 * PART_BYTES:
+                    answer = self._put_parts(key, content, writer, condition)
+                elif isinstance(content, Path):
+                    with content.open("rb") as file:
+                        answer = self._put(key, file, writer, condition)
+                else:
+                    answer = self._put(key, content, writer, condition)
+        except CommitConflict:
+            ours = self._written_by(key, writer)
+            if ours is None:
+                raise
+            return ours
+        return StoredObject(key, size_bytes, _etag(answer))
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Remove up to 1,000 objects a request; see :class:`ObjectStore`."""
+        waiting = list(keys)
+        for at in range(0, len(waiting), 1000):
+            names = [{"Key": self.prefix + key} for key in waiting[at : at + 1000]]
+            with self._translated(waiting[at]):
+                answer = self.client.delete_objects(
+                    Bucket=self.bucket, Delete={"Objects": names, "Quiet": True}
+                )
+            if failed := answer.get("Errors"):
+                told = f"s3://{self.bucket}/{failed[0]['Key']}: not deleted"
+                if failed[0].get("Code") in _DENIED:
+                    raise StoreDenied(
+                        f"{told}: S3 refused access ({failed[0].get('Message')});"
+                        " check the credentials and the role's policy"
+                    )
+                raise StoreUnavailable(f"{told}: {failed[0].get('Message')}; run the job again")
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """Give a folder in the system's temporary space."""
+        folder = Path(tempfile.mkdtemp(prefix="ohlcv-"))
+        try:
+            with room_watched(folder):
+                yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _put(self, key: str, body: Any, writer: str, condition: dict[str, str]) -> Any:
+        return self.client.put_object(
+            Bucket=self.bucket,
+            Key=self.prefix + key,
+            Body=body,
+            Metadata={_WRITER: writer},
+            **condition,
+        )
+
+    def _put_parts(self, key: str, path: Path, writer: str, condition: dict[str, str]) -> Any:
+        where = {"Bucket": self.bucket, "Key": self.prefix + key}
+        upload = self.client.create_multipart_upload(**where, Metadata={_WRITER: writer})
+        where["UploadId"] = upload["UploadId"]
+
+        def put_part(number: int) -> dict[str, Any]:
+            with path.open("rb") as file:
+                file.seek((number - 1) * PART_BYTES)
+                body = file.read(PART_BYTES)
+            answer = self.client.upload_part(**where, PartNumber=number, Body=body)
+            return {"PartNumber": number, "ETag": answer["ETag"]}
+
+        try:
+            count = -(-path.stat().st_size // PART_BYTES)
+            with ThreadPoolExecutor(self._requests) as pool:
+                parts = list(pool.map(put_part, range(1, count + 1)))
+            return self.client.complete_multipart_upload(
+                **where, MultipartUpload={"Parts": parts}, **condition
+            )
+        except BaseException:
+            self.client.abort_multipart_upload(**where)
+            raise
+
+    def _written_by(self, key: str, writer: str) -> StoredObject | None:
+        """Tell a lost race from a retry of a write of ours whose answer was lost."""
+        with self._translated(key):
+            try:
+                found = self.client.head_object(Bucket=self.bucket, Key=self.prefix + key)
+            except ClientError as err:
+                if _code(err) in _MISSING:
+                    return None
+                raise
+        if found.get("Metadata", {}).get(_WRITER) != writer:
+            return None
+        return StoredObject(key, found["ContentLength"], _etag(found))
+
+    @contextmanager
+    def _translated(
+        self, key: str, *, writing: bool = False, expects_one: bool = False
+    ) -> Iterator[None]:
+        """Turn the SDK's errors into the store's.
+
+        Args:
+            key: What the call is about.
+            writing: The call is a conditional write, so a broken connection leaves a doubt.
+            expects_one: The write expects a version; S3 answers 404 where there is no object
+                at all, which is a lost race like any other.
+        """
+        where = f"{self.uri}/{key}" if key else self.uri
+        try:
+            yield
+        except OhlcvError:
+            raise
+        except ClientError as err:
+            code = _code(err)
+            told = err.response.get("Error", {}).get("Message", code)
+            if code in _CONFLICT or (expects_one and code in _MISSING):
+                raise CommitConflict(
+                    f"{where}: another job wrote it first; nothing was published over it,"
+                    " run the job again"
+                ) from err
+            if code == "NoSuchBucket":
+                raise LakeMissing(
+                    f"s3://{self.bucket}: no such bucket; create it or correct OHLCV_LAKE"
+                ) from err
+            if code in _MISSING:
+                raise ObjectMissing(f"{where}: no such object") from err
+            if code in _DENIED:
+                raise StoreDenied(
+                    f"{where}: S3 refused access ({code}: {told});"
+                    " check the credentials and the role's policy"
+                ) from err
+            raise StoreUnavailable(
+                f"{where}: S3 answered {code}: {told}; run the job again"
+            ) from err
+        except (NoCredentialsError, PartialCredentialsError) as err:
+            raise StoreDenied(
+                f"{where}: no AWS credentials found; log in or set a profile"
+            ) from err
+        except (
+            ConnectTimeoutError,
+            EndpointConnectionError,
+            BotoCoreError,
+            OSError,
+        ) as err:
+            if writing and not isinstance(err, EndpointConnectionError | ConnectTimeoutError):
+                raise CommitUnknown(
+                    f"{where}: the connection broke while publishing ({err});"
+                    " the next run finds out whether it took effect"
+                ) from err
+            raise StoreUnavailable(f"{where}: S3 cannot be reached: {err}") from err
+
+
+def _client(**access: Any) -> Any:
+    config = Config(
+        retries={"mode": "standard", "max_attempts": 6},
+        connect_timeout=10,
+        read_timeout=60,
+        max_pool_connections=32,
+        user_agent_extra="ohlcv-batch",
+    )
+    try:
+        return boto3.session.Session().client("s3", config=config, **access)
+    except (NoRegionError, ValueError, BotoCoreError) as err:
+        raise SettingsError(f"S3: {err}") from err
+
+
+def _condition(expect: Expectation) -> dict[str, str]:
+    if expect is Expect.ANYTHING:
+        return {}
+    if expect is Expect.NOTHING:
+        return {"IfNoneMatch": "*"}
+    return {"IfMatch": str(expect)}
+
+
+def _code(err: ClientError) -> str:
+    return str(err.response.get("Error", {}).get("Code", "unknown"))
+
+
+def _etag(answer: Any) -> str:
+    return str(answer["ETag"]).strip('"')

@@ -1,0 +1,46 @@
+"""Opening the store behind a root: the one door to storage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from batch.core.errors import LakeMissing, SettingsError
+from batch.storage.objects import Expect, Expectation, ObjectStore, StoredObject
+
+__all__ = ["Expect", "Expectation", "ObjectStore", "StoredObject", "open_store", "require_lake"]
+
+
+def open_store(uri: str) -> ObjectStore:
+    """Return the store behind a root: a folder, ``file://`` or ``s3://bucket/prefix``.
+
+    Nothing is read or created yet.
+
+    Raises:
+        SettingsError: The root is empty or of another kind.
+    """
+    parts = urlsplit(uri)
+    if not uri.strip():
+        raise SettingsError("the lake's root is empty: give --lake or OHLCV_LAKE")
+    if parts.scheme == "s3":
+        from batch.storage.s3 import S3Store  # noqa: PLC0415 - the SDK takes long to import
+
+        return S3Store.from_uri(uri)
+    if parts.scheme and parts.scheme != "file" and "://" in uri:
+        raise SettingsError(f"lake {uri!r}: expected a folder or s3://bucket/prefix")
+    from batch.storage.local import LocalStore  # noqa: PLC0415
+
+    return LocalStore(Path(parts.path if parts.scheme == "file" else uri))
+
+
+def require_lake(store: ObjectStore) -> None:
+    """Refuse a root at which nothing is.
+
+    Raises:
+        LakeMissing: There is no lake.
+    """
+    if not store.exists():
+        raise LakeMissing(
+            f"{store.uri}: there is no lake; check the path (--lake or OHLCV_LAKE),"
+            " or make one with `ohlcv import` or `ohlcv demo`"
+        )

@@ -1,1 +1,0 @@
-"""An independent recomputation of every table of the lake."""

@@ -1,1 +1,0 @@
-"""Sources of deliveries other than the vendor's HTTP interface."""

@@ -1,0 +1,252 @@
+"""CloudFormation templates: reading, conditions, intrinsic functions. Nothing is created here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import yaml
+
+NO_VALUE: Final = object()
+"""What ``AWS::NoValue`` stands for: the property is left out."""
+
+_PLACEHOLDER = re.compile(r"\$\{(!?)([A-Za-z0-9:.]+)\}")
+
+
+class TemplateError(Exception):
+    """The template cannot be deployed as it is."""
+
+
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no types
+    """Reads the short forms of intrinsic functions."""
+
+
+def _short_form(loader: _Loader, suffix: str, node: yaml.Node) -> dict[str, Any]:
+    name = suffix if suffix in {"Ref", "Condition"} else f"Fn::{suffix}"
+    value: Any
+    if isinstance(node, yaml.ScalarNode):
+        value = loader.construct_scalar(node)
+        if suffix == "GetAtt":
+            value = str(value).split(".", 1)
+    elif isinstance(node, yaml.SequenceNode):
+        value = loader.construct_sequence(node, deep=True)
+    else:
+        assert isinstance(node, yaml.MappingNode)  # noqa: S101 - YAML has no other kind
+        value = loader.construct_mapping(node, deep=True)
+    return {name: value}
+
+
+_Loader.add_multi_constructor("!", _short_form)
+
+
+def read_template(text: str) -> dict[str, Any]:
+    """Return a template's sections, its short forms spelled out.
+
+    Raises:
+        TemplateError: It is no template.
+    """
+    try:
+        found = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader with plain values only
+    except yaml.YAMLError as err:
+        raise TemplateError(f"the template is not YAML: {err}") from err
+    if not isinstance(found, dict) or not found.get("Resources"):
+        raise TemplateError("the template has no Resources")
+    return found
+
+
+@dataclass(slots=True)
+class Scope:
+    """What a template's expressions may refer to.
+
+    Attributes:
+        sections: The template.
+        values: Parameters and pseudo parameters by name, then the ``Ref`` of resources made.
+        attributes: ``Fn::GetAtt`` of resources made, by name and attribute.
+        zones: What ``Fn::GetAZs`` gives.
+    """
+
+    sections: Mapping[str, Any]
+    values: dict[str, Any]
+    attributes: dict[tuple[str, str], Any] = field(default_factory=dict)
+    zones: tuple[str, ...] = ()
+
+    def holds(self, condition: str) -> bool:
+        """Tell whether a condition holds."""
+        conditions = self.sections.get("Conditions", {})
+        if condition not in conditions:
+            raise TemplateError(f"condition {condition} is not defined")
+        return bool(self.resolve(conditions[condition]))
+
+    def resolve(self, expression: Any) -> Any:
+        """Return an expression's value.
+
+        Raises:
+            TemplateError: A name or a function in it is unknown.
+        """
+        if isinstance(expression, list):
+            values = (self.resolve(item) for item in expression)
+            return [value for value in values if value is not NO_VALUE]
+        if not isinstance(expression, dict):
+            return expression
+        if len(expression) == 1:
+            name, argument = next(iter(expression.items()))
+            if name == "Condition" and isinstance(argument, str):
+                return self.holds(argument)
+            if name == "Ref" or name.startswith("Fn::"):
+                return self._call(name, argument)
+        resolved = {key: self.resolve(value) for key, value in expression.items()}
+        return {key: value for key, value in resolved.items() if value is not NO_VALUE}
+
+    def _call(self, name: str, argument: Any) -> Any:
+        functions: dict[str, Callable[[Any], Any]] = {
+            "Ref": self._ref,
+            "Fn::GetAtt": lambda pair: self._attribute(pair[0], pair[1]),
+            "Fn::Sub": self._sub,
+            "Fn::If": lambda a: self.resolve(a[1] if self.holds(a[0]) else a[2]),
+            "Fn::Equals": lambda a: self._text(a[0]) == self._text(a[1]),
+            "Fn::Not": lambda a: not self.resolve(a[0]),
+            "Fn::And": lambda a: all(self.resolve(item) for item in a),
+            "Fn::Or": lambda a: any(self.resolve(item) for item in a),
+            "Fn::Join": lambda a: a[0].join(str(item) for item in self.resolve(a[1])),
+            "Fn::Select": lambda a: self.resolve(a[1])[int(self.resolve(a[0]))],
+            "Fn::GetAZs": lambda _: list(self.zones),
+            "Fn::FindInMap": self._find_in_map,
+        }
+        if name not in functions:
+            raise TemplateError(f"{name} is not known here: teach it to local_aws")
+        return functions[name](argument)
+
+    def _text(self, expression: Any) -> str:
+        return str(self.resolve(expression))
+
+    def _ref(self, name: str) -> Any:
+        if name == "AWS::NoValue":
+            return NO_VALUE
+        if name not in self.values:
+            raise TemplateError(f"Ref {name}: no such parameter, or a resource that was not made")
+        return self.values[name]
+
+    def _attribute(self, name: str, attribute: str) -> Any:
+        if (name, attribute) not in self.attributes:
+            raise TemplateError(f"GetAtt {name}.{attribute}: no such attribute")
+        return self.attributes[name, attribute]
+
+    def _sub(self, argument: Any) -> str:
+        text, own = (argument, {}) if isinstance(argument, str) else argument
+        local = {name: self.resolve(value) for name, value in own.items()}
+
+        def fill(found: re.Match[str]) -> str:
+            literal, name = found.groups()
+            if literal:
+                return f"${{{name}}}"
+            if name in local:
+                return str(local[name])
+            if "." in name:
+                return str(self._attribute(*name.split(".", 1)))
+            return str(self._ref(name))
+
+        return _PLACEHOLDER.sub(fill, text)
+
+    def _find_in_map(self, argument: Any) -> Any:
+        table, first, second = (self.resolve(item) for item in argument)
+        return self.sections["Mappings"][table][first][second]
+
+
+def references(expression: Any) -> set[str]:
+    """Return every name that an expression refers to."""
+    if isinstance(expression, list):
+        return set().union(*(references(item) for item in expression))
+    if not isinstance(expression, dict):
+        return set()
+    found: set[str] = set()
+    for key, value in expression.items():
+        if key == "Ref":
+            found.add(value)
+        elif key == "Fn::GetAtt":
+            found.add(value[0])
+        elif key == "Fn::Sub":
+            text, own = (value, {}) if isinstance(value, str) else value
+            names = {
+                name.split(".")[0] for literal, name in _PLACEHOLDER.findall(text) if not literal
+            }
+            found |= (names - own.keys()) | references(own)
+        else:
+            found |= references(value)
+    return found
+
+
+def default_texts(sections: Mapping[str, Any]) -> dict[str, str]:
+    """Return the defaults of parameters, as texts."""
+    declared = sections.get("Parameters", {})
+    return {name: str(rules["Default"]) for name, rules in declared.items() if "Default" in rules}
+
+
+def parameter_values(sections: Mapping[str, Any], given: Mapping[str, str]) -> dict[str, Any]:
+    """Return every parameter's value, checked against what the template allows.
+
+    Raises:
+        TemplateError: Names each parameter that is unknown, missing or not allowed.
+    """
+    declared = sections.get("Parameters", {})
+    problems = [f"parameter {name} does not exist" for name in given.keys() - declared.keys()]
+    values: dict[str, Any] = {}
+    for name, rules in declared.items():
+        if name not in given and "Default" not in rules:
+            problems.append(f"parameter {name} has no value")
+            continue
+        text = str(given.get(name, rules.get("Default")))
+        allowed = [str(value) for value in rules.get("AllowedValues", [])]
+        if allowed and text not in allowed:
+            problems.append(f"parameter {name}: {text!r} is none of {', '.join(allowed)}")
+        pattern = rules.get("AllowedPattern")
+        if pattern and not re.fullmatch(pattern, text):
+            problems.append(f"parameter {name}: {text!r} does not match {pattern}")
+        if rules["Type"] == "Number":
+            low, high = rules.get("MinValue", text), rules.get("MaxValue", text)
+            if not float(low) <= float(text) <= float(high):
+                problems.append(f"parameter {name}: {text} is not in {low}..{high}")
+        is_list = rules["Type"] == "CommaDelimitedList" or rules["Type"].startswith("List<")
+        values[name] = text.split(",") if is_list else text
+    if problems:
+        raise TemplateError("; ".join(sorted(problems)))
+    return values
+
+
+def require_rules(scope: Scope) -> None:
+    """Check the template's rules.
+
+    Raises:
+        TemplateError: The description of the first one that is broken.
+    """
+    for rule in scope.sections.get("Rules", {}).values():
+        if "RuleCondition" in rule and not scope.resolve(rule["RuleCondition"]):
+            continue
+        for assertion in rule["Assertions"]:
+            if not scope.resolve(assertion["Assert"]):
+                raise TemplateError(assertion["AssertDescription"])
+
+
+def creation_order(resources: Mapping[str, Any]) -> list[str]:
+    """Return resources in an order in which everything referred to comes first.
+
+    Raises:
+        TemplateError: They refer to each other in a circle.
+    """
+    needs = {}
+    for name, resource in resources.items():
+        explicit = resource.get("DependsOn", [])
+        explicit = [explicit] if isinstance(explicit, str) else explicit
+        needs[name] = (
+            references(resource.get("Properties", {})) | set(explicit)
+        ) & resources.keys()
+    order: list[str] = []
+    while needs:
+        ready = sorted(name for name, others in needs.items() if others <= set(order))
+        if not ready:
+            raise TemplateError(f"circular dependency between {', '.join(sorted(needs))}")
+        order += ready
+        for name in ready:
+            del needs[name]
+    return order

@@ -1,0 +1,1 @@
+"""What stands in for the outside world: the synthetic exchange and the vendor."""

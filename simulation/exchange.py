@@ -1,0 +1,306 @@
+"""A synthetic exchange: a whole stock market from a seed, and what a vendor sends of it.
+
+Listings, delistings, halts, splits, early closes, odd tickers, late and repeated
+deliveries, corrections and broken rows all occur. The same specification gives the same
+rows, and a later last session adds to them without changing the earlier ones.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+import numpy as np
+import polars as pl
+
+from batch.core.rules import DELIVERY_POLARS
+from batch.core.sessions import Calendar, day_of
+from simulation.companies import PER_SEAT, Companies, profile_of
+from simulation.market import Market
+
+SOURCE = "synthetic"
+
+LONGEST_LAG = 5
+"""Sessions after which the last correction of a session has been received."""
+
+_DIVIDENDS = pl.Schema(
+    {
+        "ticker": pl.String,
+        "ex_dividend_date": pl.Date,
+        "record_date": pl.Date,
+        "pay_date": pl.Date,
+        "declaration_date": pl.Date,
+        "cash_amount": pl.Float64,
+        "currency": pl.String,
+        "frequency": pl.Int64,
+        "dividend_type": pl.String,
+    }
+)
+
+_TICKERS = pl.Schema(
+    {
+        "ticker": pl.String,
+        "name": pl.String,
+        "market": pl.String,
+        "locale": pl.String,
+        "primary_exchange": pl.String,
+        "type": pl.String,
+        "active": pl.Boolean,
+        "cik": pl.String,
+        "composite_figi": pl.String,
+        "share_class_figi": pl.String,
+        "list_date": pl.Date,
+        "delisted_date": pl.Date,
+        "sic_code": pl.String,
+        "sic_description": pl.String,
+        "market_cap": pl.Float64,
+    }
+)
+
+_SPLITS = pl.Schema(
+    {"symbol": pl.String, "date": pl.Date, "split_from": pl.Float64, "split_to": pl.Float64}
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExchangeSpec:
+    """What decides everything about a synthetic exchange.
+
+    Attributes:
+        symbols: About how many stocks are listed at any time.
+        first: First date, inclusive.
+        last: Last date, inclusive; a later one changes nothing before it.
+        seed: Another seed is another market.
+    """
+
+    symbols: int = 400
+    first: date
+    last: date
+    seed: int = 7
+
+    def __post_init__(self) -> None:
+        if self.symbols < 1:
+            raise ValueError(f"symbols: {self.symbols} given, at least 1 is needed")
+        if self.seed < 0:
+            raise ValueError(f"seed: {self.seed} given, it must not be negative")
+        if self.last < self.first:
+            raise ValueError(f"last: {self.last} given, it must not be before first {self.first}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReceivedDelivery:
+    """What a vendor sent at one instant.
+
+    Attributes:
+        received_at: When it arrived, an aware instant.
+        rows: Columns of :data:`batch.core.rules.DELIVERY_POLARS`, one session, broken
+            rows included, sorted by symbol.
+        source: Who sent it.
+    """
+
+    received_at: datetime
+    rows: pl.DataFrame
+    source: str
+
+
+class SyntheticExchange:
+    """A stock market made from a specification, a year at a time.
+
+    Sessions may be asked for in any order; in ascending order each year is made once. Two
+    years at most are held in memory.
+    """
+
+    def __init__(self, spec: ExchangeSpec, calendar: Calendar) -> None:
+        """Prepare the market.
+
+        Raises:
+            ValueError: The calendar does not reach from ``first`` to the end of the year
+                of ``last``, or there is no session between them.
+        """
+        self.spec = spec
+        self.sessions: list[date] = calendar.sessions_between(spec.first, spec.last)
+        year_end = date(spec.last.year, 12, 24)
+        if spec.first < calendar.first or calendar.last < year_end:
+            raise ValueError(
+                f"the exchange from {spec.first} to {spec.last} needs sessions to the end of its"
+                f" last year; the calendar has {calendar.first} to {calendar.last}"
+            )
+        if not self.sessions:
+            raise ValueError(f"there is no session from {spec.first} to {spec.last}")
+        self._calendar = calendar
+        self._companies = Companies.draw(spec.symbols, spec.seed)
+        self._market = Market(self._companies, calendar, spec.first, spec.seed)
+        self._symbols = pl.Series("symbol", self._companies.tickers, dtype=pl.String)
+        self._listed = set(self.sessions)
+
+    def session_rows(self, session: date) -> pl.DataFrame:
+        """Return the true final rows of one session, sorted by symbol.
+
+        Raises:
+            ValueError: It is not a session of this exchange.
+        """
+        if session not in self._listed:
+            raise ValueError(
+                f"{session} is not a session of the exchange from {self.sessions[0]} to"
+                f" {self.sessions[-1]}"
+            )
+        values = self._market.session(session)
+        order = np.argsort(self._companies.rank[values.company])
+        rows = pl.DataFrame(
+            {
+                "symbol": self._symbols.gather(values.company[order]),
+                "date": pl.repeat(session, len(order), dtype=pl.Date, eager=True),
+                **{
+                    name: getattr(values, name)[order]
+                    for name in ("open", "high", "low", "close", "volume")
+                },
+                "vwap": pl.Series(values.vwap[order]).fill_nan(None),
+                "trades": values.trades[order],
+            }
+        )
+        return rows.select(
+            pl.when(pl.col("trades") >= 0).then(pl.col("trades")) if name == "trades" else name
+            for name in DELIVERY_POLARS
+        )
+
+    def splits(self) -> pl.DataFrame:
+        """Return the splits executed up to the last session, sorted by (symbol, date).
+
+        Columns ``symbol``, ``date``, ``split_from``, ``split_to``. Some fall on a session
+        in which their symbol was halted and has no row.
+        """
+        found = [
+            (self._companies.tickers[split.company], split.session, split.before, split.after)
+            for split in self._market.splits_until(self.sessions[-1])
+        ]
+        return pl.DataFrame(found, schema=_SPLITS, orient="row").sort("symbol", "date")
+
+    def dividends(self) -> pl.DataFrame:
+        """Return the cash dividends that went ex up to the last session, sorted."""
+        found = [
+            (
+                self._companies.tickers[paid.company],
+                paid.session,
+                paid.session,
+                paid.session + timedelta(days=21),
+                paid.session - timedelta(days=28),
+                paid.cash_usd,
+                "USD",
+                4,
+                "CD",
+            )
+            for paid in self._market.dividends_until(self.sessions[-1])
+        ]
+        rows = pl.DataFrame(found, schema=_DIVIDENDS, orient="row")
+        return rows.sort("ticker", "ex_dividend_date")
+
+    def tickers(self) -> pl.DataFrame:
+        """Return the companies listed up to the last session, sorted by ticker."""
+        found = []
+        companies = self._companies
+        newest = len(self.sessions) - 1
+        for number, ticker in enumerate(companies.tickers):
+            at = divmod(number, PER_SEAT)
+            start, end = int(companies.listed_from[at]), int(companies.listed_until[at])
+            if start > newest:
+                continue
+            about = profile_of(number, ticker, self.spec.seed)
+            gone = end <= newest
+            before = timedelta(days=365 * (number % 29 + 1) + number % 31)
+            found.append(
+                (
+                    ticker,
+                    about.name,
+                    "stocks",
+                    "us",
+                    about.primary_exchange,
+                    about.kind,
+                    not gone,
+                    about.cik,
+                    about.composite_figi,
+                    about.share_class_figi,
+                    self.sessions[start] if start else self.sessions[0] - before,
+                    self.sessions[end] if gone else None,
+                    about.sic_code,
+                    about.sic_description,
+                    None if gone else about.market_cap_usd,
+                )
+            )
+        return pl.DataFrame(found, schema=_TICKERS, orient="row").sort("ticker")
+
+    def deliveries(self) -> Iterator[ReceivedDelivery]:
+        """Send the market day by day, as vendors do, in the order of arrival.
+
+        Each session arrives in the evening after its close. Some come sessions late, some
+        twice. About a third are first sent with values that are not final and a few broken
+        rows; their final rows follow within :data:`LONGEST_LAG` sessions, for the last ones
+        after the last session. So the newest delivery of every session holds its final rows.
+        """
+        waiting: list[tuple[datetime, date, int]] = []
+        for session in self.sessions:
+            for sent_at, attempt in self._schedule(session):
+                heapq.heappush(waiting, (sent_at, session, attempt))
+            closes_at = self._calendar.close_of(session)
+            while waiting and waiting[0][0] <= closes_at:
+                yield self._send(*heapq.heappop(waiting))
+        while waiting:
+            yield self._send(*heapq.heappop(waiting))
+
+    def _schedule(self, session: date) -> list[tuple[datetime, int]]:
+        """Decide when a session is sent: attempts 0 as first cut, 1 as final rows."""
+        draws = np.random.default_rng([self.spec.seed, 3, day_of(session)])
+        late = int(draws.integers(1, 3)) if draws.random() < 0.03 else 0
+        minutes = int(draws.integers(20, 90))
+        first_cut = self._evening(session, late, minutes)
+        corrected = draws.random() < 0.35
+        sent = [(first_cut, 0 if corrected else 1)]
+        repeated = draws.random()
+        if repeated < 0.02:
+            sent.append((first_cut + timedelta(hours=9), sent[0][1]))
+        elif repeated < 0.03:
+            sent.append(sent[0])
+        if corrected:
+            lag = max(late + 1, int(draws.integers(1, LONGEST_LAG + 1)))
+            sent.append((self._evening(session, lag, 150), 1))
+        return sent
+
+    def _evening(self, session: date, sessions_later: int, minutes: int) -> datetime:
+        calendar = self._calendar
+        later = calendar.session_at(calendar.session_no(session) + sessions_later)
+        return calendar.close_of(later) + timedelta(minutes=minutes)
+
+    def _send(self, received_at: datetime, session: date, attempt: int) -> ReceivedDelivery:
+        final = self.session_rows(session)
+        rows = final if attempt else self._first_cut(session, final)
+        return ReceivedDelivery(received_at, rows, SOURCE)
+
+    def _first_cut(self, session: date, final: pl.DataFrame) -> pl.DataFrame:
+        """Return rows as first sent: late prints missing, some prices off, a few rows broken."""
+        draws = np.random.default_rng([self.spec.seed, 4, day_of(session)])
+        count = final.height
+        early_volume = draws.random(count) < 0.02
+        other_close = draws.random(count) < 0.002
+        volume = final["volume"].to_numpy().copy()
+        volume[early_volume] = np.floor(volume[early_volume] * draws.uniform(0.9, 0.999))
+        low, high = final["low"].to_numpy().copy(), final["high"].to_numpy().copy()
+        close = final["close"].to_numpy().copy()
+        drawn = low + (high - low) * draws.random(count)
+        close[other_close] = np.round(drawn[other_close], 4)
+        open_ = final["open"].to_numpy().copy()
+        broken = min(int(draws.poisson(count / 1_000)), count // 200)
+        for place, row in enumerate(draws.choice(count, size=broken, replace=False)):
+            if place % 3 == 0:
+                open_[row] = 0.0
+            elif place % 3 == 1:
+                low[row], high[row] = high[row] + 0.01, low[row]
+            else:
+                volume[row] = np.nan
+        return final.with_columns(
+            pl.Series("open", open_),
+            pl.Series("high", high),
+            pl.Series("low", low),
+            pl.Series("close", close),
+            pl.Series("volume", volume),
+        )

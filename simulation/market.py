@@ -1,0 +1,306 @@
+"""Prices and volumes of the synthetic exchange, a calendar year at a time.
+
+A year's random numbers are drawn for all its sessions from the exchange's seed and the
+year alone, so asking for more or fewer sessions never changes one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from batch.core.sessions import Calendar
+from simulation.companies import PER_SEAT, Bools, Companies, Floats, Ints
+
+LARGEST_RETURN = 0.22
+"""Bound on the natural logarithm of a session's return, splits taken out."""
+
+_SPLITS_A_YEAR = 0.05
+_TWICE = 0.2
+_HALTED_AT_SPLIT = 0.25
+_HALTS_PER_ROW = 0.0008
+_EARLY_CLOSE_VOLUME = 0.45
+_YEARS_HELD = 2
+_QUARTER = 63
+_SEASONED = 20
+
+_FORWARD = ((1.0, 2.0), (1.0, 3.0), (1.0, 4.0), (1.0, 5.0), (1.0, 10.0), (1.0, 20.0))
+_MODEST = ((1.0, 2.0), (2.0, 3.0), (4.0, 5.0))
+_REVERSE = ((5.0, 1.0), (7.0, 1.0), (10.0, 1.0), (20.0, 1.0), (25.0, 1.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A split: ``before`` shares became ``after`` on a session."""
+
+    session: date
+    company: int
+    before: float
+    after: float
+
+
+@dataclass(frozen=True, slots=True)
+class Dividend:
+    """A cash dividend that a company went ex on a session."""
+
+    session: date
+    company: int
+    cash_usd: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SessionValues:
+    """One session's rows, an element each, in order of seats; NaN and -1 stand for null."""
+
+    company: Ints
+    open: Floats
+    high: Floats
+    low: Floats
+    close: Floats
+    volume: Floats
+    vwap: Floats
+    trades: Ints
+
+
+@dataclass(slots=True, eq=False)
+class _Standing:
+    """Where the market stands between two sessions, an element per seat.
+
+    Attributes:
+        place: Company of the seat; -1 before the first one.
+        log_price: Natural logarithm of the raw price.
+        log_fair: That of the price it is drawn to.
+        due: Seats that split again, by the session's number.
+    """
+
+    place: Ints
+    log_price: Floats
+    log_fair: Floats
+    due: dict[int, list[int]] = field(default_factory=dict)
+
+    def copy(self) -> _Standing:
+        return _Standing(
+            self.place.copy(),
+            self.log_price.copy(),
+            self.log_fair.copy(),
+            {number: list(seats) for number, seats in self.due.items()},
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Year:
+    """The prices of a year; arrays of [session, seat], company -1 where there is no row."""
+
+    number: int
+    sessions: list[date]
+    company: Ints
+    log_before: Floats
+    log_close: Floats
+
+
+class Market:
+    """The market from its first session on, year by year."""
+
+    def __init__(self, companies: Companies, calendar: Calendar, first: date, seed: int) -> None:
+        self._companies = companies
+        self._calendar = calendar
+        self._first = first
+        self._seed = seed
+        seats = len(companies.listed_from)
+        nobody = np.full(seats, -1, dtype=np.int64)
+        self._standings = {first.year: _Standing(nobody, np.zeros(seats), np.zeros(seats))}
+        self._splits: dict[int, list[Split]] = {}
+        self._dividends: dict[int, list[Dividend]] = {}
+        self._rows: dict[int, list[SessionValues]] = {}
+
+    def session(self, session: date) -> SessionValues:
+        """Return one session's rows."""
+        sessions = self._sessions_of(session.year)
+        if session.year not in self._rows:
+            while len(self._rows) >= _YEARS_HELD:
+                del self._rows[next(iter(self._rows))]
+            self._rows[session.year] = list(self._trade(self._walk_to(session.year)))
+        return self._rows[session.year][sessions.index(session)]
+
+    def splits_until(self, last: date) -> Iterator[Split]:
+        """Return the splits executed up to a session, in order of sessions."""
+        self._know(last.year)
+        for year in range(self._first.year, last.year + 1):
+            yield from (split for split in self._splits[year] if split.session <= last)
+
+    def dividends_until(self, last: date) -> Iterator[Dividend]:
+        """Return the dividends that went ex up to a session, in order of sessions."""
+        self._know(last.year)
+        for year in range(self._first.year, last.year + 1):
+            yield from (paid for paid in self._dividends[year] if paid.session <= last)
+
+    def _sessions_of(self, year: int) -> list[date]:
+        return self._calendar.sessions_between(
+            max(self._first, date(year, 1, 1)), date(year, 12, 31)
+        )
+
+    def _know(self, year: int) -> None:
+        for earlier in range(self._first.year, year + 1):
+            if earlier not in self._splits:
+                self._walk(earlier)
+
+    def _walk_to(self, year: int) -> _Year:
+        self._know(year - 1)
+        return self._walk(year)
+
+    def _walk(self, year: int) -> _Year:
+        """Go through a year session by session, and keep where it ends for the next one."""
+        companies, standing = self._companies, self._standings[year].copy()
+        sessions = self._sessions_of(year)
+        base = len(self._calendar.sessions_between(self._first, date(year - 1, 12, 31)))
+        seats = np.arange(len(standing.place))
+        draws = np.random.default_rng([self._seed, 5, year])
+        shape = (len(sessions), len(seats))
+        returns = draws.standard_normal(shape)
+        common = draws.standard_normal(len(sessions)) * 0.008
+        splits_at = draws.random(shape) < _SPLITS_A_YEAR / 252
+        halted = _halts(shape, draws)
+        splits: list[Split] = []
+        dividends: list[Dividend] = []
+        company = np.full(shape, -1, dtype=np.int64)
+        log_before, log_close = np.empty(shape), np.empty(shape)
+        for at, session in enumerate(sessions):
+            number = base + at
+            _seat_newcomers(companies, standing, number)
+            mine = seats, np.maximum(standing.place, 0)
+            age = number - companies.listed_from[mine]
+            listed = (standing.place >= 0) & (number < companies.listed_until[mine])
+            again = standing.due.pop(number, [])
+            seasoned = listed & (age >= _SEASONED)
+            for seat in sorted({*np.flatnonzero(splits_at[at] & seasoned).tolist(), *again}):
+                if not seasoned[seat]:
+                    continue
+                before, after = _ratio(float(standing.log_price[seat]), draws)
+                standing.log_price[seat] += np.log(before / after)
+                standing.log_fair[seat] += np.log(before / after)
+                splits.append(
+                    Split(session, seat * PER_SEAT + int(standing.place[seat]), before, after)
+                )
+                if draws.random() < _HALTED_AT_SPLIT:
+                    halted[at : at + int(draws.integers(1, 3)), seat] = True
+                if seat not in again and draws.random() < _TWICE:
+                    standing.due.setdefault(number + int(draws.integers(2, 13)), []).append(seat)
+            pull = 0.01 * (standing.log_fair - standing.log_price)
+            moved = np.clip(
+                returns[at] * companies.volatility[mine] + common[at] + pull,
+                -LARGEST_RETURN,
+                LARGEST_RETURN,
+            )
+            moved[halted[at] | ~listed | (age == 0)] = 0.0
+            log_before[at] = standing.log_price
+            standing.log_price += moved
+            standing.log_fair = np.clip(
+                standing.log_fair + companies.drift[mine], np.log(0.8), np.log(3_000.0)
+            )
+            log_close[at] = standing.log_price
+            company[at] = np.where(listed & ~halted[at], mine[0] * PER_SEAT + mine[1], -1)
+            for seat in np.flatnonzero(
+                listed & (companies.dividend_yield[mine] > 0) & ((age + seats) % _QUARTER == 11)
+            ).tolist():
+                cash = np.exp(log_close[at, seat]) * companies.dividend_yield[mine][seat] / 4
+                number_of = seat * PER_SEAT + int(standing.place[seat])
+                dividends.append(Dividend(session, number_of, max(float(np.round(cash, 4)), 1e-4)))
+        self._splits[year], self._dividends[year] = splits, dividends
+        self._standings[year + 1] = standing
+        return _Year(year, sessions, company, log_before, log_close)
+
+    def _trade(self, year: _Year) -> Iterator[SessionValues]:
+        """Make each session's rows from the prices before and at its close."""
+        companies = self._companies
+        draws = np.random.default_rng([self._seed, 6, year.number])
+        volatility, turnover, fractional, untold = (
+            table.ravel()
+            for table in (
+                companies.volatility,
+                companies.turnover_usd,
+                companies.fractional,
+                companies.untold,
+            )
+        )
+        for at, session in enumerate(year.sessions):
+            company = year.company[at]
+            normal = draws.standard_normal((4, len(company)))
+            uniform = draws.random((3, len(company)))
+            rows = np.flatnonzero(company >= 0)
+            company, normal, uniform = company[rows], normal[:, rows], uniform[:, rows]
+            swing = volatility[company]
+            before, close = year.log_before[at, rows], year.log_close[at, rows]
+            open_ = before + 0.35 * (close - before) + 0.2 * swing * np.clip(normal[0], -3, 3)
+            high = np.maximum(open_, close) + 0.4 * swing * np.abs(np.clip(normal[1], -3, 3))
+            low = np.minimum(open_, close) - 0.4 * swing * np.abs(np.clip(normal[2], -3, 3))
+            open_, high, low, last = (_ticks(np.exp(price)) for price in (open_, high, low, close))
+            busy = np.exp(0.4 * normal[3] + 6.0 * np.abs(close - before))
+            if self._closes_early(session):
+                busy *= _EARLY_CLOSE_VOLUME
+            volume = turnover[company] * busy / last
+            volume[(turnover[company] < 60_000) & (uniform[0] < 0.03)] = 0.0
+            volume = np.where(
+                fractional[company], np.round(volume, 4), np.where(volume > 0, np.ceil(volume), 0.0)
+            )
+            vwap = np.round(low + (high - low) * (0.25 + 0.5 * uniform[1]), 4)
+            trades = np.ceil(volume / (60 + 200 * uniform[2])).astype(np.int64)
+            told = ~untold[company]
+            yield SessionValues(
+                company=company,
+                open=open_,
+                high=high,
+                low=low,
+                close=last,
+                volume=volume,
+                vwap=np.where(told & (volume > 0), vwap, np.nan),
+                trades=np.where(told, trades, -1),
+            )
+
+    def _closes_early(self, session: date) -> bool:
+        close = self._calendar.close_of(session).astimezone(ZoneInfo("America/New_York"))
+        return close.hour < 16
+
+
+def _seat_newcomers(companies: Companies, standing: _Standing, number: int) -> None:
+    """Let the companies whose day has come take their seats."""
+    following = np.minimum(standing.place + 1, PER_SEAT - 1)
+    seats = np.arange(len(following))
+    arrive = (companies.listed_from[seats, following] <= number) & (following > standing.place)
+    if not arrive.any():
+        return
+    standing.place[arrive] += 1
+    price = np.log(companies.price_usd[seats, following][arrive])
+    standing.log_price[arrive] = price
+    standing.log_fair[arrive] = price
+    newcomers = set(np.flatnonzero(arrive).tolist())
+    for due, waiting in standing.due.items():
+        standing.due[due] = [seat for seat in waiting if seat not in newcomers]
+
+
+def _halts(shape: tuple[int, int], draws: np.random.Generator) -> Bools:
+    """Draw the sessions in which a seat does not trade: mostly one, at times a week."""
+    halted: Bools = draws.random(shape) < _HALTS_PER_ROW
+    starts = np.argwhere(halted)
+    lengths = np.minimum(draws.geometric(0.6, len(starts)), 10)
+    for (at, seat), length in zip(starts.tolist(), lengths.tolist(), strict=True):
+        halted[at : at + length, seat] = True
+    return halted
+
+
+def _ratio(log_price: float, draws: np.random.Generator) -> tuple[float, float]:
+    """Choose a split that suits the price: shares before and after."""
+    price = float(np.exp(log_price))
+    if price > 80:
+        suits = [split for split in _FORWARD if price / split[1] > 8]
+    else:
+        suits = list(_MODEST if price > 12 else _REVERSE)
+    return suits[int(draws.integers(len(suits)))]
+
+
+def _ticks(price_usd: Floats) -> Floats:
+    """Round prices to what they are quoted in: cents, below a dollar hundredths of a cent."""
+    return np.where(price_usd >= 1.0, np.round(price_usd, 2), np.round(price_usd, 4))

@@ -1,0 +1,191 @@
+"""What the stand-in for the vendor has to tell: a synthetic exchange, or a folder of deliveries."""
+
+from __future__ import annotations
+
+import threading
+from datetime import date, datetime, time, timedelta
+from pathlib import Path
+from typing import Protocol
+
+import polars as pl
+
+from batch.core.errors import DeliveryUnreadable, SettingsError
+from batch.core.rules import DELIVERY_POLARS
+from batch.core.sessions import Calendar
+from fetchers.files.reader import SourceFile, find_files, instant_in_name, read_file
+from fetchers.plan import NEW_YORK
+from simulation.exchange import ExchangeSpec, SyntheticExchange
+
+LATE_PRINTS_AFTER = timedelta(hours=20)
+"""How long after its close a session is told without its late prints."""
+
+_UNLISTED_EVERY = 40
+
+
+class VendorMarket(Protocol):
+    """A market as its vendor tells it at an instant; nothing of later is in it."""
+
+    def rows(self, session: date, now: datetime) -> pl.DataFrame:
+        """Return a session's bars: columns of a delivery; no rows where it tells none."""
+
+    def tickers(self, now: datetime) -> pl.DataFrame:
+        """Return the tickers: ``ticker``, ``name``, ``active`` and what else is known."""
+
+    def splits(self, now: datetime) -> pl.DataFrame:
+        """Return ``symbol``, ``date``, ``split_from``, ``split_to``."""
+
+    def dividends(self, now: datetime) -> pl.DataFrame:
+        """Return ``ticker``, ``ex_dividend_date``, ``cash_amount`` and what else is known."""
+
+
+class SyntheticMarket:
+    """The synthetic exchange, growing by a session a day.
+
+    For some hours after a close one bar in fifty lacks its late prints. One ticker in
+    forty trades without being listed, and one that never traded is listed.
+    """
+
+    def __init__(self, *, symbols: int, first: date, seed: int, calendar: Calendar) -> None:
+        self._symbols = symbols
+        self._first = first
+        self._seed = seed
+        self._calendar = calendar
+        self._exchange: SyntheticExchange | None = None
+        self._lock = threading.Lock()
+
+    def rows(self, session: date, now: datetime) -> pl.DataFrame:
+        """Return a session's bars, none before its close; see :class:`VendorMarket`."""
+        closed = session >= self._first and self._calendar.is_session(session)
+        if not closed or self._calendar.close_of(session) > now:
+            return pl.DataFrame(schema=DELIVERY_POLARS)
+        with self._lock:
+            final = self._until(now).session_rows(session)
+        if now - self._calendar.close_of(session) >= LATE_PRINTS_AFTER:
+            return final
+        early = pl.int_range(pl.len()) % 50 == 7
+        return final.with_columns(
+            pl.when(early).then((pl.col("volume") * 0.97).floor()).otherwise(pl.col("volume"))
+        )
+
+    def tickers(self, now: datetime) -> pl.DataFrame:
+        """Return most tickers; see :class:`VendorMarket`."""
+        with self._lock:
+            known = self._until(now).tickers()
+        listed = known.filter(pl.int_range(pl.len()) % _UNLISTED_EVERY != _UNLISTED_EVERY - 1)
+        phantom = listed.head(1).with_columns(
+            ticker=pl.lit("ZZZQ"),
+            name=pl.lit("Listed But Never Traded Inc."),
+            active=pl.lit(value=True),
+            delisted_date=pl.lit(None, dtype=pl.Date),
+        )
+        return pl.concat([listed, phantom]).sort("ticker")
+
+    def splits(self, now: datetime) -> pl.DataFrame:
+        """Return the splits; see :class:`VendorMarket`."""
+        with self._lock:
+            return self._until(now).splits()
+
+    def dividends(self, now: datetime) -> pl.DataFrame:
+        """Return the dividends; see :class:`VendorMarket`."""
+        with self._lock:
+            return self._until(now).dividends()
+
+    def _until(self, now: datetime) -> SyntheticExchange:
+        """Return the exchange up to the newest closed session; a later one adds to it only."""
+        newest = self._calendar.newest_closed(now)
+        if self._exchange is None or self._exchange.spec.last < newest:
+            spec = ExchangeSpec(
+                symbols=self._symbols, first=self._first, last=newest, seed=self._seed
+            )
+            self._exchange = SyntheticExchange(spec, self._calendar)
+        return self._exchange
+
+
+class FolderMarket:
+    """Deliveries in files, one per day on which they were received, as they were received.
+
+    A delivery may hold earlier sessions again; the newest file received by then tells a
+    session. A file ``splits.csv`` in the folder or beside it tells the splits.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        files = [file for file in find_files(str(folder)) if "splits" not in file.key]
+        self._files: list[tuple[date, SourceFile]] = []
+        for file in files:
+            instant = instant_in_name(file.key.rpartition("/")[2])
+            if instant is None:
+                raise SettingsError(f"{file.named}: no date in its name, such as 2016-03-31.csv.gz")
+            self._files.append((instant.date(), file))
+        self._files.sort(key=lambda item: item[0])
+        places = (folder / "splits.csv", folder.parent / "splits.csv")
+        self._splits = next((path for path in places if path.is_file()), None)
+
+    @property
+    def first(self) -> date:
+        """Day of the first file."""
+        return self._files[0][0]
+
+    @property
+    def last(self) -> date:
+        """Day of the last file."""
+        return self._files[-1][0]
+
+    def rows(self, session: date, now: datetime) -> pl.DataFrame:
+        """Return a session's rows as the newest file with them has them."""
+        near = [
+            (day, file)
+            for day, file in self._received(now)
+            if session <= day <= session + timedelta(days=7)
+        ]
+        found: pl.DataFrame | None = None
+        for _, file in near[:2]:
+            rows = _rows(file).filter(pl.col("date") == session)
+            found = rows if rows.height else found
+        return pl.DataFrame(schema=DELIVERY_POLARS) if found is None else found
+
+    def tickers(self, now: datetime) -> pl.DataFrame:
+        """Return the symbols of the newest file; see :class:`VendorMarket`."""
+        received = [file for _, file in self._received(now)]
+        told = _rows(received[-1]) if received else pl.DataFrame(schema=DELIVERY_POLARS)
+        symbols = told["symbol"].unique().drop_nulls().sort()
+        return pl.DataFrame({"ticker": symbols}).with_columns(
+            name=pl.col("ticker"),
+            market=pl.lit("stocks"),
+            locale=pl.lit("us"),
+            active=pl.lit(value=True),
+        )
+
+    def splits(self, now: datetime) -> pl.DataFrame:
+        """Return the splits of the file; see :class:`VendorMarket`."""
+        schema = {"symbol": pl.String, "date": pl.Date}
+        if self._splits is None:
+            return pl.DataFrame(schema={**schema, "split_from": pl.Float64, "split_to": pl.Float64})
+        raw = pl.read_csv(self._splits, infer_schema=False)
+        return raw.select(
+            symbol=pl.col("ticker"),
+            date=pl.col("execution_date").str.to_date(),
+            split_from=pl.col("split_from").cast(pl.Float64),
+            split_to=pl.col("split_to").cast(pl.Float64),
+        ).filter(pl.col("date") <= now.date())
+
+    def dividends(self, now: datetime) -> pl.DataFrame:  # noqa: ARG002 - files have none
+        """Return no dividends; see :class:`VendorMarket`."""
+        return pl.DataFrame(
+            schema={"ticker": pl.String, "ex_dividend_date": pl.Date, "cash_amount": pl.Float64}
+        )
+
+    def _received(self, now: datetime) -> list[tuple[date, SourceFile]]:
+        received = time(17, 0)
+        return [
+            (day, file)
+            for day, file in self._files
+            if datetime.combine(day, received, tzinfo=NEW_YORK) <= now
+        ]
+
+
+def _rows(file: SourceFile) -> pl.DataFrame:
+    """Return a file's rows; none where it is empty or damaged, as some are."""
+    try:
+        return read_file(file).rows
+    except DeliveryUnreadable:
+        return pl.DataFrame(schema=DELIVERY_POLARS)
