@@ -73,8 +73,8 @@ def test_a_daily_run_asks_s3_the_same_whatever_the_history(
             daily = consolidate(store, calendar=calendar)
             bars = resample(store, calendar=calendar)
         asked.append(counts)
-        assert [part["year"] for part in daily.published] == [NEWEST.year]
-        assert {part["year"] for part in bars.published} == {NEWEST.year}
+        assert [part.year for part in daily.published] == [NEWEST.year]
+        assert {part.year for part in bars.published} == {NEWEST.year}
 
     assert asked[0] == asked[1]
     assert asked[0].total() <= 70

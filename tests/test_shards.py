@@ -16,7 +16,7 @@ from batch.lake.landing import land
 from batch.lake.reference import add_splits
 from batch.resampler.job import resample
 from batch.runtime.settings import ConsolidatorSettings, ResamplerSettings
-from batch.runtime.shards import Part
+from batch.runtime.shards import Shard
 from batch.storage.local import LocalStore
 from simulation.exchange import ExchangeSpec, SyntheticExchange
 
@@ -56,21 +56,24 @@ def test_any_number_of_shards_leaves_the_bytes_of_one(
 ) -> None:
     store = LocalStore(tmp_path / "lake")
     fill(store, calendar)
-    parts = [Part(index, count) for index in range(count)]
+    shards = [Shard(index, count) for index in range(count)]
 
     with ThreadPoolExecutor(count) as pool:
-        daily = list(pool.map(lambda part: consolidate(store, part=part, calendar=calendar), parts))
+        daily = list(
+            pool.map(lambda shard: consolidate(store, shard=shard, calendar=calendar), shards)
+        )
         list(
             pool.map(
-                lambda part: resample(store, intervals=[3, 34], part=part, calendar=calendar), parts
+                lambda shard: resample(store, intervals=[3, 34], shard=shard, calendar=calendar),
+                shards,
             )
         )
         list(
             pool.map(
-                lambda part: resample(
-                    store, intervals=[5], anchor=Anchor.LISTING, part=part, calendar=calendar
+                lambda shard: resample(
+                    store, intervals=[5], anchor=Anchor.LISTING, shard=shard, calendar=calendar
                 ),
-                parts,
+                shards,
             )
         )
 
@@ -88,14 +91,14 @@ def test_shards_share_a_full_rebuild(whole: LocalStore, calendar: Calendar) -> N
     with ThreadPoolExecutor(3) as pool:
         outcomes = list(
             pool.map(
-                lambda index: consolidate(whole, full=True, part=Part(index, 3), calendar=calendar),
+                lambda index: consolidate(
+                    whole, full=True, shard=Shard(index, 3), calendar=calendar
+                ),
                 range(3),
             )
         )
 
-    assert sorted(part["year"] for done in outcomes for part in done.published) == [
-        *range(2013, 2018)
-    ]
+    assert sorted(part.year for done in outcomes for part in done.published) == [*range(2013, 2018)]
     assert silver(whole) == before
 
 
@@ -107,28 +110,28 @@ def test_a_shard_that_waits_in_vain_says_for_whom(
     monkeypatch.setattr("batch.consolidator.job.PATIENCE_S", 0.01)
 
     with pytest.raises(SharedWorkStalled, match="year 2013 is the work of shard 1 of 2"):
-        consolidate(store, part=Part(0, 2), calendar=calendar)
+        consolidate(store, shard=Shard(0, 2), calendar=calendar)
 
 
 def test_batch_tells_a_process_its_part(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_BATCH_JOB_ARRAY_INDEX", "3")
 
-    assert ResamplerSettings.read(shards=4).part == Part(3, 4)
-    assert ResamplerSettings.read().part == Part(0, 1)
-    assert ConsolidatorSettings.read(shards=4, shard=1).part == Part(1, 4)
+    assert ResamplerSettings.read(shards=4).this_shard == Shard(3, 4)
+    assert ResamplerSettings.read().this_shard == Shard(0, 1)
+    assert ConsolidatorSettings.read(shards=4, shard=1).this_shard == Shard(1, 4)
     with pytest.raises(SettingsError, match="OHLCV_SHARD: 3 given, must be below OHLCV_SHARDS"):
         ResamplerSettings.read(shards=2)
 
 
 def test_as_of_is_the_work_of_one_process(whole: LocalStore, calendar: Calendar) -> None:
     with pytest.raises(SettingsError, match="without --shards"):
-        consolidate(whole, as_of=calendar.close_of(SPEC.last), part=Part(0, 2), calendar=calendar)
+        consolidate(whole, as_of=calendar.close_of(SPEC.last), shard=Shard(0, 2), calendar=calendar)
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 9])
 def test_every_year_has_one_owner(count: int) -> None:
     years = range(1999, 2026)
-    parts = [Part(index, count) for index in range(count)]
+    shards = [Shard(index, count) for index in range(count)]
 
-    assert sorted(year for part in parts for year in part.stretch(years)) == [*years]
-    assert [sum(part.owns(year) for part in parts) for year in years] == [1] * len(years)
+    assert sorted(year for part in shards for year in part.stretch(years)) == [*years]
+    assert [sum(part.owns(year) for part in shards) for year in years] == [1] * len(years)

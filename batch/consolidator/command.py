@@ -52,7 +52,7 @@ def command(output: Output, **options: Any) -> None:
             as_of=settings.as_of,
             workers=settings.workers,
             memory_limit=settings.memory_limit,
-            part=settings.part,
+            shard=settings.this_shard,
             progress=run.progress,
             stop_requested=run.stop_requested,
         )
@@ -68,7 +68,7 @@ def command(output: Output, **options: Any) -> None:
             {
                 "lake": store.uri,
                 **run.report.counts,
-                "published": outcome.published,
+                "published": [part.to_json() for part in outcome.published],
                 "problems": outcome.problems,
             }
         )
@@ -76,7 +76,7 @@ def command(output: Output, **options: Any) -> None:
             output.table(
                 ["table", "year", "rows", "size"],
                 [
-                    (part["table"], str(part["year"]), part["rows"], size_text(part["bytes"]))
+                    (part.table, str(part.year), part.rows, size_text(part.size_bytes))
                     for part in outcome.published
                 ],
             )

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import cached_property
-from typing import Any
 
 import polars as pl
 
@@ -47,10 +46,16 @@ from batch.lake.manifest import (
     load_daily_manifest,
     write_inputs,
 )
-from batch.lake.partitions import DIGEST_ENTRY, TablePartitions, publish_partition, table_metadata
+from batch.lake.partitions import (
+    DIGEST_ENTRY,
+    PublishedPartition,
+    TablePartitions,
+    publish_partition,
+    table_metadata,
+)
 from batch.lake.reference import read_splits
 from batch.runtime.progress import Progress, Silent, StopRequested, never, require_going
-from batch.runtime.shards import Part
+from batch.runtime.shards import Shard
 from batch.storage.parquet import with_encoded_symbols
 from batch.storage.store import ObjectStore, StoredObject, require_lake
 from batch.version import RESULTS_VERSION
@@ -69,7 +74,7 @@ class Consolidation:
     """What one consolidation did.
 
     Attributes:
-        published: Table, year, rows and bytes of every partition written.
+        published: Every partition written.
         removed: Years that have no deliveries any more.
         current: Daily partitions that were up to date.
         deliveries_read: How many deliveries were read.
@@ -77,7 +82,7 @@ class Consolidation:
         problems: Every delivery that could not be used, and why.
     """
 
-    published: list[dict[str, Any]] = field(default_factory=list)
+    published: list[PublishedPartition] = field(default_factory=list)
     removed: list[int] = field(default_factory=list)
     current: int = 0
     deliveries_read: int = 0
@@ -92,7 +97,7 @@ def consolidate(
     as_of: datetime | None = None,
     workers: int = 2,
     memory_limit: int | None = None,
-    part: Part | None = None,
+    shard: Shard | None = None,
     progress: Progress | None = None,
     stop_requested: StopRequested = never,
     calendar: Calendar | None = None,
@@ -110,7 +115,7 @@ def consolidate(
         workers: Threads that read deliveries.
         memory_limit: Bytes that the process should stay under; the rows of one year must
             fit all the same.
-        part: Which years are this process's where several share them; all of them if
+        shard: Which years are this process's where several share them; all of them if
             not given. The others must be at work too: each year waits for what the one
             before it hands on.
         progress: Hears what is going on.
@@ -131,7 +136,7 @@ def consolidate(
         as_of=as_of,
         workers=workers,
         merge_bytes=merge_bytes(memory_limit),
-        part=part or Part(),
+        shard=shard or Shard(),
         progress=progress,
         stop_requested=stop_requested,
         calendar=calendar or load_calendar(),
@@ -183,7 +188,7 @@ class _Job:
     as_of: datetime | None
     workers: int
     merge_bytes: int
-    part: Part
+    shard: Shard
     progress: Progress
     stop_requested: StopRequested
     calendar: Calendar
@@ -216,7 +221,7 @@ class _Job:
         self.progress.begin("consolidating", len(years), "years")
         carry = CarryChain(self.store)
         self.merged_ahead = {}
-        if not self.part.is_all and (self.as_of or self.manifest.as_of):
+        if not self.shard.is_all and (self.as_of or self.manifest.as_of):
             raise SettingsError(
                 f"{self.store.uri}: --as-of and the return from it work in one process;"
                 " run `ohlcv consolidate` without --shards"
@@ -226,7 +231,7 @@ class _Job:
         for year in years:
             require_going(self.stop_requested)
             listed = inputs.get(year)
-            if not self.part.owns(year):
+            if not self.shard.owns(year):
                 self._merge_ahead([y for y in years if y > year], inputs)
                 self._await(year, listed, carry)
             elif (listed is None and year not in records) or (listed and not listed.deliveries):
@@ -236,7 +241,7 @@ class _Job:
             self.progress.advance()
         if self.manifest.as_of and not self.as_of:
             self.manifest = commit(self.store, self.manifest, {}, as_of=None)
-        if self.full and self.part.is_all:
+        if self.full and self.shard.is_all:
             self._sweep()
         self._take_arrivals_away(arrivals, inputs)
         newest = [max(record.sessions) for record in self.manifest.partitions.values()]
@@ -400,7 +405,7 @@ class _Job:
     def _merge_ahead(self, following: list[int], inputs: Mapping[int, YearInputs]) -> None:
         """Merge the next year of this process while others make the years before it."""
         for year in following:
-            if self.part.owns(year):
+            if self.shard.owns(year):
                 is_due = self.full or year not in self.manifest.partitions
                 listed = inputs.get(year)
                 if is_due and listed and listed.deliveries and year not in self.merged_ahead:
@@ -429,7 +434,7 @@ class _Job:
             if time.monotonic() - changed_at > PATIENCE_S:
                 raise SharedWorkStalled(
                     f"{self.store.uri}: year {year} is the work of shard"
-                    f" {year % self.part.count} of {self.part.count}, and nothing was published"
+                    f" {year % self.shard.count} of {self.shard.count}, and nothing was published"
                     f" for {PATIENCE_S:.0f} s; look at that shard, then run this one again"
                 )
             time.sleep(_POLL_S)
@@ -526,9 +531,7 @@ class _Job:
         return stored.version
 
     def _report(self, table: str, year: int, rows: int, stored: StoredObject) -> None:
-        self.outcome.published.append(
-            {"table": table, "year": year, "rows": rows, "bytes": stored.size_bytes}
-        )
+        self.outcome.published.append(PublishedPartition(table, year, rows, stored.size_bytes))
 
     def _remove(self, year: int) -> None:
         """Take away a year that has no deliveries any more, its record first."""
@@ -564,7 +567,7 @@ class _Job:
             for key in arrivals
             if (found := Delivery.of_arrival(key)) in listed
             and found
-            and self.part.owns(found.session.year)
+            and self.shard.owns(found.session.year)
         ]
         if not self.outcome.problems:
             self.store.delete(done)

@@ -59,6 +59,32 @@ class TablePartitions:
         return footer.metadata.get(DIGEST_ENTRY) == digest
 
 
+@dataclass(frozen=True, slots=True)
+class PublishedPartition:
+    """A partition that a job wrote.
+
+    Attributes:
+        table: Name of the table.
+        year: Year of the partition.
+        rows: Number of rows.
+        size_bytes: Length of the file.
+    """
+
+    table: str
+    year: int
+    rows: int
+    size_bytes: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as results and run reports show it."""
+        return {
+            "table": self.table,
+            "year": self.year,
+            "rows": self.rows,
+            "bytes": self.size_bytes,
+        }
+
+
 def list_partitions(store: ObjectStore, table: str) -> list[StoredObject]:
     """List the objects of a silver table, oldest year first."""
     there = TablePartitions.list(store, table)

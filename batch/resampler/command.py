@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from batch.core.layout import table_order
+from batch.lake.partitions import PublishedPartition
 from batch.runtime.command import job_run, lake_option, output_options, sharing_options
 from batch.runtime.formats import size_text
 from batch.runtime.output import Output
@@ -61,13 +63,11 @@ def command(output: Output, intervals: tuple[str, ...], **options: Any) -> None:
             full=settings.full,
             workers=settings.workers,
             memory_limit=settings.memory_limit,
-            part=settings.part,
+            shard=settings.this_shard,
             progress=run.progress,
             stop_requested=run.stop_requested,
         )
-        published = sorted(
-            outcome.published, key=lambda part: (int(part["table"].split("d")[0]), part["year"])
-        )
+        published = sorted(outcome.published, key=lambda part: (table_order(part.table), part.year))
         run.report.counts = {
             "current": outcome.current,
             "removed": outcome.removed,
@@ -75,7 +75,13 @@ def command(output: Output, intervals: tuple[str, ...], **options: Any) -> None:
             "newest_session": outcome.newest,
         }
         run.report.partitions = published
-        output.result({"lake": store.uri, **run.report.counts, "published": published})
+        output.result(
+            {
+                "lake": store.uri,
+                **run.report.counts,
+                "published": [part.to_json() for part in published],
+            }
+        )
         if published:
             output.table(
                 ["table", "years", "bars", "size"],
@@ -87,12 +93,12 @@ def command(output: Output, intervals: tuple[str, ...], **options: Any) -> None:
         )
 
 
-def _by_table(published: list[dict[str, Any]]) -> list[tuple[str, str, int, str]]:
+def _by_table(published: list[PublishedPartition]) -> list[tuple[str, str, int, str]]:
     rows = []
-    for table in dict.fromkeys(part["table"] for part in published):
-        parts = [part for part in published if part["table"] == table]
-        years = [part["year"] for part in parts]
+    for table in dict.fromkeys(part.table for part in published):
+        parts = [part for part in published if part.table == table]
+        years = [part.year for part in parts]
         span = str(years[0]) if len(years) == 1 else f"{min(years)}-{max(years)}"
-        bars = sum(part["rows"] for part in parts)
-        rows.append((table, span, bars, size_text(sum(part["bytes"] for part in parts))))
+        bars = sum(part.rows for part in parts)
+        rows.append((table, span, bars, size_text(sum(part.size_bytes for part in parts))))
     return rows

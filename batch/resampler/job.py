@@ -26,7 +26,7 @@ from batch.lake.manifest import (
     load_bars_manifest,
     load_daily_manifest,
 )
-from batch.lake.partitions import TablePartitions, table_metadata
+from batch.lake.partitions import PublishedPartition, TablePartitions, table_metadata
 from batch.resampler.ahead import read_ahead
 from batch.resampler.at_work import Output, Passage, Table, YearAtWork
 from batch.resampler.descent import Descent
@@ -42,7 +42,7 @@ from batch.resampler.plan import (
 from batch.resampler.rows import FirstRows, whole_symbols
 from batch.runtime.memory import PROCESS_BYTES
 from batch.runtime.progress import Progress, Silent, StopRequested, never, require_going
-from batch.runtime.shards import Part
+from batch.runtime.shards import Shard
 from batch.storage.parquet import ROW_GROUP_ROWS, TableWriter, stream_batches, with_encoded_symbols
 from batch.storage.store import ObjectStore, require_lake
 from batch.version import RESULTS_VERSION
@@ -67,14 +67,14 @@ class Resampling:
     """What one resampling did.
 
     Attributes:
-        published: Table, year, rows and bytes of every partition written.
+        published: Every partition written.
         removed: Table and year of partitions whose daily bars are gone.
         current: Partitions that were up to date.
         daily_rows_read: Daily bars read.
         newest: Newest session in the lake, ISO date, if it has any.
     """
 
-    published: list[dict[str, Any]] = field(default_factory=list)
+    published: list[PublishedPartition] = field(default_factory=list)
     removed: list[tuple[str, int]] = field(default_factory=list)
     current: int = 0
     daily_rows_read: int = 0
@@ -97,7 +97,7 @@ def resample(
     full: bool = False,
     workers: int = 2,
     memory_limit: int | None = None,
-    part: Part | None = None,
+    shard: Shard | None = None,
     progress: Progress | None = None,
     stop_requested: StopRequested = never,
     calendar: Calendar | None = None,
@@ -115,7 +115,7 @@ def resample(
         full: Make every partition again.
         workers: Threads that fold and write.
         memory_limit: Bytes that the process should stay under.
-        part: Which years are this process's where several share them; all of them if
+        shard: Which years are this process's where several share them; all of them if
             not given.
         progress: Hears what is going on.
         stop_requested: Asked between writes.
@@ -137,7 +137,7 @@ def resample(
         full=full,
         workers=workers,
         rows=piece_rows(memory_limit),
-        part=part or Part(),
+        shard=shard or Shard(),
         progress=progress,
         stop_requested=stop_requested,
         calendar=calendar,
@@ -162,7 +162,7 @@ class _Job:
     full: bool
     workers: int
     rows: int
-    part: Part
+    shard: Shard
     progress: Progress
     stop_requested: StopRequested
     calendar: Calendar | None
@@ -193,7 +193,7 @@ class _Job:
             return
         self.outcome.newest = self.daily.dates[-1]
         plans = [self._plan(table) for table in self.tables]
-        mine = self.part.stretch(sorted({year for of_table in plans for year in of_table}))
+        mine = self.shard.stretch(sorted({year for of_table in plans for year in of_table}))
         for table, of_table in zip(self.tables, plans, strict=True):
             self._find_stale(table, {y: plan for y, plan in of_table.items() if y in mine})
         stale = {year for table in self.tables for year in table.stale}
@@ -214,7 +214,7 @@ class _Job:
         make_plans = plan_listing_years if listing else plan_calendar_years
         plans = {plan.year: plan for plan in make_plans(self.daily, calendar, table.width)}
         gone = {*table.manifest.partitions, *table.there.objects} - plans.keys()
-        if gone and self.part.index == 0:
+        if gone and self.shard.index == 0:
             self._remove(table, sorted(gone))
         return plans
 
@@ -430,12 +430,7 @@ class _Job:
         )
         self._record(table, plan.year, record)
         self.outcome.published.append(
-            {
-                "table": table.name,
-                "year": plan.year,
-                "rows": record.rows,
-                "bytes": record.size_bytes,
-            }
+            PublishedPartition(table.name, plan.year, record.rows, record.size_bytes)
         )
 
     def _record(self, table: Table, year: int, record: BarsRecord) -> None:

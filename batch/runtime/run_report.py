@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from batch.core.layout import run_report_key
+from batch.lake.partitions import PublishedPartition
 from batch.storage.store import ObjectStore
 
 
@@ -25,7 +26,7 @@ class RunReport:
         exit_code: The command's exit status.
         error: What ended it, in one line.
         counts: Rows, partitions, bytes and the like, by name.
-        partitions: What was published: table, year, rows, bytes.
+        partitions: What was published.
         problems: Every file, symbol or session that could not be done.
     """
 
@@ -37,7 +38,7 @@ class RunReport:
     exit_code: int | None = None
     error: str | None = None
     counts: dict[str, Any] = field(default_factory=dict)
-    partitions: list[dict[str, Any]] = field(default_factory=list)
+    partitions: list[PublishedPartition] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -49,7 +50,11 @@ class RunReport:
 
     def to_json(self) -> str:
         """Return the report as JSON."""
-        content = {**asdict(self), "duration_s": self.duration_s}
+        content = {
+            **asdict(self),
+            "partitions": [part.to_json() for part in self.partitions],
+            "duration_s": self.duration_s,
+        }
         return json.dumps(content, default=str, indent=2)
 
     def keep(self, store: ObjectStore) -> None:

@@ -13,7 +13,7 @@ from batch.core.errors import SettingsError
 from batch.core.instants import parse_instant
 from batch.core.layout import INTERVALS, Anchor
 from batch.kernel.windows import WIDEST
-from batch.runtime.shards import Part
+from batch.runtime.shards import Shard
 
 ENV_PREFIX = "OHLCV_"
 
@@ -110,9 +110,9 @@ class SharedWork(Settings):
         return settings
 
     @property
-    def part(self) -> Part:
-        """This process's part of the work."""
-        return Part(self.shard, self.shards)
+    def this_shard(self) -> Shard:
+        """Which shard this process is."""
+        return Shard(self.shard, self.shards)
 
 
 class ConsolidatorSettings(SharedWork):

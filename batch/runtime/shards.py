@@ -1,4 +1,4 @@
-"""A job's part of the work where several processes share it, as in an AWS Batch array job."""
+"""Which years are a process's where several share a job, as in an AWS Batch array job."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Shard:
     """One of several processes over the same lake.
 
     Attributes:

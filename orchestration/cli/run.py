@@ -94,17 +94,17 @@ def _tell(output: Output, uri: str, run: Run, fetched: Any, newest: str | None) 
         {
             "lake": uri,
             **run.report.counts,
-            "published": run.report.partitions,
+            "published": [part.to_json() for part in run.report.partitions],
             "problems": run.report.problems,
         }
     )
-    for part in (fetched.bars, fetched.reference):
-        if part is not None:
-            output.say(part.summary)
+    for summarised in (fetched.bars, fetched.reference):
+        if summarised is not None:
+            output.say(summarised.summary)
     tables: dict[str, tuple[int, int, int]] = {}
     for part in run.report.partitions:
-        rows, size, count = tables.get(part["table"], (0, 0, 0))
-        tables[part["table"]] = (rows + part["rows"], size + part["bytes"], count + 1)
+        rows, size, count = tables.get(part.table, (0, 0, 0))
+        tables[part.table] = (rows + part.rows, size + part.size_bytes, count + 1)
     if tables:
         output.table(
             ["table", "years written", "rows", "size"],
