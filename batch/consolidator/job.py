@@ -244,8 +244,8 @@ class _Job:
         if self.full and self.shard.is_all:
             self._sweep()
         self._take_arrivals_away(arrivals, inputs)
-        newest = [max(record.sessions) for record in self.manifest.partitions.values()]
-        self.outcome.newest = max(newest, default=None)
+        newest = self.manifest.newest
+        self.outcome.newest = newest.isoformat() if newest else None
         self.outcome.deliveries_read = self.reader.deliveries_read
         return self.outcome
 
@@ -547,10 +547,10 @@ class _Job:
         self.manifest = commit(self.store, self.manifest, changed, self._published_calendar)
 
     def _published_calendar(self, records: Mapping[int, DailyRecord]) -> PublishedCalendar | None:
-        sessions = [session for record in records.values() for session in record.sessions]
-        if not sessions:
+        if not records:
             return None
-        first, last = min(sessions), max(sessions)
+        first = min(record.oldest for record in records.values())
+        last = max(record.newest for record in records.values())
         digest = self.calendar.digest(date.fromisoformat(first), date.fromisoformat(last))
         return PublishedCalendar(first, last, digest)
 

@@ -13,6 +13,7 @@ import json
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from datetime import date
 from enum import Enum
 from typing import Any, Generic, TypeVar
 
@@ -65,6 +66,16 @@ class DailyRecord:
     restatements: int
     restatements_digest: str
     restatements_version: str
+
+    @property
+    def oldest(self) -> str:
+        """Oldest session of the partition, ISO date."""
+        return min(self.sessions)
+
+    @property
+    def newest(self) -> str:
+        """Newest session of the partition, ISO date."""
+        return max(self.sessions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +138,24 @@ class Manifest(Generic[Record]):
     calendar: PublishedCalendar | None = None
     as_of: str | None = None
     version: str | None = None
+
+    @property
+    def newest(self) -> date | None:
+        """Newest session that the partitions know of, None where there is no partition."""
+        newest = max((record.newest for record in self.partitions.values()), default=None)
+        return date.fromisoformat(newest) if newest else None
+
+    @property
+    def oldest(self: Manifest[DailyRecord]) -> date | None:
+        """Oldest consolidated session, None where there is no partition."""
+        oldest = min((record.oldest for record in self.partitions.values()), default=None)
+        return date.fromisoformat(oldest) if oldest else None
+
+    @property
+    def sessions(self: Manifest[DailyRecord]) -> list[date]:
+        """Every consolidated session, ascending."""
+        dates = {day for record in self.partitions.values() for day in record.sessions}
+        return [date.fromisoformat(day) for day in sorted(dates)]
 
 
 Warn = Callable[[str], None]

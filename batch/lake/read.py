@@ -261,9 +261,7 @@ class Lake:
         return known.daily() if width == 1 else known.bars(width, anchor), known.newest
 
     def _newest(self) -> date | None:
-        records = load_daily_manifest(self.store).partitions.values()
-        newest = max((max(record.sessions) for record in records), default=None)
-        return date.fromisoformat(newest) if newest else None
+        return load_daily_manifest(self.store).newest
 
 
 def _known_by(last: date, newest: date | None, width: int) -> pl.Expr:

@@ -117,7 +117,7 @@ def plan_listing_years(daily: DailyYears, calendar: Calendar, width: int) -> lis
         later = fingerprint(
             RESULTS_VERSION, Anchor.LISTING, width, record.digest, record.carry_in_digest, later
         )
-        first, newest = min(record.sessions), max(record.sessions)
+        first, newest = record.oldest, record.newest
         version = calendar.version(date.fromisoformat(first), date.fromisoformat(newest))
         plans.append(BarsPlan(width, year, "", newest, version, daily.newest, later))
     return plans

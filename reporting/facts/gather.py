@@ -36,13 +36,10 @@ def gather_facts(lake: Lake, *, now: datetime, progress: Progress) -> LakeFacts:
         StoreUnavailable: The store does not answer.
     """
     progress.begin("reading", 5, "parts")
-    records = load_daily_manifest(lake.store).partitions
-    oldest = min(
-        (date.fromisoformat(min(record.sessions)) for record in records.values()), default=EPOCH
-    )
-    calendar = load_calendar(min(oldest, EPOCH))
+    manifest = load_daily_manifest(lake.store)
+    calendar = load_calendar(min(manifest.oldest or EPOCH, EPOCH))
     years = [
-        lake.lazy("1d", start=date(year, 1, 1), end=date(year, 12, 31)) for year in sorted(records)
+        lake.lazy("1d", start=date(year, 1, 1), end=date(year, 12, 31)) for year in sorted(manifest.partitions)
     ]
     splits = lake.splits()
     coverage = coverage_of(lake.lazy("1d"), calendar)
