@@ -39,7 +39,8 @@ def gather_facts(lake: Lake, *, now: datetime, progress: Progress) -> LakeFacts:
     manifest = load_daily_manifest(lake.store)
     calendar = load_calendar(min(manifest.oldest or EPOCH, EPOCH))
     years = [
-        lake.lazy("1d", start=date(year, 1, 1), end=date(year, 12, 31)) for year in sorted(manifest.partitions)
+        lake.lazy("1d", start=date(year, 1, 1), end=date(year, 12, 31))
+        for year in sorted(manifest.partitions)
     ]
     splits = lake.splits()
     coverage = coverage_of(lake.lazy("1d"), calendar)
