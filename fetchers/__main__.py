@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 import click
 
 from batch.runtime.command import job_run, lake_option, output_options, run_main
+from batch.runtime.environment import environment
 from batch.runtime.output import Output
 
 
@@ -23,7 +23,7 @@ def command(output: Output, lake: str | None) -> None:
     settings = FetchSettings.read(lake=lake)
     store = open_store(settings.lake)
     with job_run("fetch", store, settings, output) as run:
-        fetched = fetch_recorded(run, store, settings, os.environ)
+        fetched = fetch_recorded(run, store, settings, environment())
         output.result({"lake": store.uri, **fetched.counts, "problems": fetched.problems})
         fetched.require_success(strict=settings.strict)
         run.require_no_problems()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import sys
@@ -20,6 +19,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from batch.core.errors import DataRefused, ExitCode, OhlcvError
+from batch.runtime.environment import environment
 from batch.runtime.formats import wrapped
 from batch.runtime.output import LOGGER, Output
 from batch.runtime.progress import Progress
@@ -230,7 +230,7 @@ def _tell_usage(err: click.ClickException) -> None:
 
 
 def _tell(text: str, code: int) -> int:
-    plain = bool(os.environ.get("NO_COLOR"))
+    plain = bool(environment().get("NO_COLOR"))
     lead = "error:" if plain else click.style("error:", fg="red", bold=True)
     if sys.stderr.isatty():
         text = wrapped(f"error: {text}", 2).removeprefix("error: ")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Self
 
@@ -13,6 +12,7 @@ from batch.core.errors import SettingsError
 from batch.core.instants import parse_instant
 from batch.core.layout import INTERVALS, Anchor
 from batch.kernel.windows import WIDEST
+from batch.runtime.environment import environment
 from batch.runtime.shards import Shard
 
 ENV_PREFIX = "OHLCV_"
@@ -97,8 +97,8 @@ class SharedWork(Settings):
         Raises:
             SettingsError: Names every setting that is wrong, and what it must be.
         """
-        if options.get("shard") is None and not os.environ.get(f"{ENV_PREFIX}SHARD"):
-            options["shard"] = os.environ.get("AWS_BATCH_JOB_ARRAY_INDEX")
+        if options.get("shard") is None and not environment().get(f"{ENV_PREFIX}SHARD"):
+            options["shard"] = environment().get("AWS_BATCH_JOB_ARRAY_INDEX")
         settings = super().read(**options)
         if settings.shards == 1:
             return settings.model_copy(update={"shard": 0})

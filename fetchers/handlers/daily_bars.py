@@ -6,7 +6,6 @@ variables, the API key from Secrets Manager or the SSM parameter store.
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from fetchers.handlers.runtime import (
@@ -42,6 +41,7 @@ def handler(event: Any, context: LambdaContext) -> dict[str, Any]:
 def _fetch(event: SessionEvent, context: LambdaContext) -> dict[str, Any]:
     from batch.core.errors import Interrupted  # noqa: PLC0415
     from batch.runtime.command import job_run  # noqa: PLC0415 - the import budget of a cold start
+    from batch.runtime.environment import environment  # noqa: PLC0415
     from batch.runtime.output import Output  # noqa: PLC0415
     from batch.storage.store import open_store  # noqa: PLC0415
     from fetchers.plan import SessionRange, gaps_in_words  # noqa: PLC0415
@@ -60,7 +60,7 @@ def _fetch(event: SessionEvent, context: LambdaContext) -> dict[str, Any]:
             run,
             store,
             settings,
-            os.environ,
+            environment(),
             asked=asked,
             reference=False,
             out_of_time=near_deadline(context),

@@ -6,7 +6,6 @@ variables, the API key from Secrets Manager or the SSM parameter store.
 
 from __future__ import annotations
 
-import os
 from datetime import date
 from typing import Any
 
@@ -57,6 +56,7 @@ def handler(event: Any, context: LambdaContext) -> dict[str, Any]:
 def _fetch(event: ReferenceEvent, context: LambdaContext) -> dict[str, Any]:
     from batch.core.errors import Interrupted  # noqa: PLC0415
     from batch.runtime.command import job_run  # noqa: PLC0415 - the import budget of a cold start
+    from batch.runtime.environment import environment  # noqa: PLC0415
     from batch.runtime.output import Output  # noqa: PLC0415
     from batch.storage.store import open_store  # noqa: PLC0415
     from fetchers.recorded import fetch_recorded  # noqa: PLC0415
@@ -67,7 +67,7 @@ def _fetch(event: ReferenceEvent, context: LambdaContext) -> dict[str, Any]:
     store = open_store(settings.lake)
     with job_run("fetch-reference", store, settings, Output(as_json=True)) as run:
         fetched = fetch_recorded(
-            run, store, settings, os.environ, bars=False, out_of_time=near_deadline(context)
+            run, store, settings, environment(), bars=False, out_of_time=near_deadline(context)
         )
         found = fetched.reference
         assert found is not None  # noqa: S101 - it was asked for

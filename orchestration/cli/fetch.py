@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import click
 
 from batch.runtime.command import job_run, lake_option, output_options
+from batch.runtime.environment import environment
 from batch.runtime.output import Output
 from orchestration.cli.vendor_options import pace_options, strict_option
 
@@ -60,7 +60,7 @@ def command(
             run,
             store,
             settings,
-            os.environ,
+            environment(),
             asked=asked,
             bars=only != "reference",
             reference=only != "bars",

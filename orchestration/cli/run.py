@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import click
 
 from batch.runtime.command import Run, job_run, lake_option, output_options
+from batch.runtime.environment import environment
 from batch.runtime.formats import size_text
 from batch.runtime.output import Output
 from orchestration.cli.vendor_options import pace_options, strict_option
@@ -51,7 +51,7 @@ def command(output: Output, no_reference: bool, intervals: tuple[str, ...], **op
     resampling = ResamplerSettings.read(intervals=intervals or None)
     store = open_store(settings.lake)
     with job_run("run", store, settings, output) as run:
-        fetched = fetch_recorded(run, store, settings, os.environ, reference=not no_reference)
+        fetched = fetch_recorded(run, store, settings, environment(), reference=not no_reference)
         _require_worth_going_on(fetched.errors, store)
         daily = consolidate(
             store,
