@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 
-import polars as pl
-
+from batch.core import schema
 from batch.core.errors import DeliveryUnreadable, StoreDenied
-from batch.core.rules import DELIVERY_POLARS
+from batch.core.frames import empty_frame
 from batch.storage.s3 import S3Store
 from batch.storage.store import ObjectStore
 from fetchers.errors import VendorDenied, VendorRefused
@@ -59,7 +58,7 @@ class FlatFiles:
         file = SourceFile(self._store, key, datetime.now(UTC))
         try:
             if self._store.head(key) is None:
-                return SessionAnswer(session, pl.DataFrame(schema=DELIVERY_POLARS), ("no file",))
+                return SessionAnswer(session, empty_frame(schema.DELIVERY), ("no file",))
             rows = read_file(file).rows
         except StoreDenied as err:
             raise VendorDenied(

@@ -13,6 +13,7 @@ import polars as pl
 
 from batch.core import schema
 from batch.core.errors import DataRefused, DeliveryUnreadable, ObjectMissing
+from batch.core.frames import empty_frame
 from batch.core.layout import DIVIDENDS, LISTED, SPLITS, TICKERS, Delivery
 from batch.core.sessions import Calendar
 from batch.lake.reference import add_splits, read_reference, rewrite_reference
@@ -274,10 +275,8 @@ class _Job:
         """
         columns = schema.DIVIDENDS.names
         key = ["symbol", "date", "dividend_type", "cash_amount"]
-        empty = schema.DIVIDENDS.empty_table()
-        listed = pl.concat(
-            [pl.DataFrame(pl.from_arrow(empty)), *(p.select(columns) for p in pages)]
-        )
+        empty = empty_frame(schema.DIVIDENDS)
+        listed = pl.concat([empty, *(page.select(columns) for page in pages)])
 
         def rewrite(there: pl.DataFrame) -> pl.DataFrame:
             replaced = pl.col("date") >= first

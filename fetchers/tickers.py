@@ -8,6 +8,8 @@ from datetime import date
 
 import polars as pl
 
+from batch.core import schema
+from batch.core.frames import polars_schema
 from fetchers.polygon.parsing import Details
 
 LISTED_COLUMNS = (
@@ -28,15 +30,7 @@ LISTED_COLUMNS = (
 DETAIL_COLUMNS = ("market_cap_usd", "sic_code", "sic_description", "list_date")
 """What only the details tell; a change of any of them begins a new row, too."""
 
-_DETAILS = pl.Schema(
-    {
-        "symbol": pl.String,
-        "market_cap_usd": pl.Float64,
-        "sic_code": pl.String,
-        "sic_description": pl.String,
-        "list_date": pl.Date,
-    }
-)
+_DETAILS = polars_schema(schema.TICKERS, ["symbol", *DETAIL_COLUMNS])
 
 
 @dataclass(frozen=True, slots=True)

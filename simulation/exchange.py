@@ -15,7 +15,8 @@ from datetime import date, datetime, timedelta
 import numpy as np
 import polars as pl
 
-from batch.core.rules import DELIVERY_POLARS
+from batch.core import schema
+from batch.core.frames import polars_schema
 from batch.core.sessions import Calendar, day_of
 from simulation.companies import PER_SEAT, Companies, profile_of
 from simulation.market import Market
@@ -59,9 +60,7 @@ _TICKERS = pl.Schema(
     }
 )
 
-_SPLITS = pl.Schema(
-    {"symbol": pl.String, "date": pl.Date, "split_from": pl.Float64, "split_to": pl.Float64}
-)
+_SPLITS = polars_schema(schema.SPLITS, ["symbol", "date", "split_from", "split_to"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +94,7 @@ class ReceivedDelivery:
 
     Attributes:
         received_at: When it arrived, an aware instant.
-        rows: Columns of :data:`batch.core.rules.DELIVERY_POLARS`, one session, broken
+        rows: Columns of :data:`batch.core.schema.DELIVERY`, one session, broken
             rows included, sorted by symbol.
         source: Who sent it.
     """
@@ -162,7 +161,7 @@ class SyntheticExchange:
         )
         return rows.select(
             pl.when(pl.col("trades") >= 0).then(pl.col("trades")) if name == "trades" else name
-            for name in DELIVERY_POLARS
+            for name in schema.DELIVERY.names
         )
 
     def splits(self) -> pl.DataFrame:

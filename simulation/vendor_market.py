@@ -9,8 +9,9 @@ from typing import Protocol
 
 import polars as pl
 
+from batch.core import schema
 from batch.core.errors import DeliveryUnreadable, SettingsError
-from batch.core.rules import DELIVERY_POLARS
+from batch.core.frames import empty_frame
 from batch.core.sessions import Calendar
 from fetchers.files.reader import SourceFile, find_files, instant_in_name, read_file
 from fetchers.plan import NEW_YORK
@@ -57,7 +58,7 @@ class SyntheticMarket:
         """Return a session's bars, none before its close; see :class:`VendorMarket`."""
         closed = session >= self._first and self._calendar.is_session(session)
         if not closed or self._calendar.close_of(session) > now:
-            return pl.DataFrame(schema=DELIVERY_POLARS)
+            return empty_frame(schema.DELIVERY)
         with self._lock:
             final = self._until(now).session_rows(session)
         if now - self._calendar.close_of(session) >= LATE_PRINTS_AFTER:
@@ -141,12 +142,12 @@ class FolderMarket:
         for _, file in near[:2]:
             rows = _rows(file).filter(pl.col("date") == session)
             found = rows if rows.height else found
-        return pl.DataFrame(schema=DELIVERY_POLARS) if found is None else found
+        return empty_frame(schema.DELIVERY) if found is None else found
 
     def tickers(self, now: datetime) -> pl.DataFrame:
         """Return the symbols of the newest file; see :class:`VendorMarket`."""
         received = [file for _, file in self._received(now)]
-        told = _rows(received[-1]) if received else pl.DataFrame(schema=DELIVERY_POLARS)
+        told = _rows(received[-1]) if received else empty_frame(schema.DELIVERY)
         symbols = told["symbol"].unique().drop_nulls().sort()
         return pl.DataFrame({"ticker": symbols}).with_columns(
             name=pl.col("ticker"),
@@ -188,4 +189,4 @@ def _rows(file: SourceFile) -> pl.DataFrame:
     try:
         return read_file(file).rows
     except DeliveryUnreadable:
-        return pl.DataFrame(schema=DELIVERY_POLARS)
+        return empty_frame(schema.DELIVERY)

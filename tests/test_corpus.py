@@ -12,8 +12,9 @@ import pandas as pd
 import polars as pl
 import pytest
 
+from batch.core import schema
+from batch.core.frames import polars_schema
 from batch.core.layout import INTERVALS, Anchor
-from batch.core.rules import DELIVERY_POLARS
 from batch.core.sessions import load_calendar
 from batch.lake.landing import land
 from batch.lake.reference import add_splits
@@ -85,9 +86,9 @@ def as_delivery(rows: pd.DataFrame) -> pl.DataFrame:
     dates = [day.date() for day in rows["date"]]
     return pl.DataFrame(
         {**columns, "date": dates, "vwap": nothing, "trades": nothing},
-        schema_overrides=DELIVERY_POLARS,
+        schema_overrides=polars_schema(schema.DELIVERY),
         nan_to_null=False,
-    ).select(DELIVERY_POLARS.names())
+    ).select(schema.DELIVERY.names)
 
 
 def sound(rows: pd.DataFrame) -> pd.Series:

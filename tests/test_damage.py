@@ -13,9 +13,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from batch.core import schema
 from batch.core.errors import DataRefused
+from batch.core.frames import empty_frame
 from batch.core.layout import Anchor
-from batch.core.rules import DELIVERY_POLARS
 from batch.storage.local import LocalStore
 from tests.oracle import Split
 from tests.support.bars import bar, frame
@@ -147,9 +148,9 @@ def test_numbers_of_another_width_are_the_same_numbers(
 
 
 def test_a_delivery_without_rows_changes_nothing(lake: Filled, sound: dict[str, bytes]) -> None:
-    lake.store.write(BAD, parquet(pl.DataFrame(schema=DELIVERY_POLARS)))
+    lake.store.write(BAD, parquet(empty_frame(schema.DELIVERY)))
     first_of_all = BAD.replace("2022-01-03", "2021-12-30").replace("20220103", "20211230")
-    lake.store.write(first_of_all, parquet(pl.DataFrame(schema=DELIVERY_POLARS)))
+    lake.store.write(first_of_all, parquet(empty_frame(schema.DELIVERY)))
 
     outcome = lake.run([3, 5], BOTH)
 
@@ -159,7 +160,7 @@ def test_a_delivery_without_rows_changes_nothing(lake: Filled, sound: dict[str, 
 
 def test_a_lake_of_nothing_but_empty_deliveries_has_no_bars() -> None:
     with new_lake() as made:
-        made.store.write(BAD, parquet(pl.DataFrame(schema=DELIVERY_POLARS)))
+        made.store.write(BAD, parquet(empty_frame(schema.DELIVERY)))
 
         outcome = made.run([3], BOTH)
 

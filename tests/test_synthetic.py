@@ -8,7 +8,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from batch.core.rules import DELIVERY_POLARS, sift
+from batch.core import schema
+from batch.core.frames import polars_schema
+from batch.core.rules import sift
 from batch.core.sessions import Calendar
 from simulation.companies import ODD_TICKERS
 from simulation.exchange import ExchangeSpec, ReceivedDelivery, SyntheticExchange
@@ -70,7 +72,7 @@ def test_a_later_last_session_changes_nothing_before_it(
 def test_every_final_row_is_sound(rows: pl.DataFrame, calendar: Calendar) -> None:
     sifted = sift(rows, calendar)
 
-    assert rows.schema == DELIVERY_POLARS
+    assert rows.schema == polars_schema(schema.DELIVERY)
     assert sifted.refused.is_empty()
     assert sifted.accepted.height == rows.height
     assert rows.equals(rows.sort("date", "symbol"))

@@ -18,8 +18,8 @@ import polars as pl
 
 from batch.core import schema
 from batch.core.errors import DataRefused, DeliveryUnreadable, ObjectMissing
+from batch.core.frames import empty_frame, to_polars
 from batch.core.layout import ARRIVALS, BRONZE, Delivery
-from batch.core.rules import DELIVERY_POLARS
 from batch.lake.manifest import load_daily_manifest, load_inputs
 from batch.storage.local import LocalStore
 from batch.storage.parquet import read_table
@@ -174,9 +174,7 @@ def _read(store: ObjectStore, delivery: Delivery) -> pl.DataFrame | str:
         table = read_table(store.read(delivery.key), schema.DELIVERY.names, named=delivery.name)
     except (DeliveryUnreadable, ObjectMissing) as err:
         return str(err)
-    rows = pl.from_arrow(table)
-    assert isinstance(rows, pl.DataFrame)  # noqa: S101 - tells the type checker
-    return rows.select(pl.col(name).cast(kind) for name, kind in DELIVERY_POLARS.items())
+    return to_polars(table, schema.DELIVERY)
 
 
 def _superseded(
@@ -236,7 +234,7 @@ def _first_of(parts: list[pl.DataFrame]) -> pl.DataFrame:
 
 
 def _stack(parts: list[pl.DataFrame]) -> pl.DataFrame:
-    return pl.concat([pl.DataFrame(schema=DELIVERY_POLARS), *parts])
+    return pl.concat([empty_frame(schema.DELIVERY), *parts])
 
 
 def _differences(rows: pl.DataFrame, others: pl.DataFrame) -> int:

@@ -22,6 +22,7 @@ from batch.core.errors import (
     SharedWorkStalled,
     StateDamaged,
 )
+from batch.core.frames import to_arrow
 from batch.core.layout import (
     ARRIVALS,
     BRONZE,
@@ -513,7 +514,7 @@ class _Job:
             if there:
                 self.store.delete([there.key])
             return ""
-        table = built.restatements.to_arrow(compat_level=pl.CompatLevel.oldest())
+        table = to_arrow(built.restatements)
         stored = publish_partition(
             self.store,
             RESTATEMENTS_TABLE,

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-import pyarrow as pa
 
 from batch.core import schema
+from batch.core.frames import empty_frame
 from batch.core.layout import Delivery
 from batch.core.sessions import date_of, day_of
 from batch.kernel.columns import (
@@ -262,9 +262,7 @@ def _nullable(name: str, values: npt.NDArray[Any]) -> pl.Series:
 
 def no_restatements() -> pl.DataFrame:
     """Return no rows of :data:`batch.core.schema.RESTATEMENTS`."""
-    empty = pl.from_arrow(pa.Table.from_batches([], schema.RESTATEMENTS))
-    assert isinstance(empty, pl.DataFrame)  # noqa: S101 - tells the type checker
-    return empty
+    return empty_frame(schema.RESTATEMENTS)
 
 
 def keep_restatements(rows: pl.DataFrame, days: set[int]) -> pl.DataFrame:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from batch.core import schema
+from batch.core.frames import conform
 from batch.core.sessions import Calendar
 
 NO_SYMBOL = "no symbol"
@@ -37,20 +38,6 @@ REASONS = (
     KEY_TWICE,
 )
 
-DELIVERY_POLARS = pl.Schema(
-    {
-        "symbol": pl.String,
-        "date": pl.Date,
-        "open": pl.Float64,
-        "high": pl.Float64,
-        "low": pl.Float64,
-        "close": pl.Float64,
-        "volume": pl.Float64,
-        "vwap": pl.Float64,
-        "trades": pl.Int64,
-    }
-)
-
 
 @dataclass(frozen=True, slots=True)
 class SiftedRows:
@@ -77,7 +64,7 @@ def sift(rows: pl.DataFrame, calendar: Calendar) -> SiftedRows:
         rows: Columns of a delivery, any order; nulls, NaN and infinities may occur.
         calendar: Must cover the dates of the rows; a date outside it is not a session.
     """
-    rows = rows.select(pl.col(name).cast(kind) for name, kind in DELIVERY_POLARS.items())
+    rows = conform(rows, schema.DELIVERY)
     sessions = pl.Series("date", calendar.days).cast(pl.Date).implode()
     near_calendar = pl.col("date").is_in(sessions)
     prices = [pl.col(name) for name in schema.PRICES]

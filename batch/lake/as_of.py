@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
-from typing import Any
 
 import numpy as np
 import polars as pl
 
 from batch.core import schema
 from batch.core.errors import DataRefused
+from batch.core.frames import empty_frame, to_arrow, to_polars
 from batch.core.layout import BRONZE, DAILY_TABLE, Anchor, Delivery, partition_key
 from batch.core.sessions import EPOCH, Calendar, date_of, load_calendar, year_of
 from batch.kernel.bars import CalendarYear, fold_calendar_year, fold_listing_year
@@ -22,7 +22,7 @@ from batch.kernel.years import LaterParts
 from batch.lake.manifest import fingerprint, load_daily_manifest
 from batch.lake.reference import read_splits
 from batch.storage.parquet import read_table
-from batch.storage.scan import Access, empty_frame, of_symbols, reading
+from batch.storage.scan import Access, of_symbols, reading
 from batch.storage.store import ObjectStore
 
 
@@ -40,7 +40,7 @@ class KnownDaily:
 
     def daily(self) -> pl.DataFrame:
         """Return the daily bars: columns of :data:`batch.core.schema.DAILY`."""
-        return _frame(self.rows.to_batch(), schema.DAILY)
+        return to_polars(self.rows.to_batch(), schema.DAILY)
 
     def bars(self, width: int, anchor: Anchor) -> pl.DataFrame:
         """Fold them as the resampler does: columns of :data:`batch.core.schema.BARS`."""
@@ -73,7 +73,7 @@ class KnownDaily:
                     calendar=calendar,
                     last_closed=self.newest,
                 )
-            frames.append(_frame(bars.to_batch(), schema.BARS))
+            frames.append(to_polars(bars.to_batch(), schema.BARS))
             year -= 1
         return pl.concat(frames).sort("symbol", "start")
 
@@ -129,7 +129,7 @@ def known_daily(
     except DataRefused:
         _require_readable(store, read)
         raise
-    columns = DailyColumns.from_table(merged.to_arrow(compat_level=pl.CompatLevel.oldest()))
+    columns = DailyColumns.from_table(to_arrow(merged))
     splits = read_splits(store).filter(pl.col("date") <= as_of.date())
     return KnownDaily(_with_splits(columns, splits), newest)
 
@@ -177,10 +177,3 @@ def _with_splits(rows: DailyColumns, splits: pl.DataFrame) -> DailyColumns:
         pending_before=np.ones(len(rows.symbols)),
     )
     return replace(rows, split_ratio=attached.split_ratio)
-
-
-def _frame(batch: Any, table_schema: Any) -> pl.DataFrame:
-    frame = pl.from_arrow(batch)
-    assert isinstance(frame, pl.DataFrame)  # noqa: S101 - tells the type checker
-    kinds = empty_frame(table_schema).schema
-    return frame.select(pl.col(name).cast(kind) for name, kind in kinds.items())

@@ -8,6 +8,7 @@ import polars as pl
 
 from batch.core import schema
 from batch.core.errors import CommitConflict, DeliveryUnreadable, ObjectMissing, StateDamaged
+from batch.core.frames import to_arrow, to_polars
 from batch.core.layout import carry_key
 from batch.storage.parquet import read_table, table_bytes
 from batch.storage.store import ObjectStore
@@ -22,7 +23,7 @@ def carry_digest(state: pl.DataFrame) -> str:
 
 def write_carry(store: ObjectStore, year: int, state: pl.DataFrame) -> None:
     """Keep what a year hands on: columns of :data:`batch.core.schema.CARRY`."""
-    table = state.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(schema.CARRY)
+    table = to_arrow(state, schema.CARRY)
     store.write(carry_key(year, carry_digest(state)), table_bytes(table))
 
 
@@ -41,9 +42,7 @@ def read_carry(store: ObjectStore, year: int, digest: str) -> pl.DataFrame:
         raise CommitConflict(f"{store.uri}/{key}: another job has replaced it; run again") from err
     except DeliveryUnreadable as err:
         raise StateDamaged(advice, key) from err
-    state = pl.from_arrow(table)
-    assert isinstance(state, pl.DataFrame)  # noqa: S101 - tells the type checker
-    state = state.with_columns(pl.col("symbol").cast(pl.String))
+    state = to_polars(table, schema.CARRY)
     if carry_digest(state) != digest:
         raise StateDamaged(advice, key)
     return state

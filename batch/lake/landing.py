@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Any
 
 import polars as pl
 
 from batch.core import schema
 from batch.core.errors import CommitConflict, DataRefused
+from batch.core.frames import to_arrow
 from batch.core.layout import BRONZE, Delivery, delivery_name, rejected_key, source_slug
 from batch.core.rules import sift
 from batch.core.sessions import Calendar
@@ -64,7 +64,7 @@ def land(
 
     Args:
         store: Where the lake is.
-        rows: Columns of :data:`batch.core.rules.DELIVERY_POLARS`, any order, dirty rows too.
+        rows: Columns of :data:`batch.core.schema.DELIVERY`, any order, dirty rows too.
         received_at: When they were received, an aware instant.
         source: Who sent them, such as ``polygon``; any text.
         calendar: Must cover the dates of the rows.
@@ -82,7 +82,7 @@ def land(
         if known.get(session) == sent:
             unchanged.append(session)
             continue
-        body = table_bytes(_arrow(part, schema.DELIVERY))
+        body = table_bytes(to_arrow(part, schema.DELIVERY))
         content[Delivery(session, received_at, sent)] = body
     names: dict[date | None, str] = {delivery.session: delivery.name for delivery in content}
     refused: dict[str, bytes] = {}
@@ -90,7 +90,7 @@ def land(
         if session in unchanged:
             continue
         name = names.get(session) or delivery_name(received_at, f"{slug}-{_digest(part)}")
-        refused[rejected_key(session, name)] = table_bytes(_arrow(part, schema.REJECTED))
+        refused[rejected_key(session, name)] = table_bytes(to_arrow(part, schema.REJECTED))
     for delivery in content:
         store.write(delivery.arrival_key, b"")
     for key, body in refused.items():
@@ -143,10 +143,6 @@ def _write_once(store: ObjectStore, delivery: Delivery, body: bytes) -> bool:
 def _by_session(rows: pl.DataFrame) -> Iterable[tuple[date | None, pl.DataFrame]]:
     for part in rows.partition_by("date", maintain_order=True):
         yield part["date"][0], part
-
-
-def _arrow(rows: pl.DataFrame, table_schema: Any) -> Any:
-    return rows.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(table_schema)
 
 
 def _digest(rows: pl.DataFrame) -> str:

@@ -9,6 +9,7 @@ import polars as pl
 import polars.selectors as cs
 
 from batch.core.errors import SettingsError
+from batch.core.frames import to_arrow, to_polars
 from batch.core.layout import RESTATEMENTS_TABLE
 from batch.storage.scan import Access, list_tables, s3_connection, table_schema
 from batch.storage.store import ObjectStore
@@ -43,7 +44,7 @@ def connect(store: ObjectStore, reference: dict[str, pl.DataFrame]) -> Any:
         else:
             connection.register(name.strip('"'), _dataset(store, keys, table, filesystem))
     for table, rows in reference.items():
-        connection.register(table, rows.to_arrow(compat_level=pl.CompatLevel.oldest()))
+        connection.register(table, to_arrow(rows))
     return connection
 
 
@@ -60,9 +61,7 @@ def run_query(connection: Any, query: str) -> pl.DataFrame:
         raise SettingsError(f"SQL: {err}") from err
     if table is None:
         return pl.DataFrame()
-    found = pl.from_arrow(table)
-    assert isinstance(found, pl.DataFrame)  # noqa: S101 - tells the type checker
-    return found.with_columns(cs.datetime(time_zone="*").dt.convert_time_zone("UTC"))
+    return to_polars(table).with_columns(cs.datetime(time_zone="*").dt.convert_time_zone("UTC"))
 
 
 def _dataset(store: Any, keys: list[str], table: str, filesystem: Any) -> Any:

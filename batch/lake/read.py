@@ -11,6 +11,7 @@ import polars as pl
 
 from batch.core import schema
 from batch.core.errors import DataRefused, ObjectMissing, SettingsError
+from batch.core.frames import empty_frame
 from batch.core.instants import parse_date, parse_instant
 from batch.core.layout import (
     DAILY_TABLE,
@@ -29,7 +30,6 @@ from batch.lake.partitions import TablePartitions
 from batch.lake.reference import read_reference, read_splits
 from batch.storage.scan import (
     Access,
-    empty_frame,
     list_tables,
     of_symbols,
     reading,

@@ -9,21 +9,12 @@ import polars as pl
 
 from batch.core import schema
 from batch.core.errors import CommitConflict, DataRefused, ObjectMissing
+from batch.core.frames import conform, empty_frame, to_arrow, to_polars
 from batch.core.layout import SPLITS
 from batch.storage.parquet import read_table, table_bytes
 from batch.storage.store import Expect, Expectation, ObjectStore
 
 _TRIES = 10
-
-SPLITS_POLARS = pl.Schema(
-    {
-        "symbol": pl.String,
-        "date": pl.Date,
-        "split_from": pl.Float64,
-        "split_to": pl.Float64,
-        "ratio": pl.Float64,
-    }
-)
 
 
 def read_splits(store: ObjectStore) -> pl.DataFrame:
@@ -35,9 +26,9 @@ def read_splits(store: ObjectStore) -> pl.DataFrame:
     try:
         content = store.read(SPLITS)
     except ObjectMissing:
-        return pl.DataFrame(schema=SPLITS_POLARS)
+        return empty_frame(schema.SPLITS)
     table = read_table(content, schema.SPLITS.names, named=f"{store.uri}/{SPLITS}")
-    splits = _polars(table)
+    splits = to_polars(table, schema.SPLITS)
     require_ratios(splits, named=f"{store.uri}/{SPLITS}")
     return splits.sort("symbol", "date")
 
@@ -71,8 +62,9 @@ def read_reference(store: ObjectStore, key: str, table_schema: Any) -> pl.DataFr
     try:
         content = store.read(key)
     except ObjectMissing:
-        return _frame(table_schema.empty_table())
-    return _frame(read_table(content, table_schema.names, named=f"{store.uri}/{key}"), table_schema)
+        return empty_frame(table_schema)
+    table = read_table(content, table_schema.names, named=f"{store.uri}/{key}")
+    return to_polars(table.cast(table_schema))
 
 
 def rewrite_reference(
@@ -99,7 +91,7 @@ def rewrite_reference(
         if seen and made.equals(there):
             return there
         expect: Expectation = seen.version if seen else Expect.NOTHING
-        arrow = made.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(table_schema)
+        arrow = to_arrow(made, table_schema)
         try:
             store.write(key, table_bytes(arrow), expect=expect)
         except CommitConflict:
@@ -123,37 +115,23 @@ def add_splits(store: ObjectStore, splits: pl.DataFrame, *, named: str) -> int:
         DataRefused: A ratio cannot be true; nothing was written.
         CommitConflict: Others kept writing at the same time.
     """
-    added = (
-        splits.with_columns(ratio=pl.col("split_to") / pl.col("split_from"))
-        .select(pl.col(name).cast(kind) for name, kind in SPLITS_POLARS.items())
-        .unique(["symbol", "date"], keep="last", maintain_order=True)
-    )
+    added = conform(
+        splits.with_columns(ratio=pl.col("split_to") / pl.col("split_from")), schema.SPLITS
+    ).unique(["symbol", "date"], keep="last", maintain_order=True)
     require_ratios(added, named=named)
     for _ in range(_TRIES):
         seen = store.head(SPLITS)
-        there = read_splits(store) if seen else pl.DataFrame(schema=SPLITS_POLARS)
+        there = read_splits(store) if seen else empty_frame(schema.SPLITS)
         merged = pl.concat([there, added]).unique(["symbol", "date"], keep="last")
         merged = merged.sort("symbol", "date")
-        changed = merged.join(there, on=list(SPLITS_POLARS), how="anti").height
+        changed = merged.join(there, on=schema.SPLITS.names, how="anti").height
         if seen and not changed:
             return 0
         expect: Expectation = seen.version if seen else Expect.NOTHING
-        arrow = merged.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(schema.SPLITS)
+        arrow = to_arrow(merged, schema.SPLITS)
         try:
             store.write(SPLITS, table_bytes(arrow), expect=expect)
         except CommitConflict:
             continue
         return changed
     raise CommitConflict(f"{store.uri}/{SPLITS}: others kept writing it; run the command again")
-
-
-def _frame(table: Any, table_schema: Any | None = None) -> pl.DataFrame:
-    frame = pl.from_arrow(table.cast(table_schema) if table_schema else table)
-    assert isinstance(frame, pl.DataFrame)  # noqa: S101 - tells the type checker
-    return frame
-
-
-def _polars(table: Any) -> pl.DataFrame:
-    frame = pl.from_arrow(table)
-    assert isinstance(frame, pl.DataFrame)  # noqa: S101 - tells the type checker
-    return frame.select(pl.col(name).cast(kind) for name, kind in SPLITS_POLARS.items())

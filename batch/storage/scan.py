@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from batch.core import schema
 from batch.core.errors import DataRefused, ObjectMissing, StoreUnavailable
+from batch.core.frames import empty_frame, polars_schema
 from batch.core.layout import DAILY_TABLE, RESTATEMENTS_TABLE, SILVER, partition_year, table_order
 from batch.storage.store import ObjectStore, StoredObject
 
@@ -48,7 +49,7 @@ class Access:
             [self.path(key) for key in keys],
             hive_partitioning=False,
             glob=False,
-            schema=empty_frame(table_schema).schema,
+            schema=polars_schema(table_schema),
             **self.options,
             **options,
         )
@@ -59,13 +60,6 @@ def table_schema(table: str) -> Any:
     if table == DAILY_TABLE:
         return schema.DAILY
     return schema.RESTATEMENTS if table == RESTATEMENTS_TABLE else schema.BARS
-
-
-def empty_frame(arrow_schema: Any) -> pl.DataFrame:
-    """Return no rows of an Arrow schema."""
-    frame = pl.from_arrow(pa.Table.from_batches([], arrow_schema))
-    assert isinstance(frame, pl.DataFrame)  # noqa: S101 - tells the type checker
-    return frame
 
 
 def list_tables(store: ObjectStore) -> dict[str, dict[int, StoredObject]]:

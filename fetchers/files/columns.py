@@ -9,8 +9,8 @@ from typing import Final
 
 import polars as pl
 
+from batch.core import schema
 from batch.core.errors import DeliveryUnreadable
-from batch.core.rules import DELIVERY_POLARS
 
 EXCHANGE_ZONE: Final = "America/New_York"
 
@@ -118,13 +118,13 @@ def to_delivery_rows(raw: pl.DataFrame, columns: Columns, *, symbol: str | None)
         date=_date(pl.col(columns.taken["date"]), raw.schema[columns.taken["date"]]),
         **{
             name: _number(columns.taken.get(name), raw.schema)
-            for name in DELIVERY_POLARS
+            for name in schema.DELIVERY.names
             if name not in ("symbol", "date", "trades")
         },
         trades=_number(columns.taken.get("trades"), raw.schema),
     )
     whole = pl.when(pl.col("trades").is_finite()).then(pl.col("trades").round())
-    return rows.with_columns(whole.cast(pl.Int64, strict=False)).select(*DELIVERY_POLARS)
+    return rows.with_columns(whole.cast(pl.Int64, strict=False)).select(schema.DELIVERY.names)
 
 
 def symbol_of_name(stem: str) -> str:

@@ -12,7 +12,8 @@ from typing import Any
 
 import polars as pl
 
-from batch.core.rules import DELIVERY_POLARS
+from batch.core import schema
+from batch.core.frames import polars_schema
 from fetchers.errors import VendorRefused
 
 _GROUPED = {
@@ -35,7 +36,7 @@ class SessionAnswer:
 
     Attributes:
         session: The session that was asked for.
-        rows: Columns of :data:`batch.core.rules.DELIVERY_POLARS`, as received.
+        rows: Columns of :data:`batch.core.schema.DELIVERY`, as received.
         doubts: Why it may not be the whole session, in words; empty where nothing says so.
     """
 
@@ -69,41 +70,18 @@ class Details:
     list_date: date | None = None
 
 
-TICKERS_LISTED = pl.Schema(
-    {
-        "symbol": pl.String,
-        "name": pl.String,
-        "market": pl.String,
-        "locale": pl.String,
-        "primary_exchange": pl.String,
-        "type": pl.String,
-        "active": pl.Boolean,
-        "cik": pl.String,
-        "composite_figi": pl.String,
-        "share_class_figi": pl.String,
-        "currency": pl.String,
-        "delisted_date": pl.Date,
-    }
+TICKERS_LISTED = polars_schema(
+    schema.TICKERS,
+    [
+        *("symbol", "name", "market", "locale", "primary_exchange", "type", "active"),
+        *("cik", "composite_figi", "share_class_figi", "currency", "delisted_date"),
+    ],
 )
 """One row per ticker as the vendor lists it."""
 
-SPLITS_LISTED = pl.Schema(
-    {"symbol": pl.String, "date": pl.Date, "split_from": pl.Float64, "split_to": pl.Float64}
-)
+SPLITS_LISTED = polars_schema(schema.SPLITS, ["symbol", "date", "split_from", "split_to"])
 
-DIVIDENDS_LISTED = pl.Schema(
-    {
-        "symbol": pl.String,
-        "date": pl.Date,
-        "cash_amount": pl.Float64,
-        "currency": pl.String,
-        "dividend_type": pl.String,
-        "frequency": pl.Int64,
-        "declaration_date": pl.Date,
-        "record_date": pl.Date,
-        "pay_date": pl.Date,
-    }
-)
+DIVIDENDS_LISTED = polars_schema(schema.DIVIDENDS)
 
 
 def session_answer(document: Any, session: date) -> SessionAnswer:
@@ -136,10 +114,10 @@ def session_answer(document: Any, session: date) -> SessionAnswer:
     columns = {name: [row.get(key) for row in results] for name, key in _GROUPED.items()}
     rows = pl.DataFrame(
         {**columns, "date": [session] * len(results)},
-        schema_overrides=DELIVERY_POLARS,
+        schema_overrides=polars_schema(schema.DELIVERY),
         strict=False,
     )
-    return SessionAnswer(session, rows.select(list(DELIVERY_POLARS)), tuple(doubts))
+    return SessionAnswer(session, rows.select(schema.DELIVERY.names), tuple(doubts))
 
 
 def ticker_rows(listed: Iterable[Any]) -> pl.DataFrame:

@@ -8,7 +8,8 @@ from datetime import UTC, date, datetime, timedelta
 import polars as pl
 import pytest
 
-from batch.core.rules import DELIVERY_POLARS
+from batch.core import schema
+from batch.core.frames import empty_frame
 from batch.core.sessions import Calendar
 from local_aws.pipeline import STAND_IN_IMAGES, Execution, Operator
 from local_aws.server import LocalAws
@@ -27,7 +28,7 @@ class SettledMarket(SyntheticMarket):
     def rows(self, session: date, now: datetime) -> pl.DataFrame:
         is_closed = self._calendar.is_session(session) and self._calendar.close_of(session) <= now
         if not is_closed:
-            return pl.DataFrame(schema=DELIVERY_POLARS)
+            return empty_frame(schema.DELIVERY)
         return super().rows(session, now + LATE_PRINTS_AFTER)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from batch.core import schema
+from batch.core.frames import empty_frame
 from fetchers.polygon.parsing import TICKERS_LISTED, Details
 from fetchers.tickers import (
     apply_details,
@@ -18,7 +19,7 @@ from fetchers.tickers import (
 )
 
 MONDAY, TUESDAY, FRIDAY = date(2025, 1, 13), date(2025, 1, 14), date(2025, 1, 17)
-EMPTY = pl.DataFrame(pl.from_arrow(schema.TICKERS.empty_table()))
+EMPTY = empty_frame(schema.TICKERS)
 
 
 def listed(*tickers: tuple[str, dict[str, Any]]) -> pl.DataFrame:

@@ -8,7 +8,8 @@ from typing import Any
 
 import polars as pl
 
-from batch.core.rules import DELIVERY_POLARS
+from batch.core import schema
+from batch.core.frames import polars_schema
 from batch.core.sessions import Calendar
 from batch.lake.landing import Landed, land
 from batch.storage.store import ObjectStore
@@ -32,7 +33,7 @@ def bar(symbol: str, session: date, close: float = 10.0, **values: Any) -> dict[
 
 def frame(rows: Iterable[dict[str, Any]]) -> pl.DataFrame:
     """Return rows as a delivery's columns."""
-    return pl.DataFrame(list(rows), schema=DELIVERY_POLARS)
+    return pl.DataFrame(list(rows), schema=polars_schema(schema.DELIVERY))
 
 
 def received_after(session: date, days: int = 0) -> datetime:
