@@ -44,6 +44,7 @@ _DELIVERY = re.compile(
     r"bronze/daily/date=(?P<date>\d{4}-\d\d-\d\d)/(?P<at>\d{8}T\d{12}Z)-(?P<source>[^/]+)\.parquet"
 )
 _INCOMPLETE = re.compile(r"_state/incomplete/date=(\d{4}-\d\d-\d\d)\.json")
+_RUN_REPORT = re.compile(rf"{RUNS}\d{{8}}T\d{{12}}Z-.+-[^-]+\.json")
 _YEAR = re.compile(r"/year=(\d{4})/data\.parquet$")
 
 
@@ -225,3 +226,8 @@ def carry_key(year: int, digest: str) -> str:
 def run_report_key(job: str, started_at: datetime, run_id: str) -> str:
     """Where the report of one job run is kept."""
     return f"{RUNS}{instant_text(started_at)}-{job}-{run_id}.json"
+
+
+def is_run_report(key: str) -> bool:
+    """Return whether a key is one that :func:`run_report_key` builds."""
+    return _RUN_REPORT.fullmatch(key) is not None

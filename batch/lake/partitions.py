@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,6 +84,11 @@ class PublishedPartition:
             "rows": self.rows,
             "bytes": self.size_bytes,
         }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> PublishedPartition:
+        """Read back what :meth:`to_json` returned."""
+        return cls(content["table"], content["year"], content["rows"], content["bytes"])
 
 
 def list_partitions(store: ObjectStore, table: str) -> list[StoredObject]:

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
-from batch.core.layout import run_report_key
+from batch.core.errors import DataRefused
+from batch.core.layout import RUNS, is_run_report, run_report_key
 from batch.lake.partitions import PublishedPartition
 from batch.storage.store import ObjectStore
 
@@ -57,7 +58,51 @@ class RunReport:
         }
         return json.dumps(content, default=str, indent=2)
 
+    @classmethod
+    def from_json(cls, text: str | bytes, source_name: str) -> RunReport:
+        """Parse a report; what it lacks beside its job and its start keeps the default.
+
+        Args:
+            text: As :meth:`to_json` wrote it.
+            source_name: Where it comes from, for the error's message.
+
+        Raises:
+            DataRefused: It is not a run's report.
+        """
+        try:
+            content = json.loads(text)
+            finished_at = content.get("finished_at")
+            return cls(
+                job=content["job"],
+                run_id=content.get("run_id", ""),
+                started_at=datetime.fromisoformat(content["started_at"]),
+                settings=content.get("settings", {}),
+                finished_at=datetime.fromisoformat(finished_at) if finished_at else None,
+                exit_code=content.get("exit_code"),
+                error=content.get("error"),
+                counts=content.get("counts", {}),
+                partitions=[
+                    PublishedPartition.from_json(part) for part in content.get("partitions", [])
+                ],
+                problems=content.get("problems", []),
+            )
+        except (AttributeError, KeyError, TypeError, ValueError) as err:
+            raise DataRefused(f"{source_name}: not a run's report ({err!r}); remove it") from err
+
     def keep(self, store: ObjectStore) -> None:
         """Write the report into the lake."""
         key = run_report_key(self.job, self.started_at, self.run_id)
         store.write(key, self.to_json().encode())
+
+
+def list_run_reports(store: ObjectStore, limit: int) -> list[RunReport]:
+    """Return the last reports that a lake keeps, newest first, at most ``limit`` of them.
+
+    Raises:
+        DataRefused: One of them is damaged.
+    """
+    keys = [item.key for item in store.list(RUNS) if is_run_report(item.key)]
+    return [
+        RunReport.from_json(store.read(key), f"{store.uri}/{key}")
+        for key in sorted(keys, reverse=True)[:limit]
+    ]
