@@ -1,4 +1,4 @@
-"""How a lake is doing, judged at a given instant."""
+"""The state of a lake, judged at a given instant."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from batch.audit.status import Patience, look_at
+from batch.audit.status import FreshnessPolicy, read_status
 from batch.consolidator.job import consolidate
 from batch.core.sessions import Calendar
 from batch.resampler.job import resample
@@ -38,7 +38,7 @@ def fill(store: ObjectStore, calendar: Calendar, leave_out: frozenset[date] = fr
 def test_a_fresh_lake_without_gaps_is_well(any_lake: ObjectStore, calendar: Calendar) -> None:
     fill(any_lake, calendar)
 
-    status = look_at(any_lake, now=EVENING, calendar=calendar)
+    status = read_status(any_lake, now=EVENING, calendar=calendar)
 
     assert (status.oldest, status.newest) == (FIRST, NEWEST)
     assert status.expected == date(2025, 1, 30)
@@ -53,12 +53,12 @@ def test_it_is_stale_once_the_delay_after_the_next_close_has_passed(
 ) -> None:
     fill(lake, calendar)
     monday_close = calendar.close_of(date(2025, 2, 3))
-    patience = Patience(timedelta(hours=4))
+    policy = FreshnessPolicy(timedelta(hours=4))
 
-    just_before = look_at(
-        lake, now=monday_close + timedelta(hours=4, seconds=-1), patience=patience
+    just_before = read_status(
+        lake, now=monday_close + timedelta(hours=4, seconds=-1), policy=policy
     )
-    then = look_at(lake, now=monday_close + timedelta(hours=4), patience=patience)
+    then = read_status(lake, now=monday_close + timedelta(hours=4), policy=policy)
 
     assert just_before.problems == ()
     assert then.behind == (date(2025, 2, 3),)
@@ -69,24 +69,24 @@ def test_some_age_may_be_allowed(lake: LocalStore, calendar: Calendar) -> None:
     fill(lake, calendar)
     now = datetime(2025, 2, 5, 12, tzinfo=UTC)
 
-    assert look_at(lake, now=now, patience=Patience(max_age_sessions=2)).problems == ()
-    assert look_at(lake, now=now, patience=Patience(max_age_sessions=1)).problems != ()
+    assert read_status(lake, now=now, policy=FreshnessPolicy(max_age_sessions=2)).problems == ()
+    assert read_status(lake, now=now, policy=FreshnessPolicy(max_age_sessions=1)).problems != ()
 
 
-def test_a_session_without_bars_is_a_gap_and_a_closed_day_is_none(
+def test_a_session_without_bars_is_a_gap_and_a_closed_day_is_not(
     lake: LocalStore, calendar: Calendar
 ) -> None:
     """9 January 2025 was a day of mourning: the exchange was closed."""
     fill(lake, calendar, frozenset({date(2025, 1, 15)}))
 
-    status = look_at(lake, now=EVENING)
+    status = read_status(lake, now=EVENING)
 
     assert status.missing == (date(2025, 1, 15),)
     assert status.problems[0].startswith("gapped: 1 session without")
-    assert look_at(lake, now=EVENING, since=date(2025, 1, 16)).problems == ()
+    assert read_status(lake, now=EVENING, since=date(2025, 1, 16)).problems == ()
 
 
-def test_a_session_that_came_late_is_told_but_is_no_problem(
+def test_a_late_session_is_reported_but_is_not_a_problem(
     lake: LocalStore, calendar: Calendar
 ) -> None:
     fill(lake, calendar, frozenset({date(2025, 1, 15)}))
@@ -95,22 +95,22 @@ def test_a_session_that_came_late_is_told_but_is_no_problem(
     consolidate(lake, calendar=calendar)
     resample(lake, intervals=[3, 5], calendar=calendar)
 
-    status = look_at(lake, now=EVENING)
+    status = read_status(lake, now=EVENING)
 
     assert [(one.session, one.hours) for one in status.late] == [(date(2025, 1, 15), 48.0)]
     assert status.problems == ()
 
 
-def test_corrections_and_waiting_deliveries_are_told(
+def test_corrections_and_waiting_deliveries_are_counted(
     any_lake: ObjectStore, calendar: Calendar
 ) -> None:
     fill(any_lake, calendar)
     corrected = [bar("A", NEWEST, 11.0)]
     land_rows(any_lake, corrected, calendar, received_at=received_after(NEWEST, days=1))
 
-    waiting = look_at(any_lake, now=EVENING, calendar=calendar)
+    waiting = read_status(any_lake, now=EVENING, calendar=calendar)
     consolidate(any_lake, calendar=calendar)
-    done = look_at(any_lake, now=EVENING, calendar=calendar)
+    done = read_status(any_lake, now=EVENING, calendar=calendar)
 
     assert len(waiting.waiting) == 1
     assert waiting.restatements == 0
@@ -128,26 +128,26 @@ def test_bars_older_than_their_daily_bars_are_a_problem(
     consolidate(lake, calendar=calendar)
     resample(lake, intervals=[3], calendar=calendar)
 
-    status = look_at(lake, now=received_after(monday))
+    status = read_status(lake, now=received_after(monday))
 
     assert status.outdated == ("5d",)
     assert status.problems == ("outdated: 5d made from older daily bars; run `ohlcv resample`",)
 
 
-def test_the_last_runs_are_told_with_their_durations(
+def test_the_last_runs_are_listed_with_their_durations(
     any_lake: ObjectStore, calendar: Calendar
 ) -> None:
     started = datetime(2025, 1, 31, 21, 30, tzinfo=UTC)
     for number in range(12):
-        begun = started + timedelta(minutes=number)
-        ended = begun + timedelta(seconds=number)
-        report = RunReport("consolidate", f"run{number}", begun, {}, ended, 0)
+        run_started = started + timedelta(minutes=number)
+        ended = run_started + timedelta(seconds=number)
+        report = RunReport("consolidate", f"run{number}", run_started, {}, ended, 0)
         report.keep(any_lake)
     RunReport("resample", "last", started + timedelta(hours=1), {}, None, 75, "stopped").keep(
         any_lake
     )
 
-    runs = look_at(any_lake, now=EVENING, calendar=calendar).runs
+    runs = read_status(any_lake, now=EVENING, calendar=calendar).runs
 
     assert len(runs) == 10
     assert (runs[0].job, runs[0].exit_code, runs[0].error) == ("resample", 75, "stopped")
@@ -159,9 +159,9 @@ def test_a_lake_that_shows_the_past_is_a_problem(lake: LocalStore, calendar: Cal
     consolidate(lake, as_of=EVENING, calendar=calendar)
     resample(lake, intervals=[3, 5], calendar=calendar)
 
-    past = look_at(lake, now=EVENING)
+    past = read_status(lake, now=EVENING)
     consolidate(lake, calendar=calendar)
-    present = look_at(lake, now=EVENING)
+    present = read_status(lake, now=EVENING)
 
     assert past.as_of == EVENING.isoformat()
     assert past.problems[0].startswith("in the past")
@@ -171,7 +171,7 @@ def test_a_lake_that_shows_the_past_is_a_problem(lake: LocalStore, calendar: Cal
 def test_an_empty_lake_is_a_problem_that_names_the_session_expected(lake: LocalStore) -> None:
     lake.write("_state/note", b"")
 
-    status = look_at(lake, now=EVENING)
+    status = read_status(lake, now=EVENING)
 
     (problem,) = status.problems
     assert problem.startswith("empty: no session has been consolidated, 2025-01-30 was expected;")

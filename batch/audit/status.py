@@ -1,50 +1,44 @@
-"""How a lake is doing: freshness, gaps, refused rows, corrections, sizes, last runs."""
+"""The state of a lake: freshness, gaps, refused rows, corrections, sizes, last runs."""
 
 from __future__ import annotations
 
-import json
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
-from typing import Any
 
 import polars as pl
 
-from batch.core.errors import DataRefused
 from batch.core.layout import (
     ARRIVALS,
     BRONZE,
     DAILY_TABLE,
     REJECTED,
     RESTATEMENTS_TABLE,
-    RUNS,
     Delivery,
-    parse_instant_text,
     partition_key,
 )
 from batch.core.schema import REJECTED as REJECTED_SCHEMA
 from batch.core.schema import RESTATEMENTS as RESTATEMENTS_SCHEMA
 from batch.core.sessions import EPOCH, Calendar, load_calendar
-from batch.lake.manifest import DailyRecord, load_bars_manifest, load_daily_manifest
+from batch.lake.manifest import DailyRecord, Manifest, load_bars_manifest, load_daily_manifest
+from batch.runtime.run_report import list_run_reports
 from batch.storage.scan import Access, list_tables, reading
 from batch.storage.store import ObjectStore, StoredObject
 
 RECENT_SESSIONS = 30
-"""How far back lateness, refused rows and corrections are looked at, unless told."""
+"""Sessions whose lateness, refused rows and corrections are counted by default."""
 
-_REPORTS = 10
-_RUN = re.compile(rf"{RUNS}(?P<at>\d{{8}}T\d{{12}}Z)-(?P<job>.+)-(?P<id>[^-]+)\.json")
+_LAST_RUNS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
-    """When a lake counts as unwell.
+class FreshnessPolicy:
+    """When a lake counts as stale.
 
     Attributes:
         delay: How long after the close a session may take to arrive and be consolidated.
-        max_age_sessions: How many sessions it may be behind all the same.
+        max_age_sessions: How many sessions the lake may be behind.
     """
 
     delay: timedelta = timedelta(hours=4)
@@ -53,32 +47,26 @@ class Patience:
 
 @dataclass(frozen=True, slots=True)
 class TableStatus:
-    """The partitions of one silver table.
+    """One silver table.
 
     Attributes:
         table: Its name.
         years: Number of partitions.
-        rows: Rows, as its manifest says; None for a table without one of its own.
+        rows: Rows, as the manifests say.
         size_bytes: Length of all partitions.
-        newest: Newest session that it was made from, ISO date.
+        newest: Newest session that it was made from, None where that is not recorded.
     """
 
     table: str
     years: int
-    rows: int | None
+    rows: int
     size_bytes: int
-    newest: str | None
+    newest: date | None
 
 
 @dataclass(frozen=True, slots=True)
 class LateSession:
-    """A session whose first delivery came late.
-
-    Attributes:
-        session: Which.
-        received_at: When the first delivery of it came.
-        hours: Hours from the close to then.
-    """
+    """A session whose first delivery was received late, ``hours`` after the close."""
 
     session: date
     received_at: datetime
@@ -87,15 +75,7 @@ class LateSession:
 
 @dataclass(frozen=True, slots=True)
 class RunStatus:
-    """One run of a job, from its report.
-
-    Attributes:
-        job: Name of the job.
-        started_at: When it started.
-        duration_s: Seconds that it took, if it ended.
-        exit_code: How it ended, if it did.
-        error: What ended it, if something did.
-    """
+    """One run of a job; None where it did not end, or ended without an error."""
 
     job: str
     started_at: datetime
@@ -106,7 +86,7 @@ class RunStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What a look at a lake found.
+    """The state of a lake at one instant.
 
     Attributes:
         lake: Its root.
@@ -117,8 +97,8 @@ class Status:
         newest: Newest consolidated session, None where there is none.
         behind: Sessions after the newest one, up to the expected one.
         missing: Sessions between the oldest and the newest one without any daily bar.
-        since: First session of what the next three look at.
-        late: Sessions whose first delivery came late.
+        since: First session that ``late``, ``refused`` and ``restated`` cover.
+        late: Sessions whose first delivery was late.
         refused: Refused rows by reason; a row with two reasons counts under both.
         restated: Changed values by field.
         restatements: Changed values over all time.
@@ -126,7 +106,7 @@ class Status:
         tables: Every silver table.
         outdated: Tables of bars that were made from older daily bars than there are.
         runs: The last runs, newest first.
-        problems: Why the lake is unwell; empty where it is well.
+        problems: Why the lake is not well; empty where it is.
     """
 
     lake: str
@@ -146,135 +126,113 @@ class Status:
     tables: tuple[TableStatus, ...]
     outdated: tuple[str, ...]
     runs: tuple[RunStatus, ...]
-    problems: tuple[str, ...] = field(default=())
+    problems: tuple[str, ...] = ()
 
 
-def look_at(
+def read_status(
     store: ObjectStore,
     *,
     now: datetime,
-    patience: Patience | None = None,
+    policy: FreshnessPolicy | None = None,
     since: date | None = None,
     calendar: Calendar | None = None,
 ) -> Status:
-    """Find out how a lake is doing. Nothing is written.
+    """Judge the state of a lake. Nothing is written.
 
     Args:
         store: The lake.
         now: The instant to judge at, aware.
-        patience: When it counts as unwell.
-        since: First session of which gaps, lateness, refused rows and corrections are
-            looked at. Where None, gaps are sought in the whole lake and the others in
-            the last :data:`RECENT_SESSIONS` sessions.
-        calendar: The exchange calendar; the library's where not given.
+        policy: When the lake counts as stale.
+        since: First session whose gaps, lateness, refused rows and corrections count. By
+            default all gaps count, and the others from the last :data:`RECENT_SESSIONS`.
+        calendar: The exchange calendar; the library's by default.
     """
-    patience = patience or Patience()
+    policy = policy or FreshnessPolicy()
     manifest = load_daily_manifest(store)
     records = manifest.partitions
-    sessions = sorted(day for record in records.values() for day in record.sessions)
-    oldest = date.fromisoformat(sessions[0]) if sessions else None
-    newest = date.fromisoformat(sessions[-1]) if sessions else None
+    oldest, newest = manifest.oldest, manifest.newest
     calendar = calendar or load_calendar(min(oldest or EPOCH, EPOCH))
-    expected = calendar.newest_closed(now - patience.delay)
-    behind = _after(newest, expected, calendar)
-    missing = _missing(sessions, since, calendar)
-    recent = since or _recent(newest, calendar)
-    tables = tuple(_tables(store, records))
-    outdated = tuple(
-        table.table for table in tables if table.newest and sessions and table.newest < sessions[-1]
-    )
-    return Status(
+    expected = calendar.newest_closed(now - policy.delay)
+    behind: list[date] = []
+    missing: list[date] = []
+    recent = since
+    if oldest and newest:
+        if newest < expected:
+            behind = calendar.sessions_between(newest + timedelta(days=1), expected)
+        consolidated = set(manifest.sessions)
+        due = calendar.sessions_between(max(oldest, since or oldest), newest)
+        missing = [session for session in due if session not in consolidated]
+        recent = since or calendar.session_at(calendar.session_no(newest) - RECENT_SESSIONS + 1)
+    tables = tuple(_tables(store, manifest))
+    status = Status(
         lake=store.uri,
         at=now,
         as_of=manifest.as_of,
         expected=expected,
         oldest=oldest,
         newest=newest,
-        behind=behind,
-        missing=missing,
+        behind=tuple(behind),
+        missing=tuple(missing),
         since=recent,
-        late=tuple(_late(store, recent, patience.delay, calendar)),
+        late=tuple(_late(store, recent, policy.delay, calendar)),
         refused=_refused(store, recent),
         restated=_restated(store, recent, records),
         restatements=sum(record.restatements for record in records.values()),
         waiting=tuple(_waiting(store)),
         tables=tables,
-        outdated=outdated,
-        runs=tuple(_last_runs(store)),
-        problems=(
-            *_in_the_past(manifest.as_of),
-            *_problems(newest, expected, behind, missing, outdated, patience),
+        outdated=tuple(
+            one.table for one in tables if newest and one.newest and one.newest < newest
+        ),
+        runs=tuple(
+            RunStatus(run.job, run.started_at, run.duration_s, run.exit_code, run.error)
+            for run in list_run_reports(store, _LAST_RUNS)
         ),
     )
+    return replace(status, problems=tuple(_problems(status, policy)))
 
 
-def _in_the_past(as_of: str | None) -> Iterable[str]:
-    if as_of:
-        yield f"in the past: the daily bars show what was known at {as_of}; run `ohlcv consolidate`"
-
-
-def _problems(
-    newest: date | None,
-    expected: date,
-    behind: tuple[date, ...],
-    missing: tuple[date, ...],
-    outdated: tuple[str, ...],
-    patience: Patience,
-) -> Iterable[str]:
-    if newest is None:
+def _problems(status: Status, policy: FreshnessPolicy) -> Iterable[str]:
+    if status.as_of:
         yield (
-            f"empty: no session has been consolidated, {expected} was expected; bring deliveries"
-            " in with `ohlcv import` or `ohlcv fetch`, then run `ohlcv consolidate`"
+            f"in the past: the daily bars show what was known at {status.as_of};"
+            " run `ohlcv consolidate`"
         )
-    elif len(behind) > patience.max_age_sessions:
+    if status.newest is None:
         yield (
-            f"stale: the newest session is {newest}, {expected} was expected"
-            f" ({_sessions(len(behind))} behind, {patience.max_age_sessions} allowed)"
+            f"empty: no session has been consolidated, {status.expected} was expected;"
+            " bring deliveries in with `ohlcv import` or `ohlcv fetch`,"
+            " then run `ohlcv consolidate`"
         )
-    if missing:
+    elif len(status.behind) > policy.max_age_sessions:
         yield (
-            f"gapped: {_sessions(len(missing))} without any daily bar,"
-            f" the newest of them {missing[-1]}"
+            f"stale: the newest session is {status.newest}, {status.expected} was expected"
+            f" ({_sessions(len(status.behind))} behind, {policy.max_age_sessions} allowed)"
         )
-    if outdated:
-        yield f"outdated: {', '.join(outdated)} made from older daily bars; run `ohlcv resample`"
-
-
-def _after(newest: date | None, expected: date, calendar: Calendar) -> tuple[date, ...]:
-    if newest is None or newest >= expected:
-        return ()
-    return tuple(calendar.sessions_between(newest + timedelta(days=1), expected))
+    if status.missing:
+        yield (
+            f"gapped: {_sessions(len(status.missing))} without any daily bar,"
+            f" the newest of them {status.missing[-1]}"
+        )
+    if status.outdated:
+        yield (
+            f"outdated: {', '.join(status.outdated)} made from older daily bars;"
+            " run `ohlcv resample`"
+        )
 
 
 def _sessions(count: int) -> str:
     return f"{count:,} session{'s' if count != 1 else ''}"
 
 
-def _missing(sessions: list[str], since: date | None, calendar: Calendar) -> tuple[date, ...]:
-    if not sessions:
-        return ()
-    first, last = date.fromisoformat(sessions[0]), date.fromisoformat(sessions[-1])
-    there = set(sessions)
-    wanted = calendar.sessions_between(max(first, since or first), last)
-    return tuple(day for day in wanted if day.isoformat() not in there)
-
-
-def _recent(newest: date | None, calendar: Calendar) -> date | None:
-    if newest is None:
-        return None
-    return calendar.session_at(calendar.session_no(newest) - RECENT_SESSIONS + 1)
-
-
 def _late(
     store: ObjectStore, since: date | None, delay: timedelta, calendar: Calendar
 ) -> Iterable[LateSession]:
     first: dict[date, datetime] = {}
-    for item in _from_session(store, BRONZE, since):
-        found = Delivery.parse(item.key)
-        if found and calendar.is_session(found.session):
-            first[found.session] = min(
-                first.get(found.session, found.received_at), found.received_at
-            )
+    for item in _list_from_session(store, BRONZE, since):
+        delivery = Delivery.parse(item.key)
+        if delivery and calendar.is_session(delivery.session):
+            received_at = first.get(delivery.session, delivery.received_at)
+            first[delivery.session] = min(received_at, delivery.received_at)
     for session, received_at in sorted(first.items()):
         took = received_at - calendar.close_of(session)
         if took > delay:
@@ -282,11 +240,8 @@ def _late(
 
 
 def _refused(store: ObjectStore, since: date | None) -> dict[str, int]:
-    keys = [
-        item.key for item in _from_session(store, REJECTED, since) if item.key.endswith(".parquet")
-    ]
-    if not keys:
-        return {}
+    listed = _list_from_session(store, REJECTED, since)
+    keys = [item.key for item in listed if item.key.endswith(".parquet")]
     with reading(f"{store.uri}/{REJECTED}"):
         reasons = Access.of(store).scan(keys, REJECTED_SCHEMA).select("reason").collect()
     counts = Counter(reason for text in reasons["reason"] for reason in text.split("; "))
@@ -309,6 +264,12 @@ def _restated(
     return {str(name): int(count) for name, count in counts.rows()}
 
 
+def _list_from_session(
+    store: ObjectStore, prefix: str, since: date | None
+) -> Iterable[StoredObject]:
+    return store.list(prefix, start_after=f"{prefix}date={since}" if since else "")
+
+
 def _waiting(store: ObjectStore) -> Iterable[str]:
     announced = [Delivery.of_arrival(item.key) for item in store.list(ARRIVALS)]
     waiting = sorted(delivery.key for delivery in announced if delivery)
@@ -318,47 +279,14 @@ def _waiting(store: ObjectStore) -> Iterable[str]:
         yield from (key for key in waiting if key in there)
 
 
-def _tables(store: ObjectStore, daily: Mapping[int, DailyRecord]) -> Iterable[TableStatus]:
-    for table, parts in list_tables(store).items():
-        size_bytes = sum(part.size_bytes for part in parts.values())
-        rows: int | None = None
-        newest: str | None = None
-        if table == DAILY_TABLE:
-            rows = sum(record.rows for record in daily.values())
-            newest = max((max(record.sessions) for record in daily.values()), default=None)
-        elif table == RESTATEMENTS_TABLE:
-            rows = sum(record.restatements for record in daily.values())
+def _tables(store: ObjectStore, daily: Manifest[DailyRecord]) -> Iterable[TableStatus]:
+    for table, objects in list_tables(store).items():
+        newest: date | None = None
+        if table == RESTATEMENTS_TABLE:
+            rows = sum(record.restatements for record in daily.partitions.values())
         else:
-            made = load_bars_manifest(store, table).partitions.values()
-            rows = sum(record.rows for record in made)
-            newest = max((record.newest for record in made), default=None)
-        yield TableStatus(table, len(parts), rows, size_bytes, newest)
-
-
-def _last_runs(store: ObjectStore) -> Iterable[RunStatus]:
-    found = [item.key for item in store.list(RUNS) if _RUN.fullmatch(item.key)]
-    for key in reversed(found[-_REPORTS:]):
-        named = _RUN.fullmatch(key)
-        assert named is not None  # noqa: S101 - only matching keys were kept
-        report = _report(store, key)
-        yield RunStatus(
-            named["job"],
-            parse_instant_text(named["at"]),
-            report.get("duration_s"),
-            report.get("exit_code"),
-            report.get("error"),
-        )
-
-
-def _report(store: ObjectStore, key: str) -> dict[str, Any]:
-    try:
-        report = json.loads(store.read(key))
-    except ValueError as err:
-        raise DataRefused(f"{store.uri}/{key}: not a run's report ({err}); remove it") from err
-    if not isinstance(report, dict):
-        raise DataRefused(f"{store.uri}/{key}: not a run's report; remove it")
-    return report
-
-
-def _from_session(store: ObjectStore, prefix: str, since: date | None) -> Iterable[StoredObject]:
-    return store.list(prefix, start_after=f"{prefix}date={since}" if since else "")
+            made = daily if table == DAILY_TABLE else load_bars_manifest(store, table)
+            rows = sum(record.rows for record in made.partitions.values())
+            newest = made.newest
+        size_bytes = sum(item.size_bytes for item in objects.values())
+        yield TableStatus(table, len(objects), rows, size_bytes, newest)

@@ -56,17 +56,17 @@ def command(
       ohlcv status
       ohlcv status --json --max-age-sessions 1 | jq .problems
     """
-    from batch.audit.status import Patience, look_at  # noqa: PLC0415
+    from batch.audit.status import FreshnessPolicy, read_status  # noqa: PLC0415
     from batch.core.errors import DataRefused  # noqa: PLC0415 - help stays quick
     from batch.core.instants import parse_date  # noqa: PLC0415
     from batch.lake.read import Lake  # noqa: PLC0415
     from batch.runtime.settings import Settings  # noqa: PLC0415
 
     settings = Settings.read(**options)
-    status = look_at(
+    status = read_status(
         Lake.open(settings.lake).store,
         now=datetime.now(UTC),
-        patience=Patience(timedelta(hours=delay), max_age_sessions),
+        policy=FreshnessPolicy(timedelta(hours=delay), max_age_sessions),
         since=parse_date(since, named="--since") if since else None,
     )
     output.result(asdict(status))
