@@ -176,6 +176,7 @@ class _Job:
     def run(self) -> Resampling:
         """Plan from what is there now, and work the plan off."""
         self.outcome = Resampling()
+        self.counts = None
         self.daily = DailyYears.of(load_daily_manifest(self.store))
         self.daily_there = TablePartitions.list(self.store, DAILY_TABLE)
         with ThreadPoolExecutor(self.workers) as pool:
