@@ -186,7 +186,7 @@ def test_a_wrong_interval_is_one_error_under_the_name_of_its_option() -> None:
     with pytest.raises(SettingsError) as caught:
         ResamplerSettings.read(intervals=("week",))
 
-    assert str(caught.value) == "--interval: 'week' is no number of sessions: use 5 or 5d"
+    assert str(caught.value) == "--interval: 'week' is not a number of sessions: use 5 or 5d"
 
 
 def test_quiet_says_nothing_and_still_does_the_work(landed: LocalStore) -> None:

@@ -31,8 +31,8 @@ from batch.core.layout import (
     SILVER,
     Anchor,
     Delivery,
-    bars_table,
     bronze_year_prefix,
+    parse_bars_table,
     partition_key,
 )
 from batch.core.sessions import EARLIEST, EPOCH, Calendar, load_calendar
@@ -179,8 +179,8 @@ class _Job:
         names = {
             item.key.removeprefix(SILVER).partition("/")[0] for item in self.store.list(SILVER)
         }
-        bars = [name for name in names if _width_and_anchor(name)]
-        bars.sort(key=lambda name: _width_and_anchor(name) or (0, ""))
+        bars = [name for name in names if parse_bars_table(name)]
+        bars.sort(key=lambda name: parse_bars_table(name) or (0, ""))
         return {name: TablePartitions.list(self.store, name) for name in bars}
 
     def _check_records(self, there: TablePartitions, manifest: Manifest[Any]) -> None:
@@ -284,7 +284,7 @@ class _Job:
     def _check_bars(self, table: str, there: TablePartitions) -> None:
         """Recompute one table of N-session bars from the daily bars."""
         assert self.calendar is not None  # noqa: S101 - registered with the sessions
-        width, anchor = _width_and_anchor(table) or (1, Anchor.CALENDAR)
+        width, anchor = parse_bars_table(table) or (1, Anchor.CALENDAR)
         manifest = load_bars_manifest(self.store, table)
         self._check_records(there, manifest)
         newest = max(max(record.sessions) for record in self.manifest.partitions.values())
@@ -423,17 +423,6 @@ def _same(expected: Any, found: Any, tolerance: float | None) -> bool:
     if expected is None or found is None or tolerance is None:
         return bool(expected == found)
     return bool(abs(expected - found) <= tolerance * max(abs(expected), abs(found)))
-
-
-def _width_and_anchor(table: str) -> tuple[int, Anchor] | None:
-    """Read a table's name back, or None where it is no table of N-session bars."""
-    width = table.partition("d")[0]
-    if not width.isdigit():
-        return None
-    for anchor in Anchor:
-        if bars_table(int(width), anchor) == table:
-            return int(width), anchor
-    return None
 
 
 def _listed(paths: Sequence[Path]) -> str:

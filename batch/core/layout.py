@@ -12,6 +12,8 @@ from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Final
 
+from batch.core.errors import SettingsError
+
 BRONZE: Final = "bronze/daily/"
 REJECTED: Final = "bronze/rejected/"
 SILVER: Final = "silver/"
@@ -34,6 +36,9 @@ LISTED: Final = "_state/listed.json"
 
 INTERVALS: Final = (3, 5, 8, 13, 21, 34)
 """The Fibonacci intervals that the pipeline publishes, in sessions."""
+
+WIDEST: Final = 10_000
+"""Widest interval, in sessions: about forty years."""
 
 NO_DATE: Final = "__HIVE_DEFAULT_PARTITION__"
 """Where refused rows without a readable date go: Hive's name for null."""
@@ -186,11 +191,52 @@ def bars_table(interval: int, anchor: Anchor = Anchor.CALENDAR) -> str:
     return f"{interval}d" if interval != 1 else "1d_calendar"
 
 
+def parse_bars_table(table: str) -> tuple[int, Anchor] | None:
+    """Return interval and anchor of a name of :func:`bars_table`; None for any other name."""
+    interval = _leading_sessions(table)
+    for anchor in Anchor if interval else ():
+        if bars_table(interval, anchor) == table:
+            return interval, anchor
+    return None
+
+
 def table_order(table: str) -> tuple[bool, int, str]:
     """Sort key of a silver table's name: the narrowest bars first, other tables last."""
-    digits = table.partition("d")[0]
-    is_bars = digits.isascii() and digits.isdigit()
-    return (not is_bars, int(digits) if is_bars else 0, table)
+    interval = _leading_sessions(table)
+    return (not interval, interval, table)
+
+
+def _leading_sessions(table: str) -> int:
+    """Return the number that a table's name begins with, 0 where there is none."""
+    digits, d, _ = table.partition("d")
+    return int(digits) if d and digits.isascii() and digits.isdigit() else 0
+
+
+def parse_interval(value: int | str) -> int:
+    """Read an interval as users write it, ``5``, ``"5"`` or ``"5d"``, as a number of sessions.
+
+    Raises:
+        ValueError: It is not a number; its range is not checked.
+    """
+    digits = str(value).removesuffix("d")
+    if digits.isascii() and digits.removeprefix("-").isdigit():
+        return int(digits)
+    raise ValueError(f"{value!r} is not a number of sessions: use 5 or 5d")
+
+
+def require_interval(value: int | str, label: str = "interval") -> int:
+    """Read an interval as :func:`parse_interval` does.
+
+    Raises:
+        SettingsError: It is not a number of sessions, or not from 1 to :data:`WIDEST`.
+    """
+    try:
+        interval = parse_interval(value)
+    except ValueError as err:
+        raise SettingsError(f"{label} {err}") from err
+    if not 1 <= interval <= WIDEST:
+        raise SettingsError(f"{label} {value}: must be from 1 to {WIDEST} sessions")
+    return interval
 
 
 def partition_key(table: str, year: int) -> str:

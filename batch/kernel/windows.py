@@ -8,14 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from batch.core.errors import SettingsError
 from batch.kernel.columns import Codes
 
 Rows = npt.NDArray[np.int64]
 """Positions of rows."""
-
-WIDEST = 10_000
-"""Widest window, in sessions: about forty years."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,17 +28,6 @@ class Runs:
 
     def __len__(self) -> int:
         return len(self.starts)
-
-
-def require_width(width: int) -> int:
-    """Return a window width in sessions if it is one.
-
-    Raises:
-        SettingsError: It is below 1 or above :data:`WIDEST`.
-    """
-    if not 1 <= width <= WIDEST:
-        raise SettingsError(f"interval {width}: must be from 1 to {WIDEST} sessions")
-    return width
 
 
 def window_nos(session_no: npt.NDArray[Any], width: int) -> npt.NDArray[Any]:

@@ -22,8 +22,8 @@ from batch.core.layout import (
     Anchor,
     bars_table,
     partition_key,
+    require_interval,
 )
-from batch.kernel.windows import require_width
 from batch.lake.adjust import adjust_for_splits, split_events
 from batch.lake.manifest import load_daily_manifest
 from batch.lake.partitions import TablePartitions
@@ -118,7 +118,7 @@ class Lake:
         as_of: datetime | str | None = None,
     ) -> pl.LazyFrame:
         """Return what :meth:`bars` returns, not yet read; the arguments are the same."""
-        width, kind = _width(interval), _anchor(anchor)
+        width, kind = require_interval(interval), _anchor(anchor)
         chosen = [symbols] if isinstance(symbols, str) else None if symbols is None else [*symbols]
         first, last = _day(start, "start"), _day(end, "end")
         key = "date" if width == 1 else "start"
@@ -272,14 +272,6 @@ def _known_by(last: date, newest: date | None, width: int) -> pl.Expr:
     if newest is not None and newest <= last:
         return whole | (~pl.col("complete") & (pl.col("start") <= last))
     return whole
-
-
-def _width(interval: Interval) -> int:
-    text = str(interval)
-    digits = text.removesuffix("d")
-    if not digits.isascii() or not digits.isdigit():
-        raise SettingsError(f"interval {interval!r}: expected sessions, such as '5d' or 5")
-    return require_width(int(digits))
 
 
 def _anchor(anchor: Anchor | str) -> Anchor:

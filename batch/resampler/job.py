@@ -14,10 +14,16 @@ import numpy as np
 
 from batch.core import schema
 from batch.core.errors import CalendarMoved, CommitConflict
-from batch.core.layout import DAILY_TABLE, INTERVALS, Anchor, bars_table, partition_key
+from batch.core.layout import (
+    DAILY_TABLE,
+    INTERVALS,
+    Anchor,
+    bars_table,
+    partition_key,
+    require_interval,
+)
 from batch.core.sessions import EPOCH, Calendar, load_calendar
 from batch.kernel.columns import DailyColumns
-from batch.kernel.windows import require_width
 from batch.kernel.years import LaterParts
 from batch.lake.manifest import (
     BarsRecord,
@@ -129,7 +135,7 @@ def resample(
     """
     progress = progress or Silent()
     require_lake(store)
-    widths = sorted({require_width(width) for width in intervals})
+    widths = sorted({require_interval(width) for width in intervals})
     job = _Job(
         store=store,
         widths=widths,

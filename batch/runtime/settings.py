@@ -10,8 +10,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from batch.core.errors import SettingsError
 from batch.core.instants import parse_instant
-from batch.core.layout import INTERVALS, Anchor
-from batch.kernel.windows import WIDEST
+from batch.core.layout import INTERVALS, WIDEST, Anchor, parse_interval
 from batch.runtime.environment import environment
 from batch.runtime.shards import Shard
 
@@ -29,16 +28,7 @@ def _instant(value: Any) -> Any:
         raise ValueError(str(err)) from err  # told together with the other settings
 
 
-def _sessions(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    digits = value.removesuffix("d")
-    if not digits.removeprefix("-").isdecimal():
-        raise ValueError(f"{value!r} is no number of sessions: use 5 or 5d")
-    return digits
-
-
-Interval = Annotated[int, Field(ge=1, le=WIDEST), BeforeValidator(_sessions)]
+Interval = Annotated[int, Field(ge=1, le=WIDEST), BeforeValidator(parse_interval)]
 """Sessions per bar, as ``5`` or as the name of the table, ``5d``."""
 
 

@@ -92,14 +92,14 @@ def command(
       ohlcv chart AAPL --start 2020-01-01 --output aapl.png
     """
     from batch.core.errors import SettingsError  # noqa: PLC0415 - help stays quick
-    from batch.core.layout import INTERVALS  # noqa: PLC0415
+    from batch.core.layout import INTERVALS, require_interval  # noqa: PLC0415
     from batch.lake.read import Lake  # noqa: PLC0415
     from batch.runtime.settings import Settings  # noqa: PLC0415
     from reporting.load_chart import load_chart  # noqa: PLC0415
 
     if all_six and intervals:
         raise SettingsError("--all and --interval: give one of the two")
-    widths = sorted({_width(text) for text in intervals}) or [*INTERVALS]
+    widths = sorted({require_interval(text, "--interval") for text in intervals}) or [*INTERVALS]
     path = path or Path(_file_name(symbol, widths if intervals else []))
     kind = path.suffix.lower().removeprefix(".")
     if kind not in FORMATS:
@@ -143,16 +143,6 @@ def _render(chart: Chart, kind: str, theme: str) -> bytes:
     from reporting.png import to_png  # noqa: PLC0415 - an extra
 
     return to_png(svg)
-
-
-def _width(text: str) -> int:
-    from batch.core.errors import SettingsError  # noqa: PLC0415 - help stays quick
-    from batch.kernel.windows import require_width  # noqa: PLC0415
-
-    digits = text.removesuffix("d")
-    if not (digits.isascii() and digits.isdigit()):
-        raise SettingsError(f"--interval {text!r}: expected sessions per bar, such as 5d")
-    return require_width(int(digits))
 
 
 def _file_name(symbol: str, widths: Sequence[int]) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from batch.core.layout import table_order
 from batch.runtime.command import Run, job_run, lake_option, output_options
 from batch.runtime.environment import environment
 from batch.runtime.formats import size_text
@@ -110,15 +111,10 @@ def _tell(output: Output, uri: str, run: Run, fetched: Any, newest: str | None) 
             ["table", "years written", "rows", "size"],
             [
                 (name, count, rows, size_text(size))
-                for name, (rows, size, count) in sorted(tables.items(), key=_by_interval)
+                for name in sorted(tables, key=table_order)
+                for rows, size, count in [tables[name]]
             ],
         )
     else:
         output.say("every table is up to date")
     output.say(f"newest session {newest or 'none'} in {uri}")
-
-
-def _by_interval(entry: tuple[str, Any]) -> tuple[int, str]:
-    """Sort tables by the sessions of their bars, others last."""
-    digits = entry[0].partition("d")[0]
-    return (int(digits) if digits.isdigit() else 10_000, entry[0])

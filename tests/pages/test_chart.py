@@ -319,7 +319,7 @@ def test_letters_are_drawn_without_the_fonts_of_the_system(demo_lake: Lake) -> N
     ("arguments", "message"),
     [
         (["-o", "chart.pdf"], "expected a name ending in .html, .svg or .png"),
-        (["-i", "week"], "expected sessions per bar, such as 5d"),
+        (["-i", "week"], "is not a number of sessions: use 5 or 5d"),
         (["-i", "7d"], "make it with `ohlcv resample --interval 7`"),
         (["-i", "5d", "--all"], "give one of the two"),
         (["-o", "missing/chart.html"], "No such file or directory"),
