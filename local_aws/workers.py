@@ -22,7 +22,7 @@ from local_aws.access import ROLE_KEY
 from local_aws.interpreter import mend
 from local_aws.runtime_api import RuntimeApi
 
-PROJECT: Final = Path(__file__).parents[2]
+PROJECT: Final = Path(__file__).parents[1]
 
 _TERMINATION_S = 30
 
