@@ -1,9 +1,8 @@
-"""A look into bronze: which deliveries of some sessions are there, listed cheaply."""
+"""Which deliveries of some sessions are in bronze, listed cheaply."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Collection
 from datetime import date
 
 from batch.core.errors import DeliveryUnreadable, ObjectMissing
@@ -11,106 +10,102 @@ from batch.core.layout import BRONZE, Delivery, bronze_session_prefix
 from batch.core.sessions import Calendar
 from batch.storage.parquet import read_footer
 from batch.storage.store import ObjectStore
-from fetchers.completeness import USUAL_SESSIONS
+from fetchers.incomplete import USUAL_SESSIONS
 
 
-@dataclass(slots=True, eq=False)
-class BronzeLook:
-    """The deliveries of the sessions looked at, and the row counts asked for.
+class BronzeListing:
+    """The deliveries of the sessions listed so far, and row counts read when needed."""
 
-    Attributes:
-        deliveries: Size in bytes of each delivery, by session.
-        counts: Rows of the largest delivery of each session whose count was asked for.
-    """
-
-    store: ObjectStore
-    calendar: Calendar
-    deliveries: dict[date, dict[Delivery, int]] = field(default_factory=dict)
-    counts: dict[date, int] = field(default_factory=dict)
-    _seen: set[date] = field(default_factory=set)
+    def __init__(self, store: ObjectStore, calendar: Calendar) -> None:
+        self._store = store
+        self._calendar = calendar
+        self._sizes_bytes: dict[date, dict[Delivery, int]] = {}
+        self._rows: dict[date, int] = {}
+        self._listed: set[date] = set()
 
     @property
     def present(self) -> frozenset[date]:
-        """Sessions with a delivery, as far as was looked."""
-        return frozenset(self.deliveries)
+        """Sessions with a delivery, as far as they were listed."""
+        return frozenset(self._sizes_bytes)
 
     def first_session(self) -> date | None:
         """Return the oldest session of the lake: one request."""
-        for item in self.store.list(BRONZE):
+        for item in self._store.list(BRONZE):
             if delivery := Delivery.parse(item.key):
                 return delivery.session
         return None
 
-    def look(self, first: date, last: date) -> None:
+    def list_range(self, first: date, last: date) -> None:
         """List the deliveries of a range of sessions, both inclusive."""
-        sessions = self.calendar.sessions_between(first, last)
-        wanted = [session for session in sessions if session not in self._seen]
+        sessions = self._calendar.sessions_between(first, last)
+        wanted = [session for session in sessions if session not in self._listed]
         if not wanted:
             return
-        beyond = bronze_session_prefix(wanted[-1])
-        after = f"{BRONZE}date={wanted[0]}"
-        for item in self.store.list(BRONZE, start_after=after):
-            if item.key > beyond and not item.key.startswith(beyond):
+        newest = bronze_session_prefix(wanted[-1])
+        for item in self._store.list(BRONZE, start_after=f"{BRONZE}date={wanted[0]}"):
+            if item.key > newest and not item.key.startswith(newest):
                 break
-            self._add(item.key, item.size_bytes)
-        self._seen.update(sessions)
+            self._add_key(item.key, item.size_bytes)
+        self._listed.update(sessions)
 
-    def look_at_all(self) -> None:
+    def list_all(self) -> None:
         """List every delivery of the lake."""
-        for item in self.store.list(BRONZE):
-            self._add(item.key, item.size_bytes)
+        for item in self._store.list(BRONZE):
+            self._add_key(item.key, item.size_bytes)
 
-    def look_before(self, sessions: Iterable[date]) -> None:
-        """List what the usual number of rows of some sessions follows from, and themselves."""
-        lowest = self.calendar.session_no(self.calendar.first)
-        first: date | None = None
-        last: date | None = None
+    def list_before(self, sessions: Collection[date]) -> None:
+        """List some sessions and those that their usual row counts follow from.
+
+        Stretches that overlap are listed at once; sessions far apart are not joined.
+        """
+        lowest = self._calendar.session_no(self._calendar.first)
+        stretches: list[tuple[date, date]] = []
         for session in sorted(sessions):
-            number = self.calendar.session_no(session) - USUAL_SESSIONS
-            start = self.calendar.session_at(max(number, lowest))
-            if first is None or last is None:
-                first = start
-            elif start > last:
-                self.look(first, last)
-                first = start
-            last = session
-        if first is not None and last is not None:
-            self.look(first, last)
+            number = self._calendar.session_no(session) - USUAL_SESSIONS
+            start = self._calendar.session_at(max(number, lowest))
+            if stretches and start <= stretches[-1][1]:
+                start = stretches.pop()[0]
+            stretches.append((start, session))
+        for first, last in stretches:
+            self.list_range(first, last)
 
     def newest_of(self, session: date, sender: str) -> Delivery | None:
         """Return the newest delivery of a session by one sender."""
-        sent = (found for found in self.deliveries.get(session, ()) if found.sender == sender)
+        sent = (found for found in self._sizes_bytes.get(session, ()) if found.sender == sender)
         return max(sent, default=None)
 
-    def add(self, delivery: Delivery, size_bytes: int = 0) -> None:
-        """Add a delivery that was just written."""
-        self.deliveries.setdefault(delivery.session, {})[delivery] = size_bytes
-
-    def counts_before(self, session: date) -> dict[date, int]:
-        """Return the rows of the sessions right before one, reading footers as needed."""
-        before = sorted(known for known in self.deliveries if known < session)[-USUAL_SESSIONS:]
-        for known in before:
-            if known not in self.counts:
-                self.counts[known] = self._count(known)
-        return {known: self.counts[known] for known in before if self.counts[known]}
-
-    def symbols_of_newest(self) -> tuple[date, Collection[Delivery]] | None:
-        """Return the newest session looked at and its deliveries."""
-        if not self.deliveries:
+    def newest_session(self) -> tuple[date, Collection[Delivery]] | None:
+        """Return the newest session listed and its deliveries."""
+        if not self._sizes_bytes:
             return None
-        newest = max(self.deliveries)
-        return newest, list(self.deliveries[newest])
+        newest = max(self._sizes_bytes)
+        return newest, list(self._sizes_bytes[newest])
 
-    def _count(self, session: date) -> int:
-        sizes = self.deliveries[session]
+    def add(self, delivery: Delivery, rows: int) -> None:
+        """Add a delivery that was just written, and the row count of its session."""
+        self._sizes_bytes.setdefault(delivery.session, {})[delivery] = 0
+        self._rows[delivery.session] = rows
+
+    def rows_before(self, session: date) -> dict[date, int]:
+        """Return the row counts of the sessions right before one.
+
+        The largest delivery of a session counts; sessions without a readable one are left out.
+        """
+        before = sorted(known for known in self._sizes_bytes if known < session)[-USUAL_SESSIONS:]
+        for known in before:
+            if known not in self._rows:
+                self._rows[known] = self._read_rows(known)
+        return {known: self._rows[known] for known in before if self._rows[known]}
+
+    def _read_rows(self, session: date) -> int:
+        sizes = self._sizes_bytes[session]
         largest = max(sizes, key=lambda delivery: (sizes[delivery], delivery))
         try:
-            with self.store.local_copy(largest.key) as path:
+            with self._store.local_copy(largest.key) as path:
                 return read_footer(path, named=largest.key).rows
         except (DeliveryUnreadable, ObjectMissing):
             return 0
 
-    def _add(self, key: str, size_bytes: int) -> None:
-        delivery = Delivery.parse(key)
-        if delivery is not None:
-            self.add(delivery, size_bytes)
+    def _add_key(self, key: str, size_bytes: int) -> None:
+        if delivery := Delivery.parse(key):
+            self._sizes_bytes.setdefault(delivery.session, {})[delivery] = size_bytes

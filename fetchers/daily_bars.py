@@ -1,4 +1,4 @@
-"""Fetching daily bars: plan, ask, judge, land, note what is incomplete."""
+"""Fetching daily bars: plan, request, judge, land, note what is incomplete."""
 
 from __future__ import annotations
 
@@ -6,369 +6,398 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from batch.core.errors import DataRefused
 from batch.core.layout import Delivery, incomplete_key
-from batch.core.sessions import Calendar
-from batch.lake.landing import Landed, land, require_few_refused
-from batch.runtime.progress import Progress, StopRequested, require_going
-from batch.storage.store import ObjectStore
-from fetchers.bronze import BronzeLook
-from fetchers.completeness import (
+from batch.lake.landing import land, require_few_refused
+from batch.runtime.progress import require_going
+from fetchers.bronze import BronzeListing
+from fetchers.context import FetchContext, PartFetched, last_result
+from fetchers.errors import VendorRefused
+from fetchers.incomplete import (
     IncompleteNote,
     doubt_few_rows,
     note_incomplete,
     noted_sessions,
     read_note,
     usual_rows,
-    worth_asking,
+    worth_requesting,
 )
-from fetchers.errors import VendorRefused
 from fetchers.plan import (
-    ASKED_AGAIN,
+    INCOMPLETE_PER_RUN,
     BronzeSessions,
     FetchPlan,
-    SessionRange,
     exchange_date,
     gaps_in_words,
     lookback_start,
     newest_due,
-    nothing_due,
+    nothing_to_fetch,
     plan_daily,
     plan_range,
 )
 from fetchers.polygon.parsing import SessionAnswer
-
-SOURCE = "polygon"
+from fetchers.request import SessionRange
 
 _RETRIES_WITHIN = timedelta(hours=12)
 
-Clock = Callable[[], datetime]
 
-AskSession = Callable[[date], SessionAnswer]
-"""Asks a source for the whole market of one session."""
+@dataclass(frozen=True, slots=True)
+class BarsSource:
+    """Where the bars of whole sessions come from.
+
+    Attributes:
+        name: Name under which deliveries land.
+        session: Returns the whole market of one session; called by several threads.
+        close_delay: Time after a close before a session is due.
+        downloads: Sessions requested side by side.
+    """
+
+    name: str
+    session: Callable[[date], SessionAnswer]
+    close_delay: timedelta
+    downloads: int
 
 
 @dataclass(frozen=True, slots=True)
-class BarsOptions:
-    """How daily bars are fetched.
+class SessionFetched:
+    """What became of one session.
 
     Attributes:
-        close_delay: Time after a close before a session is due.
-        trailing: Sessions before the newest one that are asked for again.
-        lookback: Sessions that are looked through for gaps.
-        incomplete_below: Share of the usual rows below which a session is incomplete.
-        max_refused_share: Share of refused rows that makes a session a problem.
-        downloads: Sessions asked for side by side.
-        source: Name under which deliveries land.
-    """
-
-    close_delay: timedelta = timedelta(minutes=5)
-    trailing: int = 5
-    lookback: int = 30
-    incomplete_below: float = 0.8
-    max_refused_share: float = 0.01
-    downloads: int = 1
-    source: str = SOURCE
-
-
-@dataclass(slots=True)
-class BarsFetched:
-    """What one fetch of daily bars did; filled as it goes, so it is true wherever it ends.
-
-    Attributes:
-        newest_due: Newest session that was closed long enough.
-        asked: Sessions to ask for.
-        left: Those of them that were not dealt with.
-        new_sessions: Sessions of which the lake had nothing before.
-        changed_sessions: Sessions that came with other rows than before.
-        unchanged_sessions: How many came as they were.
+        change: Against what the lake had of it; None where nothing came or was written.
         rows: Rows kept under bronze.
         refused_rows: Rows kept under rejected.
         keys: Deliveries written.
-        incomplete: Sessions of which perhaps not all has come.
-        problems: Sessions whose answer could not be used, and why.
-        said: Why there was nothing to fetch, if there was not.
+        note: Why perhaps not all of it has come.
+        problem: Why its answer could not be used.
+    """
+
+    session: date
+    change: Literal["new", "changed", "unchanged"] | None = None
+    rows: int = 0
+    refused_rows: int = 0
+    keys: tuple[str, ...] = ()
+    note: IncompleteNote | None = None
+    problem: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BarsFetched(PartFetched):
+    """What one fetch of daily bars did.
+
+    Attributes:
+        newest_due: Newest session that was closed long enough.
+        planned: Sessions to fetch, ascending.
+        done: Those of them that were fetched, in the same order.
+        nothing: Why there was nothing to fetch, if there was not.
     """
 
     newest_due: date | None = None
-    asked: list[date] = field(default_factory=list)
-    left: list[date] = field(default_factory=list)
-    new_sessions: list[date] = field(default_factory=list)
-    changed_sessions: list[date] = field(default_factory=list)
-    unchanged_sessions: int = 0
-    rows: int = 0
-    refused_rows: int = 0
-    keys: list[str] = field(default_factory=list)
-    incomplete: list[IncompleteNote] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    said: str | None = None
+    planned: tuple[date, ...] = ()
+    done: tuple[SessionFetched, ...] = ()
+    nothing: str | None = None
+
+    @property
+    def left(self) -> list[date]:
+        """Planned sessions that were not fetched."""
+        return list(self.planned[len(self.done) :])
+
+    @property
+    def new_sessions(self) -> list[date]:
+        """Sessions of which the lake had nothing before."""
+        return [one.session for one in self.done if one.change == "new"]
+
+    @property
+    def changed_sessions(self) -> list[date]:
+        """Sessions that came with other rows than before."""
+        return [one.session for one in self.done if one.change == "changed"]
+
+    @property
+    def unchanged_sessions(self) -> int:
+        """How many sessions came as they were."""
+        return sum(one.change == "unchanged" for one in self.done)
+
+    @property
+    def rows(self) -> int:
+        """Rows kept under bronze."""
+        return sum(one.rows for one in self.done)
+
+    @property
+    def refused_rows(self) -> int:
+        """Rows kept under rejected."""
+        return sum(one.refused_rows for one in self.done)
+
+    @property
+    def keys(self) -> list[str]:
+        """Deliveries written."""
+        return [key for one in self.done for key in one.keys]
+
+    @property
+    def incomplete(self) -> list[IncompleteNote]:
+        """Sessions of which perhaps not all rows have come."""
+        return [one.note for one in self.done if one.note]
+
+    @property
+    def problems(self) -> list[str]:
+        """Sessions whose answer could not be used, and why."""
+        return [one.problem for one in self.done if one.problem]
 
     @property
     def counts(self) -> dict[str, Any]:
-        """What a report tells of it."""
+        """What a run's report and the JSON result say of it."""
         return {
             "newest_due": self.newest_due,
-            "sessions_asked": len(self.asked),
+            "sessions_asked": len(self.planned),
             "sessions_left": len(self.left),
             "new_sessions": [str(session) for session in self.new_sessions],
             "changed_sessions": [str(session) for session in self.changed_sessions],
             "unchanged_sessions": self.unchanged_sessions,
             "rows": self.rows,
             "refused_rows": self.refused_rows,
-            "incomplete": [note.told for note in self.incomplete],
+            "incomplete": [note.summary for note in self.incomplete],
         }
 
     @property
     def summary(self) -> str:
         """The outcome in one line."""
-        if self.said:
-            return self.said
+        if self.nothing:
+            return self.nothing
         parts = [f"{len(self.new_sessions)} new", f"{len(self.changed_sessions)} changed"]
         parts += [f"{self.unchanged_sessions} unchanged", f"{self.rows:,} rows"]
         if self.incomplete:
             parts.append(f"{len(self.incomplete)} incomplete")
         return f"sessions: {', '.join(parts)}; newest due {self.newest_due}"
 
+    @property
+    def unfinished(self) -> str:
+        """The sessions left, and that the same request continues; empty where none is."""
+        if not self.left:
+            return ""
+        return (
+            f"{gaps_in_words(self.left)} left; {len(self.new_sessions)} came and are kept;"
+            " the same event continues"
+        )
+
+    def require_complete(self) -> None:
+        """Fail where a session is incomplete.
+
+        Raises:
+            DataRefused: Names the sessions.
+        """
+        if self.incomplete:
+            notes = "; ".join(note.summary for note in self.incomplete)
+            raise DataRefused(f"{notes}; what came is kept, the next run asks again")
+
 
 def fetch_daily_bars(
-    store: ObjectStore,
-    ask: AskSession,
-    *,
-    calendar: Calendar,
-    clock: Clock,
-    options: BarsOptions,
-    progress: Progress,
-    stop_requested: StopRequested,
-    asked: SessionRange | None = None,
-    outcome: BarsFetched | None = None,
+    context: FetchContext, source: BarsSource, wanted: SessionRange | None = None
 ) -> BarsFetched:
     """Bring the sessions that are missing, or may have changed, into bronze.
 
     What is missing follows from the calendar and bronze. A session lands whole or not at
     all; one that comes as it was is not kept again; one that may not be whole is kept and
-    noted, and asked for again by later runs until it is. A run that is stopped is
-    continued by the next one.
+    noted, and later runs request it again until it is. A run that is stopped is continued
+    by the next one.
 
     Args:
-        store: The lake.
-        ask: Asks the vendor; must be usable by several threads.
-        calendar: The exchange calendar.
-        clock: Tells the instant: once for the plan, and for each delivery.
-        options: How to go about it.
-        progress: Hears what is going on.
-        stop_requested: Asked between sessions.
-        asked: Sessions to fetch; the daily ones where not given.
-        outcome: Where to tell what was done, so that it is known after an error, too.
+        context: The lake and what else the fetch works with.
+        source: Where the bars come from.
+        wanted: Sessions to fetch; None for the daily run.
 
-    Raises:
-        VendorDenied: The key or the plan does not allow it.
-        VendorUnavailable: The vendor gave no whole answer; what came before is kept.
-        Interrupted: It was asked to stop.
+    Returns:
+        What was done. ``error`` is what ended it: ``VendorDenied`` where the key or the plan
+        does not allow it, ``VendorUnavailable`` where the vendor gave no whole answer,
+        ``Interrupted`` where a stop was requested; what came before is kept.
     """
-    outcome = outcome if outcome is not None else BarsFetched()
-    job = _Job(store, ask, calendar, clock, options, progress, stop_requested, outcome)
-    job.run(asked)
-    return outcome
+    return last_result(_fetch(context, source, wanted))
 
 
-@dataclass(slots=True, eq=False)
-class _Job:
-    """One fetch into one lake."""
+def _fetch(
+    context: FetchContext, source: BarsSource, wanted: SessionRange | None
+) -> Iterator[BarsFetched]:
+    now = context.clock()
+    newest = newest_due(context.calendar, now, source.close_delay)
+    fetched = BarsFetched(newest_due=newest)
+    yield fetched
+    bronze = BronzeListing(context.store, context.calendar)
+    noted = _noted_sessions(context)
+    if wanted is None:
+        plan = _plan_daily(context, bronze, noted, newest, exchange_date(now))
+        fetched = replace(fetched, planned=plan.sessions)
+    else:
+        bronze.list_range(wanted.first, wanted.last)
+        there = BronzeSessions(None, bronze.present, noted)
+        plan = plan_range(context.calendar, newest, there, wanted)
+        nothing = None if plan.sessions else nothing_to_fetch(context.calendar, newest, wanted)
+        fetched = replace(fetched, planned=plan.sessions, nothing=nothing)
+    yield fetched
+    if not plan.sessions:
+        return
+    bronze.list_before(plan.sessions)
+    context.progress.begin("fetching bars", len(plan.sessions), "sessions")
+    landing = _Landing(context, source.name, bronze, noted)
+    answers = _answers(context, source, plan.sessions)
+    for session, answer in zip(plan.sessions, answers, strict=True):
+        context.require_going()
+        if isinstance(answer, SessionAnswer):
+            one = landing.take(answer)
+        else:
+            one = SessionFetched(session, problem=str(answer))
+        if one.problem:
+            context.progress.warn(one.problem)
+        fetched = replace(fetched, done=(*fetched.done, one))
+        yield fetched
+        context.progress.advance()
 
-    store: ObjectStore
-    ask: AskSession
-    calendar: Calendar
-    clock: Clock
-    options: BarsOptions
-    progress: Progress
-    stop_requested: StopRequested
-    outcome: BarsFetched
-    bronze: BronzeLook = field(init=False)
-    noted: frozenset[date] = field(init=False)
 
-    def run(self, asked: SessionRange | None) -> None:
-        """Plan from what is there now, and work the plan off."""
-        self.bronze = BronzeLook(self.store, self.calendar)
-        noted = noted_sessions(self.store)
-        self.noted = frozenset(session for session in noted if self.calendar.is_session(session))
-        self.store.delete(incomplete_key(session) for session in noted - self.noted)
-        plan = self._plan(asked)
-        sessions = plan.sessions
-        self.outcome.asked = list(sessions)
-        self.outcome.left = list(sessions)
-        if not sessions:
-            return
-        self.bronze.look_before(sessions)
-        self.progress.begin("fetching bars", len(sessions), "sessions")
-        for answer in self._answers(sessions):
-            require_going(self.stop_requested)
-            if isinstance(answer, SessionAnswer):
-                self._take(answer)
-            else:
-                self._problem(str(answer))
-            self.outcome.left.pop(0)
-            self.progress.advance()
+def _noted_sessions(context: FetchContext) -> frozenset[date]:
+    """Return the sessions noted as incomplete; notes of days without a session are deleted."""
+    noted = noted_sessions(context.store)
+    sessions = frozenset(day for day in noted if context.calendar.is_session(day))
+    context.store.delete(incomplete_key(day) for day in noted - sessions)
+    return sessions
 
-    def _plan(self, asked: SessionRange | None) -> FetchPlan:
-        now = self.clock()
-        newest = newest_due(self.calendar, now, self.options.close_delay)
-        self.outcome.newest_due = newest
-        if asked is not None:
-            self.bronze.look(asked.first, asked.last)
-            plan = plan_range(self.calendar, newest, self._bronze_sessions(None, self.noted), asked)
-            if not self.calendar.sessions_between(asked.first, min(asked.last, newest)):
-                self.outcome.said = nothing_due(self.calendar, newest, asked)
-            elif not plan.sessions:
-                self.outcome.said = f"{asked.first} to {asked.last}: every session is in the lake"
-            return plan
-        first = self.bronze.first_session()
-        if first is not None:
-            start = lookback_start(self.calendar, newest, self.options.lookback)
-            self.bronze.look(start, newest)
-            if not self.bronze.present:
-                self.bronze.look_at_all()
-        plan = plan_daily(
-            self.calendar,
-            newest,
-            self._bronze_sessions(first, worth_asking(self.store, self.noted, ASKED_AGAIN)),
-            trailing=self.options.trailing,
-            lookback=self.options.lookback,
+
+def _plan_daily(
+    context: FetchContext,
+    bronze: BronzeListing,
+    noted: frozenset[date],
+    newest: date,
+    today: date,
+) -> FetchPlan:
+    """Plan the daily run, and report the plan, or that today has no session."""
+    calendar, settings = context.calendar, context.settings
+    first = bronze.first_session()
+    if first is not None:
+        bronze.list_range(lookback_start(calendar, newest, settings.lookback_sessions), newest)
+        if not bronze.present:
+            bronze.list_all()
+    incomplete = worth_requesting(context.store, noted, INCOMPLETE_PER_RUN)
+    plan = plan_daily(
+        calendar,
+        newest,
+        BronzeSessions(first, bronze.present, incomplete),
+        trailing=settings.trailing_sessions,
+        lookback=settings.lookback_sessions,
+    )
+    holiday = "" if calendar.is_session(today) else f"{today}: no session; "
+    if first is None:
+        context.progress.note(
+            f"{holiday}an empty lake begins with {gaps_in_words(plan.missing)};"
+            " fetch --backfill YEARS brings more"
         )
-        self.progress.note(self._told(now, newest, first, plan))
-        return plan
-
-    def _bronze_sessions(self, first: date | None, noted: frozenset[date]) -> BronzeSessions:
-        return BronzeSessions(first, self.bronze.present, noted)
-
-    def _told(self, now: datetime, newest: date, first: date | None, plan: FetchPlan) -> str:
-        """Say what the plan is, and that there is no session today where there is none."""
-        today = exchange_date(now)
-        holiday = "" if self.calendar.is_session(today) else f"{today}: no session; "
-        if first is None:
-            return (
-                f"{holiday}an empty lake begins with {gaps_in_words(plan.missing)};"
-                " fetch --backfill YEARS brings more"
-            )
+    else:
         missing = f"{gaps_in_words(plan.missing)} missing" if plan.missing else "none missing"
-        return f"{holiday}newest session due {newest}, {missing}, {len(plan.again)} asked for again"
+        context.progress.note(
+            f"{holiday}newest session due {newest}, {missing}, {len(plan.again)} fetched again"
+        )
+    return plan
 
-    def _answers(self, sessions: Sequence[date]) -> Iterator[SessionAnswer | VendorRefused]:
-        """Ask for sessions side by side, a bounded number ahead; give them in order.
 
-        Once an answer is an error that ends the run, no further session is asked for.
-        """
-        ended = threading.Event()
+def _answers(
+    context: FetchContext, source: BarsSource, sessions: Sequence[date]
+) -> Iterator[SessionAnswer | VendorRefused]:
+    """Request sessions side by side, a bounded number ahead; yield the answers in order.
 
-        def one(session: date) -> SessionAnswer | VendorRefused:
-            require_going(lambda: ended.is_set() or self.stop_requested())
-            try:
-                return self.ask(session)
-            except VendorRefused as err:
-                return err
-            except BaseException:
-                ended.set()
-                raise
+    Once an answer is an error that ends the run, no further session is requested.
+    """
+    ended = threading.Event()
 
-        waiting: deque[Future[SessionAnswer | VendorRefused]] = deque()
-        rest = iter(sessions)
-        with ThreadPoolExecutor(self.options.downloads) as pool:
-            try:
-                for session in rest:
-                    waiting.append(pool.submit(one, session))
-                    if len(waiting) > self.options.downloads:
-                        yield waiting.popleft().result()
-                while waiting:
+    def request(session: date) -> SessionAnswer | VendorRefused:
+        require_going(lambda: ended.is_set() or context.stop_requested())
+        try:
+            return source.session(session)
+        except VendorRefused as err:
+            return err
+        except BaseException:
+            ended.set()
+            raise
+
+    waiting: deque[Future[SessionAnswer | VendorRefused]] = deque()
+    with ThreadPoolExecutor(source.downloads) as pool:
+        try:
+            for session in sessions:
+                waiting.append(pool.submit(request, session))
+                if len(waiting) > source.downloads:
                     yield waiting.popleft().result()
-            finally:
-                for future in waiting:
-                    future.cancel()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
 
-    def _take(self, answer: SessionAnswer) -> None:
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Landing:
+    """How the answers of one fetch are judged and kept."""
+
+    context: FetchContext
+    source_name: str
+    bronze: BronzeListing
+    noted: frozenset[date]
+
+    def take(self, answer: SessionAnswer) -> SessionFetched:
         """Judge an answer, note it if in doubt, then keep it: in this order.
 
         A run that is killed in between leaves a note too many, never one too few.
         """
-        session = answer.session
-        received_at = self.clock()
-        usual = usual_rows(self.bronze.counts_before(session), session)
-        few = doubt_few_rows(answer.rows.height, usual, below=self.options.incomplete_below)
+        session, store = answer.session, self.context.store
+        received_at = self.context.clock()
+        usual = usual_rows(self.bronze.rows_before(session), session)
+        few = doubt_few_rows(
+            answer.rows.height, usual, below=self.context.settings.incomplete_below
+        )
         doubts = (*answer.doubts, *few)
+        note = None
         if doubts:
-            before = read_note(self.store, session) if session in self.noted else None
-            note = IncompleteNote(
-                session,
-                doubts,
-                answer.rows.height,
-                usual,
-                received_at,
-                asks=before.asks + 1 if before else 1,
-            )
-            note_incomplete(self.store, note)
-            self.outcome.incomplete.append(note)
-            self.progress.warn(note.told)
-        if answer.rows.height:
-            self._keep(answer, received_at)
-        if not doubts and session in self.noted:
-            self.store.delete([incomplete_key(session)])
+            before = read_note(store, session) if session in self.noted else None
+            asks = before.asks + 1 if before else 1
+            note = IncompleteNote(session, doubts, answer.rows.height, usual, received_at, asks)
+            note_incomplete(store, note)
+            self.context.progress.warn(note.summary)
+        kept = self._keep(answer, received_at) if answer.rows.height else SessionFetched(session)
+        if note is None and session in self.noted:
+            store.delete([incomplete_key(session)])
+        return replace(kept, note=note)
 
-    def _keep(self, answer: SessionAnswer, received_at: datetime) -> None:
-        session = answer.session
+    def _keep(self, answer: SessionAnswer, received_at: datetime) -> SessionFetched:
+        session, context = answer.session, self.context
         was_present = session in self.bronze.present
-        before = self.bronze.newest_of(session, self.options.source)
+        before = self.bronze.newest_of(session, self.source_name)
         landed = land(
-            self.store,
+            context.store,
             answer.rows,
             received_at=received_at,
-            source=self.options.source,
-            calendar=self.calendar,
+            source=self.source_name,
+            calendar=context.calendar,
             received_before={session: before} if before else None,
         )
-        self._count(session, landed, was_present=was_present)
+        problem = None
         try:
             require_few_refused(
-                landed, named=f"bars of {session}", share=self.options.max_refused_share
+                landed, named=f"bars of {session}", share=context.settings.max_refused_share
             )
         except DataRefused as err:
-            told_before = landed.unchanged and before and _long_ago(before, received_at)
-            if told_before:
-                self.progress.warn(f"{err}; as it was")
+            if landed.unchanged and before and _by_another_run(before, received_at):
+                context.progress.warn(f"{err}; as it was")
             else:
-                self._problem(str(err))
-
-    def _count(self, session: date, landed: Landed, *, was_present: bool) -> None:
+                problem = str(err)
         if landed.unchanged:
-            self.outcome.unchanged_sessions += 1
-            return
+            return SessionFetched(session, "unchanged", problem=problem)
         for delivery in landed.deliveries:
-            self.bronze.add(delivery)
-            self.bronze.counts[session] = landed.accepted_rows
-        self.outcome.rows += landed.accepted_rows
-        self.outcome.refused_rows += landed.refused_rows
-        self.outcome.keys += landed.written
-        if landed.written:
-            which = self.outcome.changed_sessions if was_present else self.outcome.new_sessions
-            which.append(session)
-
-    def _problem(self, text: str) -> None:
-        self.outcome.problems.append(text)
-        self.progress.warn(text)
+            self.bronze.add(delivery, landed.accepted_rows)
+        return SessionFetched(
+            session,
+            ("changed" if was_present else "new") if landed.written else None,
+            landed.accepted_rows,
+            landed.refused_rows,
+            landed.written,
+            problem=problem,
+        )
 
 
-def _long_ago(delivery: Delivery, now: datetime) -> bool:
+def _by_another_run(delivery: Delivery, now: datetime) -> bool:
     """Tell whether the run that kept a delivery is another than this one and its retries."""
     return now - delivery.received_at > _RETRIES_WITHIN
-
-
-def require_complete(outcome: BarsFetched) -> None:
-    """Fail where a session is incomplete.
-
-    Raises:
-        DataRefused: Names the sessions.
-    """
-    if outcome.incomplete:
-        told = "; ".join(note.told for note in outcome.incomplete)
-        raise DataRefused(f"{told}; what came is kept, the next run asks again")

@@ -1,4 +1,4 @@
-"""What a fetch can run into, beside the errors of the lake."""
+"""What a fetch can run into, besides the errors of the lake."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class KeyMissing(SettingsError):
 
 
 class VendorDenied(SettingsError):
-    """The vendor refused the key, or the plan behind it does not include what was asked for."""
+    """The vendor refused the key, or the plan behind it does not include what was requested."""
 
 
 class VendorUnavailable(OhlcvError):
@@ -24,4 +24,4 @@ class VendorRefused(DataRefused):
 
 
 class NotListed(VendorRefused):
-    """The vendor has nothing under the name that was asked for."""
+    """The vendor has nothing under the name requested."""

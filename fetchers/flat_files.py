@@ -11,7 +11,7 @@ from batch.core import schema
 from batch.core.errors import DeliveryUnreadable, StoreDenied
 from batch.core.frames import empty_frame
 from batch.storage.s3 import S3Store
-from batch.storage.store import ObjectStore
+from fetchers.daily_bars import BarsSource
 from fetchers.errors import VendorDenied, VendorRefused
 from fetchers.files.reader import SourceFile, read_file
 from fetchers.polygon.parsing import SessionAnswer
@@ -27,23 +27,16 @@ READY_AFTER = timedelta(hours=19)
 class FlatFiles:
     """Sessions as flat files; the vendor's object store holds one per session.
 
-    They are never adjusted for splits and tell no vwap. May be used by several threads.
+    They are never adjusted for splits and have no vwap. May be used by several threads.
     """
 
-    def __init__(self, store: ObjectStore) -> None:
-        self._store = store
-
-    @classmethod
-    def open(cls, settings: FetchSettings, keys: FlatFileKeys) -> FlatFiles:
-        """Return the flat files behind the vendor's endpoint; nothing is asked for yet."""
-        return cls(
-            S3Store.at_endpoint(
-                settings.flat_files_url,
-                settings.flat_files_bucket,
-                settings.flat_files_prefix,
-                access_key_id=keys.access_key_id.reveal(),
-                secret_key=keys.secret_access_key.reveal(),
-            )
+    def __init__(self, settings: FetchSettings, keys: FlatFileKeys) -> None:
+        self._store = S3Store.at_endpoint(
+            settings.flat_files_url,
+            settings.flat_files_bucket,
+            settings.flat_files_prefix,
+            access_key_id=keys.access_key_id.get_secret_value(),
+            secret_key=keys.secret_access_key.get_secret_value(),
         )
 
     def session(self, session: date) -> SessionAnswer:
@@ -74,5 +67,11 @@ class FlatFiles:
 
 
 def flat_file_key(session: date) -> str:
-    """Where a session's file is, below the folder of the daily files."""
+    """Return where a session's file is, below the folder of the daily files."""
     return f"{session:%Y/%m}/{session}.csv.gz"
+
+
+def bars_source(settings: FetchSettings, keys: FlatFileKeys) -> BarsSource:
+    """Return the flat files as a source of daily bars; nothing is requested yet."""
+    delay = max(timedelta(minutes=settings.close_delay_minutes), READY_AFTER)
+    return BarsSource(SOURCE, FlatFiles(settings, keys).session, delay, settings.downloads)

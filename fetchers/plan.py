@@ -1,4 +1,4 @@
-"""Which sessions to ask the vendor for: from the calendar, bronze and the clock. Pure."""
+"""Which sessions to fetch: from the calendar, bronze and the clock. Pure."""
 
 from __future__ import annotations
 
@@ -7,37 +7,20 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from batch.core.errors import SettingsError
 from batch.core.sessions import Calendar
+from fetchers.request import SessionRange
 
 NEW_YORK = ZoneInfo("America/New_York")
 """Where the exchange is; an instant's date there decides what today is."""
 
 
 @dataclass(frozen=True, slots=True)
-class SessionRange:
-    """Sessions that somebody asked for by their dates, both bounds inclusive.
-
-    Attributes:
-        again: Whether those that are in the lake are asked for as well.
-    """
-
-    first: date
-    last: date
-    again: bool = False
-
-    def __post_init__(self) -> None:
-        if self.last < self.first:
-            raise SettingsError(f"the range ends on {self.last}, before it begins on {self.first}")
-
-
-@dataclass(frozen=True, slots=True)
 class BronzeSessions:
-    """What a look into bronze tells a plan.
+    """The sessions in bronze, as far as a plan depends on them.
 
     Attributes:
         first: Oldest session of the lake; None where it has none.
-        present: Sessions with a delivery, as far as the look reached.
+        present: Sessions with a delivery, as far as they were listed.
         incomplete: Sessions noted as incomplete, wherever they lie.
     """
 
@@ -48,11 +31,11 @@ class BronzeSessions:
 
 @dataclass(frozen=True, slots=True)
 class FetchPlan:
-    """The sessions to ask for, ascending.
+    """The sessions to fetch, ascending.
 
     Attributes:
         missing: Those of which the lake has nothing.
-        again: Those that are asked for though the lake has them.
+        again: Those to fetch although the lake has them.
     """
 
     missing: tuple[date, ...]
@@ -64,8 +47,8 @@ class FetchPlan:
         return tuple(sorted({*self.missing, *self.again}))
 
 
-ASKED_AGAIN = 20
-"""Incomplete sessions that a daily run asks for again: the newest ones."""
+INCOMPLETE_PER_RUN = 20
+"""A daily run fetches so many of the incomplete sessions again, the newest ones."""
 
 
 def exchange_date(now: datetime) -> date:
@@ -106,9 +89,9 @@ def plan_daily(
         calendar: The exchange calendar.
         newest: Newest session that is due.
         bronze: ``present`` must reach back over the lookback, and to the newest session of
-            the lake where that is older; ``incomplete`` are those worth asking for.
-        trailing: Sessions before the newest one that are asked for again.
-        lookback: Sessions that are looked through for gaps.
+            the lake where that is older; ``incomplete`` are those worth requesting again.
+        trailing: Sessions before the newest one to fetch again.
+        lookback: Sessions to search for gaps.
     """
     tail = calendar.sessions_between(lookback_start(calendar, newest, trailing + 1), newest)
     if bronze.first is None:
@@ -125,31 +108,29 @@ def plan_daily(
 
 
 def plan_range(
-    calendar: Calendar, newest: date, bronze: BronzeSessions, asked: SessionRange
+    calendar: Calendar, newest: date, bronze: BronzeSessions, wanted: SessionRange
 ) -> FetchPlan:
     """Plan the sessions of a range that are due: missing, incomplete, or all of them.
 
-    Args:
-        calendar: The exchange calendar.
-        newest: Newest session that is due.
-        bronze: ``present`` must reach over the range.
-        asked: The range; what is not due yet is left out.
+    ``present`` of ``bronze`` must reach over the range; ``newest`` is the newest session due.
     """
-    due = calendar.sessions_between(asked.first, min(asked.last, newest))
+    due = calendar.sessions_between(wanted.first, min(wanted.last, newest))
     missing = tuple(session for session in due if session not in bronze.present)
     again = tuple(
         session
         for session in due
-        if session in bronze.present and (asked.again or session in bronze.incomplete)
+        if session in bronze.present and (wanted.again or session in bronze.incomplete)
     )
     return FetchPlan(missing, again)
 
 
-def nothing_due(calendar: Calendar, newest: date, asked: SessionRange) -> str:
-    """Say why no session of a range is due."""
-    sessions = calendar.sessions_between(asked.first, asked.last)
-    span = str(asked.first) if asked.first == asked.last else f"{asked.first} to {asked.last}"
-    if not sessions:
+def nothing_to_fetch(calendar: Calendar, newest: date, wanted: SessionRange) -> str:
+    """Return why a range whose plan is empty has nothing to fetch, in words."""
+    if calendar.sessions_between(wanted.first, min(wanted.last, newest)):
+        return f"{wanted.first} to {wanted.last}: every session is in the lake"
+    one_day = wanted.first == wanted.last
+    span = str(wanted.first) if one_day else f"{wanted.first} to {wanted.last}"
+    if not calendar.sessions_between(wanted.first, wanted.last):
         return f"{span}: no session of {calendar.name}, the exchange is closed; nothing to fetch"
     return (
         f"{span}: not due yet, the newest session that is closed long enough is {newest};"

@@ -7,6 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError
+from pydantic import SecretStr
+
 from batch.core.errors import SettingsError, StoreDenied, StoreUnavailable
 from fetchers.errors import KeyMissing
 
@@ -27,52 +32,39 @@ _HOW = (
 )
 
 
-class Secret:
-    """A text that does not show itself; :meth:`reveal` gives it to whoever must send it."""
-
-    __slots__ = ("_text",)
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def reveal(self) -> str:
-        """Return the text itself."""
-        return self._text
+class VendorKey(SecretStr):
+    """A key of the vendor; only ``get_secret_value()`` shows it, and it cannot be pickled."""
 
     def redacted(self, text: str) -> str:
-        """Return another text without any trace of this one."""
-        return text.replace(self._text, "***") if self._text else text
-
-    def __repr__(self) -> str:
-        return "Secret(***)"
-
-    __str__ = __repr__
+        """Return a text without any trace of the key."""
+        key = self.get_secret_value()
+        return text.replace(key, "***") if key else text
 
     def __reduce__(self) -> Any:
-        raise TypeError("a secret is not written to disk")
+        raise TypeError("a key is not written to disk")
 
 
 @dataclass(frozen=True, slots=True)
 class FlatFileKeys:
     """The pair of keys of the vendor's flat files."""
 
-    access_key_id: Secret
-    secret_access_key: Secret
+    access_key_id: VendorKey
+    secret_access_key: VendorKey
 
 
 def find_api_key(
     environment: Mapping[str, str], *, secret: str | None = None, parameter: str | None = None
-) -> Secret:
+) -> VendorKey:
     """Find the API key: environment, then Secrets Manager, then the SSM parameter store.
 
     Args:
-        environment: Such as ``os.environ``.
+        environment: Environment variables.
         secret: Name or ARN of a secret: the key itself, or a JSON object with ``api_key``.
         parameter: Name of a parameter, of type SecureString or String.
 
     Raises:
         KeyMissing: There is none, or what there is cannot be a key.
-        StoreDenied: AWS refused to hand it out.
+        StoreDenied: AWS refused access.
         StoreUnavailable: AWS did not answer.
     """
     for name in KEY_VARIABLES:
@@ -103,17 +95,17 @@ def find_flat_file_keys(environment: Mapping[str, str]) -> FlatFileKeys:
     )
 
 
-def _checked(text: str, named: str) -> Secret:
+def _checked(text: str, source: str) -> VendorKey:
     """Refuse what HTTP would refuse with a message that shows the key."""
     key = text.strip()
     if not key:
-        raise KeyMissing(f"{named} is empty: {_HOW}")
+        raise KeyMissing(f"{source} is empty: {_HOW}")
     if not key.isascii() or not key.isprintable() or " " in key:
         raise KeyMissing(
-            f"{named}: not a key: it has spaces, line breaks or characters outside ASCII;"
+            f"{source}: not a key: it has spaces, line breaks or characters outside ASCII;"
             " copy it again from the dashboard"
         )
-    return Secret(key)
+    return VendorKey(key)
 
 
 def _from_json(text: str) -> str:
@@ -133,26 +125,17 @@ def _from_json(text: str) -> str:
 
 
 def _read_secret(name: str) -> str:
-    answer = _ask("secretsmanager", "get_secret_value", f"secret {name}", SecretId=name)
+    answer = _request("secretsmanager", "get_secret_value", f"secret {name}", SecretId=name)
     return str(answer.get("SecretString") or answer.get("SecretBinary", b"").decode())
 
 
 def _read_parameter(name: str) -> str:
-    answer = _ask("ssm", "get_parameter", f"parameter {name}", Name=name, WithDecryption=True)
+    answer = _request("ssm", "get_parameter", f"parameter {name}", Name=name, WithDecryption=True)
     return str(answer["Parameter"]["Value"])
 
 
-def _ask(service: str, operation: str, named: str, **request: Any) -> Mapping[str, Any]:
-    """Ask AWS, and translate what can go wrong."""
-    import boto3  # noqa: PLC0415 - a quarter of a second, and only where a name is set
-    from botocore.config import Config  # noqa: PLC0415
-    from botocore.exceptions import (  # noqa: PLC0415
-        BotoCoreError,
-        ClientError,
-        NoCredentialsError,
-        NoRegionError,
-    )
-
+def _request(service: str, operation: str, label: str, **request: Any) -> Mapping[str, Any]:
+    """Return an answer of AWS; its errors become ours."""
     config = Config(
         retries={"mode": "standard", "max_attempts": 4}, connect_timeout=5, read_timeout=10
     )
@@ -163,12 +146,12 @@ def _ask(service: str, operation: str, named: str, **request: Any) -> Mapping[st
     except ClientError as err:
         code = str(err.response.get("Error", {}).get("Code", "unknown"))
         if code in {"ResourceNotFoundException", "ParameterNotFound"}:
-            raise KeyMissing(f"{named}: AWS has none of that name in this region") from err
+            raise KeyMissing(f"{label}: AWS has none of that name in this region") from err
         if code in {"AccessDeniedException", "UnrecognizedClientException", "AccessDenied"}:
-            raise StoreDenied(f"{named}: AWS refused access ({code}); check the role") from err
-        raise StoreUnavailable(f"{named}: AWS answered {code}; run the job again") from err
+            raise StoreDenied(f"{label}: AWS refused access ({code}); check the role") from err
+        raise StoreUnavailable(f"{label}: AWS answered {code}; run the job again") from err
     except (NoCredentialsError, NoRegionError) as err:
-        raise SettingsError(f"{named}: {err}") from err
+        raise SettingsError(f"{label}: {err}") from err
     except BotoCoreError as err:
-        raise StoreUnavailable(f"{named}: AWS cannot be reached: {err}") from err
+        raise StoreUnavailable(f"{label}: AWS cannot be reached: {err}") from err
     return answer

@@ -25,10 +25,12 @@ LISTED_COLUMNS = (
     "currency",
     "delisted_date",
 )
-"""What the list of tickers tells; a change of any of them begins a new row."""
+"""What the list of tickers has; a change of any of them begins a new row."""
 
 DETAIL_COLUMNS = ("market_cap_usd", "sic_code", "sic_description", "list_date")
-"""What only the details tell; a change of any of them begins a new row, too."""
+"""What only the details have; a change of any of them begins a new row, too."""
+
+_NAMED = 10
 
 _DETAILS = polars_schema(schema.TICKERS, ["symbol", *DETAIL_COLUMNS])
 
@@ -40,6 +42,19 @@ class Mismatch:
     session: date
     traded_not_listed: tuple[str, ...]
     listed_not_traded: tuple[str, ...]
+
+    @property
+    def summaries(self) -> list[str]:
+        """A line for each of the two that is not empty, the first tickers named."""
+        return [
+            f"{len(symbols):,} tickers {what} on {self.session}: {', '.join(symbols[:_NAMED])}"
+            f"{', ...' if len(symbols) > _NAMED else ''}"
+            for what, symbols in (
+                ("traded but are not listed", self.traded_not_listed),
+                ("are listed but did not trade", self.listed_not_traded),
+            )
+            if symbols
+        ]
 
 
 def current_rows(table: pl.DataFrame) -> pl.DataFrame:
@@ -75,22 +90,22 @@ def apply_listing(
 
 
 def apply_details(table: pl.DataFrame, found: Iterable[Details], today: date) -> pl.DataFrame:
-    """Bring the table up to the details that were asked for today.
+    """Bring the table up to the details requested today.
 
-    Where a ticker has a detail no more, as where the vendor knows none of it, it is null.
+    A detail that a ticker no longer has, or that the vendor does not know, is null.
     """
     rows = [
         (one.ticker, one.market_cap_usd, one.sic_code, one.sic_description, one.list_date)
         for one in found
     ]
-    asked = pl.DataFrame(rows, schema=_DETAILS, orient="row").unique("symbol", keep="last")
+    details = pl.DataFrame(rows, schema=_DETAILS, orient="row").unique("symbol", keep="last")
     listed = current_rows(table).select("symbol", *LISTED_COLUMNS)
-    news = listed.join(asked, on="symbol", how="inner").with_columns(details_date=pl.lit(today))
+    news = listed.join(details, on="symbol", how="inner").with_columns(details_date=pl.lit(today))
     return _versioned(table, news, today)
 
 
 def choose_for_details(table: pl.DataFrame, count: int) -> list[str]:
-    """Return the active tickers whose details to ask for: new ones first, then the stalest."""
+    """Return the active tickers whose details to request: new ones first, then the stalest."""
     active = current_rows(table).filter("active")
     return active.sort("details_date", "symbol", nulls_last=False).head(count)["symbol"].to_list()
 
@@ -116,16 +131,16 @@ def _versioned(table: pl.DataFrame, news: pl.DataFrame, today: date) -> pl.DataF
         news: ``symbol``, the listed and the detail columns and ``details_date``, one row
             per symbol.
     """
-    told = [*LISTED_COLUMNS, *DETAIL_COLUMNS]
+    known = [*LISTED_COLUMNS, *DETAIL_COLUMNS]
     current = current_rows(table)
-    same = news.join(current, on=["symbol", *told], how="semi", nulls_equal=True)
+    same = news.join(current, on=["symbol", *known], how="semi", nulls_equal=True)
     changed = news.join(same, on="symbol", how="anti")
-    asked_on = same.select("symbol", newer_details_date="details_date")
+    confirmed = same.select("symbol", newer_details_date="details_date")
     ended = pl.col("symbol").is_in(changed["symbol"].implode()) & pl.col("valid_to").is_null()
     kept = (
         table.filter(~(ended & (pl.col("valid_from") == today)))
         .with_columns(valid_to=pl.when(ended).then(pl.lit(today)).otherwise(pl.col("valid_to")))
-        .join(asked_on, on="symbol", how="left")
+        .join(confirmed, on="symbol", how="left")
         .with_columns(
             details_date=pl.when(pl.col("valid_to").is_null())
             .then(pl.coalesce("newer_details_date", "details_date"))

@@ -1,4 +1,4 @@
-"""The vendor's own HTTP client, held to what the fetchers need of it.
+"""The vendor's own client for its HTTP interface.
 
 The only module that imports the vendor's package. To move to its successor ``massive``,
 change the import: the methods have the same names.
@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 import polars as pl
+from polygon import RESTClient
 
 from batch.runtime.progress import StopRequested, never
 from fetchers.errors import NotListed
@@ -28,23 +29,23 @@ from fetchers.polygon.parsing import (
     split_rows,
     ticker_rows,
 )
-from fetchers.polygon.transport import RetryPolicy, StrictJson, VendorPool
-from fetchers.secrets import Secret
+from fetchers.polygon.transport import RetryPolicy, StrictJson, VendorHttp
+from fetchers.secrets import VendorKey
 
 _PAGE = 1000
 _STOCKS = "stocks"
 
 
 class PolygonClient:
-    """Asks the vendor, at its pace, and returns whole answers only.
+    """Requests what the fetchers need, at the vendor's pace; returns whole answers only.
 
-    Every method may raise what :meth:`fetchers.polygon.transport.VendorPool.request` and
+    Every method may raise what :meth:`fetchers.polygon.transport.VendorHttp.request` and
     the functions of :mod:`fetchers.polygon.parsing` raise. May be used by several threads.
     """
 
     def __init__(
         self,
-        key: Secret,
+        key: VendorKey,
         *,
         base_url: str,
         pacer: Pacer,
@@ -53,13 +54,11 @@ class PolygonClient:
         connections: int = 8,
         stop_requested: StopRequested = never,
     ) -> None:
-        from polygon import RESTClient  # noqa: PLC0415 - a fifth of a second, websockets included
-
         self._json = StrictJson()
         self._rest: Any = RESTClient(
-            api_key=key.reveal(), base=base_url.rstrip("/"), custom_json=self._json
+            api_key=key.get_secret_value(), base=base_url.rstrip("/"), custom_json=self._json
         )
-        self._rest.client = VendorPool(
+        self._rest.client = VendorHttp(
             key=key,
             pacer=pacer,
             retry=retry,

@@ -1,4 +1,4 @@
-"""How fast the vendor is asked: a limit per minute that all threads share."""
+"""The pace of requests: a limit per minute that all threads share."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from collections.abc import Callable
 from batch.runtime.progress import StopRequested, never, require_going
 
 _MINUTE_S = 61.0
-"""A minute and a second: answers travel, so the vendor's minute is not quite ours."""
+"""A minute and a second: requests travel, so the vendor's minute is not quite ours."""
 
 _SLICE_S = 0.25
 
 
 class Pacer:
-    """Lets at most so many requests go in any minute, in the order in which they ask.
+    """Lets at most ``per_minute`` requests go in any minute, first come, first served.
 
-    Up to the limit they go at once. May be shared by threads.
+    Up to the limit they go at once; 0 is no limit. May be shared by threads.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Pacer:
         self._held_until = float("-inf")
 
     def hold(self, seconds: float) -> None:
-        """Let no request go for a while, because the vendor asked for it."""
+        """Let no request go for some time, because the vendor asks for it."""
         with self._lock:
             self._held_until = max(self._held_until, self._monotonic_s() + seconds)
 
@@ -44,7 +44,7 @@ class Pacer:
         """Return when the next request may go.
 
         Raises:
-            Interrupted: Somebody asked to stop while it waited.
+            Interrupted: A stop was requested meanwhile.
         """
         goes_at = self._book()
         while True:
@@ -56,7 +56,7 @@ class Pacer:
             self._sleep(min(left_s, _SLICE_S))
 
     def _book(self) -> float:
-        """Take the next free place, and return when it comes up."""
+        """Take the next free place, and return its instant."""
         with self._lock:
             goes_at = self._monotonic_s()
             if not self._per_minute:

@@ -1,4 +1,4 @@
-"""What the vendor's answers say. Pure: documents in, rows and values out.
+"""Reading the vendor's answers. Pure: documents in, rows and values out.
 
 Fields: https://polygon.io/docs/rest/stocks
 """
@@ -32,10 +32,10 @@ _USABLE = ("OK", "DELAYED")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SessionAnswer:
-    """What the vendor says of one session of the whole market.
+    """The bars of one session of the whole market, as the vendor sends them.
 
     Attributes:
-        session: The session that was asked for.
+        session: The session requested.
         rows: Columns of :data:`batch.core.schema.DELIVERY`, as received.
         doubts: Why it may not be the whole session, in words; empty where nothing says so.
     """
@@ -87,10 +87,10 @@ DIVIDENDS_LISTED = polars_schema(schema.DIVIDENDS)
 def session_answer(document: Any, session: date) -> SessionAnswer:
     """Read an answer of the grouped daily endpoint.
 
-    The session is the one that was asked for: the bars' own timestamps differ by endpoint.
+    The session is the one requested: the bars' own timestamps differ by endpoint.
 
     Raises:
-        VendorRefused: It is no such answer, or its prices are adjusted for splits.
+        VendorRefused: It is not such an answer, or its prices are adjusted for splits.
     """
     where = f"Polygon, bars of {session}"
     if not isinstance(document, Mapping):
@@ -102,7 +102,7 @@ def session_answer(document: Any, session: date) -> SessionAnswer:
         raise VendorRefused(f"{where}: adjusted prices came though raw ones were asked for")
     results = document.get("results") or []
     if not isinstance(results, list):
-        raise VendorRefused(f"{where}: results are no list but {type(results).__name__}")
+        raise VendorRefused(f"{where}: expected a list of results, found {type(results).__name__}")
     doubts = []
     if status == "DELAYED":
         doubts.append("the vendor says it is delayed")
@@ -149,8 +149,8 @@ def ticker_rows(listed: Iterable[Any]) -> pl.DataFrame:
 def split_rows(listed: Iterable[Any]) -> pl.DataFrame:
     """Return splits as rows of :data:`SPLITS_LISTED`, one per symbol and date.
 
-    Where the vendor lists one twice the last of them counts; one without a symbol, date or
-    two positive numbers cannot be true and is left out.
+    Where the vendor lists one twice the last one counts; one without a symbol, a date or
+    two positive numbers is left out.
     """
     rows = [
         (item.ticker, day_in(item.execution_date), item.split_from, item.split_to)

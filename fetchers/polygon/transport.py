@@ -1,7 +1,7 @@
-"""One request to the vendor, until it has a whole answer or there is none to be had.
+"""Requests to the vendor, each tried until it has a whole answer or its time is used up.
 
-Answers that are throttled, broken off or not JSON are asked for again within a budget of
-time; what comes out of here has status 200 and is a whole JSON document.
+Throttled, broken off and other unusable answers are tried again within a budget of time;
+what is returned has status 200 and is a whole JSON document.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -24,7 +24,7 @@ from batch.core.errors import OhlcvError
 from batch.runtime.progress import StopRequested, require_going
 from fetchers.errors import NotListed, VendorDenied, VendorRefused, VendorUnavailable
 from fetchers.polygon.pacing import Pacer
-from fetchers.secrets import Secret
+from fetchers.secrets import VendorKey
 
 LOGGER = logging.getLogger("ohlcv")
 
@@ -44,7 +44,7 @@ class RetryPolicy:
         budget_s: Seconds from the first try to the start of the last; 0 for one try. More
             than a minute outlasts a limit per minute.
         first_pause_s: Pause after the first failure; it doubles, and jitter is added.
-        longest_pause_s: Longest pause that is not the vendor's own wish.
+        longest_pause_s: Longest pause, except where the vendor asks for a longer one.
     """
 
     budget_s: float
@@ -53,10 +53,10 @@ class RetryPolicy:
 
 
 class StrictJson:
-    """Reads JSON as the vendor's package asks for it, but never makes nothing of an error.
+    """Reads JSON for the vendor's package, and raises where that would go on without it.
 
-    The document read last is remembered by each thread: the package reads again what was
-    checked here.
+    Each thread remembers the document read last: the package reads again what was checked
+    here.
     """
 
     def __init__(self) -> None:
@@ -78,8 +78,8 @@ class StrictJson:
         return document
 
 
-class _AskAgain(Exception):
-    """The answer was no answer; another try may get one."""
+class _NoAnswer(Exception):
+    """There was no whole answer; another try may get one."""
 
     def __init__(self, reason: str, *, after_s: float | None = None) -> None:
         super().__init__(reason)
@@ -87,17 +87,17 @@ class _AskAgain(Exception):
         self.after_s = after_s
 
 
-class VendorPool(urllib3.PoolManager):
-    """A pool of connections that paces, retries and checks every request.
+class VendorHttp:
+    """Paces, retries and checks every request of the vendor's client.
 
-    It stands in the vendor's client where that keeps its own pool, which gives up within
-    a second, has no time limit and hands out error pages as empty answers.
+    It takes the place of the client's own pool, which gives up within a second, has no time
+    limit and returns error pages as empty answers.
     """
 
     def __init__(
         self,
         *,
-        key: Secret,
+        key: VendorKey,
         pacer: Pacer,
         retry: RetryPolicy,
         timeout_s: float,
@@ -105,7 +105,7 @@ class VendorPool(urllib3.PoolManager):
         strict_json: StrictJson,
         stop_requested: StopRequested,
     ) -> None:
-        super().__init__(
+        self._pool = urllib3.PoolManager(
             num_pools=2,
             maxsize=connections,
             timeout=urllib3.Timeout(connect=min(_CONNECT_S, timeout_s), read=timeout_s),
@@ -119,24 +119,20 @@ class VendorPool(urllib3.PoolManager):
         self._json = strict_json
         self._stop_requested = stop_requested
 
-    def request(
-        self,
-        method: str,
-        url: str,
-        body: Any = None,
-        fields: Any = None,
-        headers: Mapping[str, str] | None = None,
-        json: Any = None,
-        **urlopen_kw: Any,
-    ) -> urllib3.BaseHTTPResponse:
+    def request(self, method: str, url: str, **options: Any) -> urllib3.BaseHTTPResponse:
         """Return a whole JSON answer with status 200.
+
+        Args:
+            method: Such as ``GET``.
+            url: Whole, with the query.
+            options: As ``urllib3.PoolManager.request`` takes them.
 
         Raises:
             VendorDenied: Status 401 or 403.
             NotListed: Status 404.
             VendorRefused: Another status that a retry does not change.
             VendorUnavailable: No whole answer came within the retry budget.
-            Interrupted: Somebody asked to stop.
+            Interrupted: A stop was requested.
         """
         where = unquote(urlsplit(url).path)
         tries = 0
@@ -148,26 +144,29 @@ class VendorPool(urllib3.PoolManager):
                     if tries:
                         self._pacer.wait(self._stop_requested)
                     tries += 1
-                    return self._once(where, method, url, body, fields, headers, json, urlopen_kw)
-        except _AskAgain as err:
+                    response = self._pool.request(method, url, **options)
+                    self._require_usable(where, response)
+                    return response
+        except (_NoAnswer, urllib3.exceptions.HTTPError) as err:
             raise VendorUnavailable(
-                f"Polygon {where}: {err.reason}; tried {tries} times over"
+                f"Polygon {where}: {self._reason(err)}; tried {tries} times over"
                 f" {self._retry.budget_s:g} s; nothing of it was kept, run again later"
             ) from err
         raise AssertionError("unreachable")
 
-    def _attempts(self, where: str) -> Any:
-        stamina.instrumentation.set_on_retry_hooks([])  # they are told of below, without arguments
+    def _attempts(self, where: str) -> Iterable[stamina.Attempt]:
+        stamina.instrumentation.set_on_retry_hooks([])  # its own hook logs the arguments
 
         def pause(err: Exception) -> bool | float:
-            if not isinstance(err, _AskAgain):
+            if not isinstance(err, _NoAnswer | urllib3.exceptions.HTTPError):
                 return False
-            LOGGER.info("Polygon %s: %s; asking again", where, err.reason)
-            if err.after_s is None:
+            LOGGER.info("Polygon %s: %s; trying again", where, self._reason(err))
+            after_s = err.after_s if isinstance(err, _NoAnswer) else None
+            if after_s is None:
                 return True
-            if err.after_s > self._retry.budget_s:
+            if after_s > self._retry.budget_s:
                 return False
-            self._pacer.hold(err.after_s)
+            self._pacer.hold(after_s)
             return 0.0
 
         budget_s = self._retry.budget_s
@@ -180,59 +179,53 @@ class VendorPool(urllib3.PoolManager):
             wait_jitter=self._retry.first_pause_s,
         )
 
-    def _once(
-        self,
-        where: str,
-        method: str,
-        url: str,
-        body: Any,
-        fields: Any,
-        headers: Mapping[str, str] | None,
-        json: Any,
-        urlopen_kw: dict[str, Any],
-    ) -> urllib3.BaseHTTPResponse:
-        try:
-            response = super().request(
-                method, url, body=body, fields=fields, headers=headers, json=json, **urlopen_kw
-            )
-        except urllib3.exceptions.HTTPError as err:
-            raise _AskAgain(self._key.redacted(_first_line(err))) from err
+    def _reason(self, err: _NoAnswer | urllib3.exceptions.HTTPError) -> str:
+        """Return why there was no answer, in one line without the key."""
+        if isinstance(err, _NoAnswer):
+            return err.reason
+        lines = str(err).splitlines()
+        kind = type(err).__name__
+        return self._key.redacted(f"{kind}: {lines[0]}" if lines else kind)
+
+    def _require_usable(self, where: str, response: urllib3.BaseHTTPResponse) -> None:
         if response.status == 200:
             self._require_whole(where, response)
-            return response
-        told = self._key.redacted(_told(response))
+            return
+        message = self._key.redacted(_message(response))
         if response.status in _DENIED:
             raise VendorDenied(
-                f"Polygon {where}: refused with status {response.status} ({told}); check that the"
-                " key is right and active and that its plan includes this: the free plan reaches"
-                " two years back and has a session's bars only at the end of that day"
+                f"Polygon {where}: refused with status {response.status} ({message}); check that"
+                " the key is right and active and that its plan includes this: the free plan"
+                " reaches two years back and has a session's bars only at the end of that day"
             )
         if response.status == _MISSING:
-            raise NotListed(f"Polygon {where}: status 404 ({told})")
+            raise NotListed(f"Polygon {where}: status 404 ({message})")
         if response.status in _TRANSIENT:
-            raise _AskAgain(f"status {response.status} ({told})", after_s=_retry_after_s(response))
-        raise VendorRefused(f"Polygon {where}: unexpected status {response.status} ({told})")
+            raise _NoAnswer(
+                f"status {response.status} ({message})", after_s=_retry_after_s(response)
+            )
+        raise VendorRefused(f"Polygon {where}: unexpected status {response.status} ({message})")
 
     def _require_whole(self, where: str, response: urllib3.BaseHTTPResponse) -> None:
-        """Refuse what is no document, and pages of a list that have no list or not all of it."""
+        """Refuse what is not a document, and pages of a list without all that they count."""
         try:
             document = self._json.loads(response.data.decode("utf-8"))
         except (OhlcvError, UnicodeDecodeError) as err:
             kind = response.headers.get("Content-Type", "no content type")
-            raise _AskAgain(
+            raise _NoAnswer(
                 f"status 200 with {len(response.data)} bytes of {kind} that are not JSON"
             ) from err
         if not where.startswith("/v3/"):
             return
         rows = document.get("results") if isinstance(document, dict) else None
         if rows is None:
-            raise _AskAgain("status 200 without results")
+            raise _NoAnswer("status 200 without results")
         if isinstance(rows, list) and document.get("count", len(rows)) != len(rows):
-            raise _AskAgain(f"{len(rows)} results where {document['count']} are counted")
+            raise _NoAnswer(f"{len(rows)} results where {document['count']} are counted")
 
 
-def _told(response: urllib3.BaseHTTPResponse) -> str:
-    """Return what an error answer says, in one short line."""
+def _message(response: urllib3.BaseHTTPResponse) -> str:
+    """Return the message of an error answer, in one short line."""
     text = response.data.decode("utf-8", "replace")
     try:
         document = json.loads(text)
@@ -249,8 +242,3 @@ def _retry_after_s(response: urllib3.BaseHTTPResponse) -> float | None:
         return _NO_RETRIES.get_retry_after(response)
     except urllib3.exceptions.InvalidHeader:
         return None
-
-
-def _first_line(err: Exception) -> str:
-    lines = str(err).splitlines()
-    return f"{type(err).__name__}: {lines[0]}" if lines else type(err).__name__

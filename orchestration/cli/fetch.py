@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from batch.runtime.command import job_run, lake_option, output_options
+from batch.runtime.command import lake_option, output_options
 from batch.runtime.environment import environment
 from batch.runtime.output import Output
 from orchestration.cli.vendor_options import pace_options, strict_option
@@ -47,28 +47,16 @@ def command(
       ohlcv fetch --backfill 2
       ohlcv fetch --from 2020-01-01 --flat-files
     """
-    from batch.storage.store import open_store  # noqa: PLC0415 - help stays quick
-    from fetchers.asked import asked_range  # noqa: PLC0415
-    from fetchers.recorded import fetch_recorded  # noqa: PLC0415
+    from fetchers.fetch import run_fetch  # noqa: PLC0415 - help stays quick
+    from fetchers.options import read_session_range  # noqa: PLC0415
+    from fetchers.request import FetchRequest  # noqa: PLC0415
     from fetchers.settings import FetchSettings  # noqa: PLC0415
 
     settings = FetchSettings.read(**options)
-    asked = asked_range(day, first, last, backfill, again=again)
-    store = open_store(settings.lake)
-    with job_run("fetch", store, settings, output) as run:
-        fetched = fetch_recorded(
-            run,
-            store,
-            settings,
-            environment(),
-            asked=asked,
-            bars=only != "reference",
-            reference=only != "bars",
-            flat_files=flat_files,
-        )
-        output.result({"lake": store.uri, **fetched.counts, "problems": fetched.problems})
-        for part in (fetched.bars, fetched.reference):
-            if part is not None:
-                output.say(part.summary)
-        fetched.require_success(strict=settings.strict)
-        run.require_no_problems()
+    request = FetchRequest(
+        read_session_range(day, first, last, backfill, again=again),
+        bars=only != "reference",
+        reference=only != "bars",
+        flat_files=flat_files,
+    )
+    run_fetch(settings, environment(), request, output)

@@ -45,14 +45,16 @@ def command(output: Output, no_reference: bool, intervals: tuple[str, ...], **op
     from batch.resampler.job import resample  # noqa: PLC0415
     from batch.runtime.settings import ResamplerSettings  # noqa: PLC0415
     from batch.storage.store import open_store  # noqa: PLC0415
-    from fetchers.recorded import fetch_recorded  # noqa: PLC0415
+    from fetchers.fetch import fetch_in_run  # noqa: PLC0415
+    from fetchers.request import FetchRequest  # noqa: PLC0415
     from fetchers.settings import FetchSettings  # noqa: PLC0415
 
     settings = FetchSettings.read(**options)
     resampling = ResamplerSettings.read(intervals=intervals or None)
     store = open_store(settings.lake)
     with job_run("run", store, settings, output) as run:
-        fetched = fetch_recorded(run, store, settings, environment(), reference=not no_reference)
+        request = FetchRequest(reference=not no_reference)
+        fetched = fetch_in_run(run, store, settings, environment(), request)
         _require_worth_going_on(fetched.errors, store)
         daily = consolidate(
             store,
@@ -99,9 +101,8 @@ def _tell(output: Output, uri: str, run: Run, fetched: Any, newest: str | None) 
             "problems": run.report.problems,
         }
     )
-    for summarised in (fetched.bars, fetched.reference):
-        if summarised is not None:
-            output.say(summarised.summary)
+    for fetched_part in fetched.parts:
+        output.say(fetched_part.summary)
     tables: dict[str, tuple[int, int, int]] = {}
     for part in run.report.partitions:
         rows, size, count = tables.get(part.table, (0, 0, 0))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -13,14 +13,16 @@ import polars as pl
 
 from batch.core.layout import BRONZE, Delivery
 from batch.core.sessions import Calendar
-from batch.runtime.progress import Silent, never
+from batch.runtime.progress import Silent, StopRequested, never
 from batch.storage.store import ObjectStore
-from fetchers.daily_bars import BarsFetched, BarsOptions, fetch_daily_bars
-from fetchers.plan import SessionRange
+from fetchers.context import FetchContext
+from fetchers.daily_bars import BarsFetched, BarsSource, fetch_daily_bars
 from fetchers.polygon.client import PolygonClient
 from fetchers.polygon.pacing import Pacer
 from fetchers.polygon.transport import RetryPolicy
-from fetchers.secrets import Secret
+from fetchers.request import SessionRange
+from fetchers.secrets import VendorKey
+from fetchers.settings import FetchSettings
 from simulation.vendor_market import SyntheticMarket, VendorMarket
 from simulation.vendor_server import VendorStub
 
@@ -69,24 +71,37 @@ class Vendor:
     base_url: str
     heard: Heard = field(default_factory=Heard)
 
-    def fetch(
+    def context(
+        self, store: ObjectStore, stop_requested: StopRequested = never, **settings: Any
+    ) -> FetchContext:
+        return FetchContext(
+            store,
+            FetchSettings(**settings),
+            self.calendar,
+            self.heard,
+            stop_requested,
+            self.clock,
+        )
+
+    def try_fetch(
         self,
         store: ObjectStore,
-        asked: SessionRange | None = None,
-        outcome: BarsFetched | None = None,
-        **options: Any,
+        wanted: SessionRange | None = None,
+        *,
+        downloads: int = 1,
+        stop_requested: StopRequested = never,
     ) -> BarsFetched:
-        return fetch_daily_bars(
-            store,
-            self.client.session,
-            calendar=self.calendar,
-            clock=self.clock,
-            options=BarsOptions(**options),
-            progress=self.heard,
-            stop_requested=options.pop("stop_requested", never),
-            asked=asked,
-            outcome=outcome,
-        )
+        source = BarsSource("polygon", self.client.session, timedelta(minutes=5), downloads)
+        return fetch_daily_bars(self.context(store, stop_requested), source, wanted)
+
+    def fetch(
+        self, store: ObjectStore, wanted: SessionRange | None = None, **options: Any
+    ) -> BarsFetched:
+        """Fetch, and raise what ended it early."""
+        fetched = self.try_fetch(store, wanted, **options)
+        if fetched.error:
+            raise fetched.error
+        return fetched
 
     @property
     def sessions_asked(self) -> list[str]:
@@ -117,7 +132,7 @@ def vendor(
     stub = VendorStub(market, calendar, clock=clock, key=KEY)
     with stub.running() as base_url:
         client = PolygonClient(
-            Secret(key),
+            VendorKey(key),
             base_url=base_url,
             pacer=Pacer(0),
             retry=RetryPolicy(budget_s, first_pause_s=0.01, longest_pause_s=0.05),

@@ -14,8 +14,8 @@ from batch.core.sessions import Calendar
 from batch.resampler.job import resample
 from batch.storage.local import LocalStore
 from batch.storage.store import ObjectStore
-from fetchers.daily_bars import BarsFetched, BarsOptions, fetch_daily_bars
-from fetchers.plan import SessionRange
+from fetchers.daily_bars import BarsFetched
+from fetchers.request import SessionRange
 from simulation.vendor_market import FolderMarket
 from tests.fetchers.support import (
     FRIDAY,
@@ -223,33 +223,23 @@ class StopsAfter:
         return len(self._polygon.stub.asked) >= self._sessions
 
 
-def backfill(polygon: Vendor, lake: ObjectStore, stop: Any, outcome: BarsFetched) -> None:
-    fetch_daily_bars(
-        lake,
-        polygon.client.session,
-        calendar=polygon.calendar,
-        clock=polygon.clock,
-        options=BarsOptions(downloads=3),
-        progress=polygon.heard,
-        stop_requested=stop,
-        asked=SessionRange(date(2024, 11, 1), FRIDAY),
-        outcome=outcome,
-    )
+def backfill(polygon: Vendor, lake: ObjectStore, stop: Any) -> BarsFetched:
+    wanted = SessionRange(date(2024, 11, 1), FRIDAY)
+    return polygon.try_fetch(lake, wanted, downloads=3, stop_requested=stop)
 
 
 def test_a_backfill_that_was_stopped_is_continued_where_it_stopped(
     polygon: Vendor, any_lake: ObjectStore, calendar: Calendar
 ) -> None:
     wanted = [str(s) for s in calendar.sessions_between(date(2024, 11, 1), FRIDAY)]
-    outcome = BarsFetched()
-    with pytest.raises(Interrupted):
-        backfill(polygon, any_lake, StopsAfter(polygon, 20), outcome)
+    outcome = backfill(polygon, any_lake, StopsAfter(polygon, 20))
     there = sessions_in(any_lake)
     polygon.stub.asked.clear()
 
-    again = BarsFetched()
-    backfill(polygon, any_lake, lambda: False, again)
+    again = backfill(polygon, any_lake, lambda: False)
 
+    assert isinstance(outcome.error, Interrupted)
+    assert again.error is None
     assert 0 < len(there) < len(wanted)
     assert there == wanted[: len(there)]
     assert [str(session) for session in outcome.left] == wanted[len(there) :]
@@ -262,11 +252,10 @@ def test_a_lake_filled_in_two_goes_equals_one_filled_in_one(
     polygon: Vendor, lake: LocalStore, tmp_path: Any, calendar: Calendar
 ) -> None:
     other = LocalStore(tmp_path / "other")
-    backfill(polygon, other, lambda: False, BarsFetched())
+    backfill(polygon, other, lambda: False)
     polygon.stub.asked.clear()
-    with pytest.raises(Interrupted):
-        backfill(polygon, lake, StopsAfter(polygon, 9), BarsFetched())
-    backfill(polygon, lake, lambda: False, BarsFetched())
+    stopped = backfill(polygon, lake, StopsAfter(polygon, 9))
+    backfill(polygon, lake, lambda: False)
 
     for store in (lake, other):
         consolidate(store, calendar=calendar)
@@ -276,6 +265,7 @@ def test_a_lake_filled_in_two_goes_equals_one_filled_in_one(
         for year in (2024, 2025):
             key = f"silver/{table}/year={year}/data.parquet"
             assert lake.read(key) == other.read(key), key
+    assert isinstance(stopped.error, Interrupted)
 
 
 @pytest.mark.corpus

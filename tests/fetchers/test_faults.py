@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 import traceback
 from datetime import date
@@ -15,10 +16,10 @@ from batch.core.errors import DataRefused, ExitCode
 from batch.core.layout import ARRIVALS, incomplete_key
 from batch.core.sessions import Calendar
 from batch.storage.local import LocalStore
-from fetchers.completeness import MOST_ASKS, IncompleteNote, note_incomplete, read_note
-from fetchers.daily_bars import BarsFetched, require_complete
 from fetchers.errors import VendorDenied, VendorUnavailable
-from fetchers.plan import ASKED_AGAIN, SessionRange
+from fetchers.incomplete import MOST_REQUESTS, IncompleteNote, note_incomplete, read_note
+from fetchers.plan import INCOMPLETE_PER_RUN
+from fetchers.request import SessionRange
 from simulation.vendor_server import Fault, FaultKind
 from tests.fetchers.support import (
     FRIDAY,
@@ -97,19 +98,19 @@ def test_a_lasting_fault_keeps_what_came_before_and_nothing_half(
     lake: LocalStore, calendar: Calendar, kind: FaultKind, told: str
 ) -> None:
     asked = SessionRange(date(2025, 1, 15), FRIDAY)
-    outcome = BarsFetched()
     with vendor(
         calendar, new_york(FRIDAY, 16, 21), timeout_s=0.2, budget_s=0.5, symbols=20
     ) as polygon:
         polygon.stub.faults.append(Fault(kind, on="/stocks/2025-01-16", seconds=0.4))
-        with pytest.raises(VendorUnavailable, match=told) as failure:
-            polygon.fetch(lake, asked, outcome=outcome)
+        outcome = polygon.try_fetch(lake, asked)
         left = [str(session) for session in outcome.left]
         after_failure = sessions_in(lake)
         polygon.stub.faults.clear()
         polygon.fetch(lake, asked)
 
-    assert failure.value.exit_code == ExitCode.RETRY
+    assert isinstance(outcome.error, VendorUnavailable)
+    assert re.search(told, str(outcome.error))
+    assert outcome.error.exit_code == ExitCode.RETRY
     assert after_failure == ["2025-01-15"]
     assert left == ["2025-01-16", "2025-01-17"]
     assert list(lake.list("_state/incomplete/")) == []
@@ -185,7 +186,7 @@ def test_a_session_in_doubt_is_kept_noted_and_asked_for_again_until_it_is_whole(
     second = polygon.fetch(lake)
 
     assert note is not None
-    assert doubt in note.told
+    assert doubt in note.summary
     assert [found.session for found in first.incomplete] == [FRIDAY]
     assert doubt in polygon.heard.warnings[0]
     assert len(kept_at_first) == kept
@@ -206,7 +207,7 @@ def test_a_session_of_which_the_vendor_never_has_more_is_not_asked_for_for_ever(
     lake.delete(item.key for item in list(lake.list(f"bronze/daily/date={missing}/")))
     polygon.stub.faults.append(Fault(FaultKind.EMPTY, on=f"/stocks/{missing}"))
     polygon.fetch(lake, SessionRange(missing, missing))
-    for _ in range(MOST_ASKS):
+    for _ in range(MOST_REQUESTS):
         polygon.stub.asked.clear()
         polygon.fetch(lake)
     asked = polygon.sessions_asked
@@ -215,7 +216,7 @@ def test_a_session_of_which_the_vendor_never_has_more_is_not_asked_for_for_ever(
 
     assert str(missing) not in asked
     assert str(FRIDAY) in asked
-    assert explicitly.incomplete[0].asks == MOST_ASKS + 1
+    assert explicitly.incomplete[0].asks == MOST_REQUESTS + 1
     assert read_note(lake, missing) == explicitly.incomplete[0]
 
 
@@ -231,7 +232,7 @@ def test_only_the_newest_incomplete_sessions_are_asked_for_in_a_daily_run(
     polygon.fetch(lake)
 
     again = [session for session in polygon.sessions_asked if session < "2024-10"]
-    assert sorted(again) == [str(session) for session in old[-ASKED_AGAIN:]]
+    assert sorted(again) == [str(session) for session in old[-INCOMPLETE_PER_RUN:]]
 
 
 def test_waiting_for_the_pace_does_not_use_up_the_retry_budget(
@@ -254,7 +255,7 @@ def test_strict_makes_an_incomplete_session_an_error_and_keeps_it(
     outcome = polygon.fetch(lake)
 
     with pytest.raises(DataRefused, match="2025-01-17 is incomplete: the vendor says it is"):
-        require_complete(outcome)
+        outcome.require_complete()
     assert sessions_in(lake) == TRAILING
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Any
 from uuid import uuid4
@@ -13,15 +14,16 @@ import pytest
 
 from batch.core.errors import Interrupted, SettingsError
 from batch.core.sessions import Calendar
-from batch.runtime.progress import Silent, never
+from batch.runtime.progress import Silent, StopRequested, never
 from batch.storage.local import LocalStore
 from batch.storage.store import ObjectStore
+from fetchers.context import FetchContext
 from fetchers.errors import KeyMissing, VendorDenied
+from fetchers.fetch import Fetched, fetch
 from fetchers.flat_files import FlatFiles, flat_file_key
-from fetchers.plan import SessionRange
-from fetchers.secrets import FlatFileKeys, Secret
+from fetchers.request import FetchRequest, SessionRange
+from fetchers.secrets import FlatFileKeys, VendorKey
 from fetchers.settings import FetchSettings
-from fetchers.side_by_side import Fetched, fetch_from_flat_files
 from simulation.vendor_market import SyntheticMarket
 from tests.fetchers.support import NEW_YORK, Clock, deliveries, new_york, sessions_in
 
@@ -73,16 +75,22 @@ class FlatBucket:
         key = f"{self.settings.flat_files_prefix}/{session:%Y/%m}/{session}.csv.gz"
         self.client.put_object(Bucket=self.bucket, Key=key, Body=content)
 
-    def fill(self, store: ObjectStore, **given: Any) -> Fetched:
-        options: dict[str, Any] = {
-            "environment": KEYS,
-            "progress": Silent(),
-            "stop_requested": never,
-            "asked": SessionRange(FIRST, date(2025, 1, 16)),
-            "clock": Clock(NOW),
-            "calendar": self.calendar,
-        }
-        return fetch_from_flat_files(store, self.settings, **{**options, **given})
+    def fill(
+        self,
+        store: ObjectStore,
+        *,
+        keys: Mapping[str, str] = KEYS,
+        wanted: SessionRange | None = SessionRange(FIRST, date(2025, 1, 16)),  # noqa: B008
+        stop_requested: StopRequested = never,
+        now: datetime = NOW,
+    ) -> Fetched:
+        """Fetch, and raise what ended it early."""
+        context = FetchContext(
+            store, self.settings, self.calendar, Silent(), stop_requested, Clock(now)
+        )
+        fetched = fetch(context, keys, FetchRequest(wanted, flat_files=True))
+        fetched.require_success(strict=False)
+        return fetched
 
 
 @pytest.fixture
@@ -114,7 +122,7 @@ def test_a_range_of_flat_files_becomes_deliveries(
 def test_a_session_counts_once_its_file_is_due_the_next_morning(
     flat: FlatBucket, lake: LocalStore
 ) -> None:
-    flat.fill(lake, clock=Clock(new_york(LAST, 18)))
+    flat.fill(lake, now=new_york(LAST, 18))
 
     assert sessions_in(lake)[-1] == "2025-01-14"
 
@@ -126,7 +134,7 @@ def test_filling_again_reads_only_what_is_missing(flat: FlatBucket, lake: LocalS
     again = flat.fill(lake)
 
     assert again.bars is not None
-    assert again.bars.asked == []
+    assert again.bars.planned == ()
     assert list(lake.list("")) == before
 
 
@@ -173,14 +181,16 @@ def test_a_missing_file_is_noted_as_incomplete(flat: FlatBucket, lake: LocalStor
     fetched = flat.fill(lake)
 
     assert fetched.bars is not None
-    assert [note.told for note in fetched.bars.incomplete] == ["2025-01-06 is incomplete: no file"]
+    assert [note.summary for note in fetched.bars.incomplete] == [
+        "2025-01-06 is incomplete: no file"
+    ]
 
 
 def test_without_keys_or_a_range_nothing_is_asked_for(flat: FlatBucket, lake: LocalStore) -> None:
     with pytest.raises(KeyMissing, match="POLYGON_S3_ACCESS_KEY_ID"):
-        flat.fill(lake, environment={})
+        flat.fill(lake, keys={})
     with pytest.raises(SettingsError, match="--flat-files fills a range"):
-        flat.fill(lake, asked=None)
+        flat.fill(lake, wanted=None)
 
 
 def test_refused_keys_fail_at_once_and_are_not_shown(
@@ -188,7 +198,7 @@ def test_refused_keys_fail_at_once_and_are_not_shown(
 ) -> None:
     from botocore.exceptions import ClientError
 
-    files = FlatFiles.open(flat.settings, FlatFileKeys(Secret("flat"), Secret("flat-secret")))
+    files = FlatFiles(flat.settings, FlatFileKeys(VendorKey("flat"), VendorKey("flat-secret")))
 
     def refuse(**_: Any) -> None:
         raise ClientError({"Error": {"Code": "403", "Message": "Forbidden"}}, "HeadObject")

@@ -48,7 +48,7 @@ def test_what_is_missing_or_no_number_becomes_null() -> None:
         ([], "expected an object, found list"),
         (grouped(status="ERROR"), "status 'ERROR'"),
         (grouped(adjusted=True), "adjusted prices"),
-        (grouped(results={"T": "A"}), "results are no list"),
+        (grouped(results={"T": "A"}), "expected a list of results"),
     ],
 )
 def test_an_answer_that_is_none_is_refused(document: Any, told: str) -> None:

@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 
 from batch.core.errors import SettingsError
 from batch.core.sessions import Calendar, load_calendar
-from fetchers.asked import asked_range
+from fetchers.options import read_session_range
 from fetchers.plan import (
     BronzeSessions,
-    SessionRange,
     newest_due,
-    nothing_due,
+    nothing_to_fetch,
     plan_daily,
     plan_range,
 )
+from fetchers.request import SessionRange
 from tests.fetchers.support import new_york
 
 DELAY = timedelta(minutes=5)
@@ -133,7 +133,7 @@ def test_a_range_asks_for_what_is_missing_or_incomplete(calendar: Calendar) -> N
 def test_a_day_without_a_session_is_told_apart_from_one_to_come(
     calendar: Calendar, day: date, told: str
 ) -> None:
-    assert told in nothing_due(calendar, NEWEST, SessionRange(day, day))
+    assert told in nothing_to_fetch(calendar, NEWEST, SessionRange(day, day))
 
 
 CALENDAR = load_calendar()
@@ -179,10 +179,12 @@ def test_contradicting_dates_are_refused(
     options: tuple[str | None, str | None, str | None, float | None], told: str
 ) -> None:
     with pytest.raises(SettingsError, match=told):
-        asked_range(*options)
+        read_session_range(*options)
 
 
 def test_a_backfill_is_counted_in_years_from_today() -> None:
     now = datetime(2025, 1, 18, 2, 0, tzinfo=UTC)  # still the 17th in New York
 
-    assert asked_range(None, None, None, 2, now=now) == SessionRange(date(2023, 1, 18), NEWEST)
+    assert read_session_range(None, None, None, 2, now=now) == SessionRange(
+        date(2023, 1, 18), NEWEST
+    )

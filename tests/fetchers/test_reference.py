@@ -14,7 +14,7 @@ from batch.core.errors import DataRefused, Interrupted
 from batch.core.layout import DIVIDENDS, TICKERS
 from batch.core.sessions import Calendar
 from batch.lake.reference import add_splits, read_reference, read_splits
-from batch.runtime.progress import never
+from batch.runtime.progress import StopRequested, never
 from batch.storage.local import LocalStore
 from batch.storage.store import ObjectStore
 from fetchers.errors import VendorUnavailable
@@ -24,7 +24,6 @@ from fetchers.reference import (
     calendar_differences,
     compare_tickers,
     fetch_reference,
-    told_mismatch,
 )
 from fetchers.tickers import current_rows
 from simulation import vendor_answers
@@ -32,16 +31,23 @@ from simulation.vendor_server import Fault, FaultKind
 from tests.fetchers.support import FRIDAY, Vendor, new_york, vendor
 
 
-def fetch(polygon: Vendor, store: ObjectStore, **given: Any) -> ReferenceFetched:
-    options: dict[str, Any] = {
-        "calendar": polygon.calendar,
-        "now": polygon.clock(),
-        "details_per_run": 3,
-        "downloads": 2,
-        "progress": polygon.heard,
-        "stop_requested": never,
-    }
-    return fetch_reference(store, polygon.client, **{**options, **given})
+def try_fetch(
+    polygon: Vendor,
+    store: ObjectStore,
+    *,
+    details_per_run: int = 3,
+    stop_requested: StopRequested = never,
+) -> ReferenceFetched:
+    context = polygon.context(store, stop_requested, details_per_run=details_per_run)
+    return fetch_reference(context, polygon.client)
+
+
+def fetch(polygon: Vendor, store: ObjectStore, *, details_per_run: int = 3) -> ReferenceFetched:
+    """Fetch, and raise what ended it early."""
+    fetched = try_fetch(polygon, store, details_per_run=details_per_run)
+    if fetched.error:
+        raise fetched.error
+    return fetched
 
 
 def asked(polygon: Vendor, part: str) -> list[str]:
@@ -78,8 +84,8 @@ def test_every_page_of_every_list_arrives(any_lake: ObjectStore, calendar: Calen
         .rows()
     )
     assert recent.height > 10
-    assert outcome.done == ["splits", "holidays", "tickers", "dividends", "details"]
-    assert outcome.warnings == []
+    assert outcome.done == ("splits", "holidays", "tickers", "dividends", "details")
+    assert outcome.warnings == ()
 
 
 def test_a_second_run_reads_what_is_recent_and_changes_nothing(
@@ -197,20 +203,16 @@ def test_a_stopped_run_keeps_its_pages_and_is_continued(
 ) -> None:
     first = date(2012, 1, 3)
     with vendor(calendar, new_york(FRIDAY, 16, 21), first=first, symbols=30) as polygon:
-        outcome = ReferenceFetched()
-        with pytest.raises(Interrupted):
-            fetch(
-                polygon,
-                lake,
-                outcome=outcome,
-                stop_requested=lambda: len(asked(polygon, "splits")) >= 3,
-            )
+        outcome = try_fetch(
+            polygon, lake, stop_requested=lambda: len(asked(polygon, "splits")) >= 3
+        )
         some = read_splits(lake)
         polygon.stub.asked.clear()
         fetch(polygon, lake)
         truth = polygon.stub.market.splits(polygon.clock())
 
-    assert outcome.done == []
+    assert isinstance(outcome.error, Interrupted)
+    assert outcome.done == ()
     assert 0 < some.height < truth.height
     assert "execution_date.gte=" in asked(polygon, "splits")[0]
     assert read_splits(lake).drop("ratio").equals(truth)
@@ -279,7 +281,7 @@ def test_tickers_that_trade_unlisted_and_the_reverse_are_reported(
     assert odd.session == FRIDAY
     assert odd.listed_not_traded == ("ZZZQ",)
     assert len(odd.traded_not_listed) >= 1
-    assert "1 tickers are listed but did not trade on 2025-01-17: ZZZQ" in told_mismatch(odd)
+    assert "1 tickers are listed but did not trade on 2025-01-17: ZZZQ" in odd.summaries
 
 
 def test_the_vendors_holidays_agree_with_the_calendar(polygon: Vendor, calendar: Calendar) -> None:

@@ -11,11 +11,12 @@ from polars.testing import assert_frame_equal
 from batch.consolidator.job import consolidate
 from batch.core.sessions import Calendar
 from batch.resampler.job import resample
-from batch.runtime.progress import never
 from batch.storage.local import LocalStore
-from fetchers.plan import SessionRange, newest_due
+from fetchers.context import FetchContext
+from fetchers.fetch import fetch
+from fetchers.plan import newest_due
+from fetchers.request import FetchRequest, SessionRange
 from fetchers.settings import FetchSettings
-from fetchers.side_by_side import fetch_side_by_side
 from simulation.vendor_market import LATE_PRINTS_AFTER
 from tests.fetchers.support import Heard
 from tests.fetchers.test_commands import vendor_stub
@@ -31,16 +32,10 @@ def test_8000_symbols_of_120_sessions_become_bars(lake: LocalStore, calendar: Ca
         settings = FetchSettings(
             polygon_base_url=base_url, polygon_requests_per_minute=0, downloads=4
         )
-        fetched = fetch_side_by_side(
-            lake,
-            settings,
+        fetched = fetch(
+            FetchContext(lake, settings, calendar, Heard()),
             {"POLYGON_API_KEY": "any"},
-            progress=Heard(),
-            other_progress=Heard(),
-            stop_requested=never,
-            asked=SessionRange(first, newest),
-            reference=False,
-            calendar=calendar,
+            FetchRequest(SessionRange(first, newest), reference=False),
         )
     consolidate(lake, calendar=calendar)
     resample(lake, calendar=calendar)

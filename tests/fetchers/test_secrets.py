@@ -10,7 +10,7 @@ import pytest
 
 from batch.core.errors import ExitCode
 from fetchers.errors import KeyMissing
-from fetchers.secrets import Secret, find_api_key, find_flat_file_keys
+from fetchers.secrets import VendorKey, find_api_key, find_flat_file_keys
 
 KEY = "pk-8d1f-not-to-be-seen"
 
@@ -28,11 +28,11 @@ def aws(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", ["POLYGON_API_KEY", "MASSIVE_API_KEY"])
 def test_either_variable_holds_the_key(name: str) -> None:
-    assert find_api_key({name: f" {KEY}\n"}).reveal() == KEY
+    assert find_api_key({name: f" {KEY}\n"}).get_secret_value() == KEY
 
 
 def test_an_empty_variable_counts_as_none() -> None:
-    assert find_api_key({"POLYGON_API_KEY": "", "MASSIVE_API_KEY": KEY}).reveal() == KEY
+    assert find_api_key({"POLYGON_API_KEY": "", "MASSIVE_API_KEY": KEY}).get_secret_value() == KEY
 
 
 def test_without_a_key_the_message_says_how_to_get_and_set_one() -> None:
@@ -54,7 +54,7 @@ def test_what_http_would_refuse_is_refused_without_being_shown(text: str) -> Non
 
 
 def test_a_secret_shows_itself_in_no_way() -> None:
-    secret = Secret(KEY)
+    secret = VendorKey(KEY)
 
     assert KEY not in f"{secret} {secret!r} {[secret]}"
     assert secret.redacted(f"https://host/path?apiKey={KEY}") == "https://host/path?apiKey=***"
@@ -70,13 +70,13 @@ def test_the_key_is_read_from_secrets_manager(aws: None, content: str) -> None:
     name = f"vendor/{abs(hash(content))}"
     client.create_secret(Name=name, SecretString=content)
 
-    assert find_api_key({}, secret=name).reveal() == KEY
+    assert find_api_key({}, secret=name).get_secret_value() == KEY
 
 
 def test_the_key_is_read_from_the_parameter_store(aws: None) -> None:
     boto3.client("ssm").put_parameter(Name="/vendor/key", Value=KEY, Type="SecureString")
 
-    assert find_api_key({}, parameter="/vendor/key").reveal() == KEY
+    assert find_api_key({}, parameter="/vendor/key").get_secret_value() == KEY
 
 
 @pytest.mark.parametrize("kind", ["secret", "parameter"])

@@ -1,10 +1,10 @@
-"""Sessions of which perhaps not all has come: how they are noticed, noted and looked up."""
+"""Sessions of which perhaps not all rows have come, and the notes kept of them."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from statistics import median
 
@@ -13,25 +13,23 @@ from batch.core.layout import INCOMPLETE, incomplete_key, incomplete_session
 from batch.storage.store import ObjectStore
 
 USUAL_SESSIONS = 20
-"""Sessions before one whose median row count is what is usual for it."""
+"""The usual row count of a session is the median of this many sessions before it."""
 
-MOST_ASKS = 10
-"""How often a session is asked for again before the vendor is believed to have no more."""
+MOST_REQUESTS = 10
+"""How often a daily run requests a session again before it takes it that there is no more."""
 
 _FEWEST_SESSIONS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class IncompleteNote:
-    """A session of which perhaps not all has come.
+    """A session of which perhaps not all rows have come.
 
     Attributes:
-        session: Which.
         doubts: Why, in words.
-        rows: Rows that came.
         usual_rows: Median of the sessions before; None where too few are known.
-        asked_at: When it was last asked for.
-        asks: How often it came, or did not come, in doubt.
+        asked_at: When it was last requested.
+        asks: How often the answer was in doubt.
     """
 
     session: date
@@ -42,7 +40,7 @@ class IncompleteNote:
     asks: int = 1
 
     @property
-    def told(self) -> str:
+    def summary(self) -> str:
         """The note in one line."""
         return f"{self.session} is incomplete: {'; '.join(self.doubts)}"
 
@@ -50,10 +48,7 @@ class IncompleteNote:
 def usual_rows(counts: Mapping[date, int], session: date) -> float | None:
     """Return the median row count of the sessions before one, or None if too few are known.
 
-    Args:
-        counts: Rows of some sessions; only those before ``session`` count, the newest
-            :data:`USUAL_SESSIONS` of them.
-        session: The session in question.
+    Only the newest :data:`USUAL_SESSIONS` of ``counts`` before ``session`` count.
     """
     before = sorted(known for known in counts if known < session)[-USUAL_SESSIONS:]
     if len(before) < _FEWEST_SESSIONS:
@@ -76,15 +71,8 @@ def noted_sessions(store: ObjectStore) -> frozenset[date]:
 
 def note_incomplete(store: ObjectStore, note: IncompleteNote) -> None:
     """Keep a note until the session has come whole."""
-    content = {
-        "session": str(note.session),
-        "doubts": list(note.doubts),
-        "rows": note.rows,
-        "usual_rows": note.usual_rows,
-        "asked_at": note.asked_at.isoformat(),
-        "asks": note.asks,
-    }
-    store.write(incomplete_key(note.session), json.dumps(content, indent=2).encode())
+    content = {**asdict(note), "asked_at": note.asked_at.isoformat()}
+    store.write(incomplete_key(note.session), json.dumps(content, default=str, indent=2).encode())
 
 
 def read_note(store: ObjectStore, session: date) -> IncompleteNote | None:
@@ -94,7 +82,7 @@ def read_note(store: ObjectStore, session: date) -> IncompleteNote | None:
     except ObjectMissing:
         return None
     return IncompleteNote(
-        session=date.fromisoformat(content["session"]),
+        session,
         doubts=tuple(content["doubts"]),
         rows=content["rows"],
         usual_rows=content["usual_rows"],
@@ -103,8 +91,8 @@ def read_note(store: ObjectStore, session: date) -> IncompleteNote | None:
     )
 
 
-def worth_asking(store: ObjectStore, noted: Iterable[date], count: int) -> frozenset[date]:
-    """Return the newest noted sessions, without those that were asked for often enough."""
+def worth_requesting(store: ObjectStore, noted: Iterable[date], count: int) -> frozenset[date]:
+    """Return the newest noted sessions, without those that were requested often enough."""
     newest = sorted(noted)[-count:]
     notes = (read_note(store, session) for session in newest)
-    return frozenset(note.session for note in notes if note and note.asks < MOST_ASKS)
+    return frozenset(note.session for note in notes if note and note.asks < MOST_REQUESTS)

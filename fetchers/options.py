@@ -1,4 +1,4 @@
-"""Which sessions somebody asks for on the command line."""
+"""The sessions that the options of the command line name."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from datetime import UTC, date, datetime, timedelta
 
 from batch.core.errors import SettingsError
 from batch.core.sessions import EARLIEST
-from fetchers.plan import SessionRange, exchange_date
+from fetchers.plan import exchange_date
+from fetchers.request import SessionRange
 
 _DAYS_A_YEAR = 365.25
 
 
-def asked_range(
+def read_session_range(
     day: str | None,
     first: str | None,
     last: str | None,
@@ -20,18 +21,18 @@ def asked_range(
     again: bool = False,
     now: datetime | None = None,
 ) -> SessionRange | None:
-    """Return the range that the options ask for; None where they ask for the daily run.
+    """Return the range that the options name; None for the daily run.
 
     Raises:
-        SettingsError: They contradict each other, or one is no date.
+        SettingsError: They contradict each other, or one is not a date.
     """
-    ways = [name for name, given in (("--date", day), ("--from", first)) if given]
-    ways += ["--backfill"] if backfill_years is not None else []
-    if len(ways) > 1:
-        raise SettingsError(f"{' and '.join(ways)} ask for different sessions: give one of them")
+    given = [name for name, text in (("--date", day), ("--from", first)) if text]
+    given += ["--backfill"] if backfill_years is not None else []
+    if len(given) > 1:
+        raise SettingsError(f"{' and '.join(given)} ask for different sessions: give one of them")
     if (day or not first) and last:
         raise SettingsError("--to goes with --from")
-    if again and not ways:
+    if again and not given:
         raise SettingsError("--again goes with --from, --date or --backfill")
     today = exchange_date(now or datetime.now(UTC))
     if day:

@@ -1,0 +1,190 @@
+"""One fetch: bars and reference data at the same time, each to its own end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+from batch.core.errors import OhlcvError
+from batch.core.sessions import EPOCH, load_calendar
+from batch.runtime.command import Run, job_run
+from batch.runtime.output import Output, beside
+from batch.runtime.progress import StopRequested, never
+from batch.storage.store import ObjectStore, open_store
+from fetchers import flat_files
+from fetchers.context import FetchContext
+from fetchers.daily_bars import BarsFetched, BarsSource, fetch_daily_bars
+from fetchers.polygon.client import PolygonClient
+from fetchers.polygon.pacing import Pacer
+from fetchers.polygon.transport import RetryPolicy
+from fetchers.reference import ReferenceFetched, compare_tickers, fetch_reference, with_warnings
+from fetchers.request import FetchRequest
+from fetchers.secrets import find_api_key, find_flat_file_keys
+from fetchers.settings import FetchSettings
+
+SOURCE = "polygon"
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What a fetch did; a part that was not requested is None."""
+
+    bars: BarsFetched | None = None
+    reference: ReferenceFetched | None = None
+
+    @property
+    def parts(self) -> list[BarsFetched | ReferenceFetched]:
+        """The parts requested."""
+        return [part for part in (self.bars, self.reference) if part]
+
+    @property
+    def errors(self) -> list[OhlcvError]:
+        """What ended a part before its end."""
+        return [part.error for part in self.parts if part.error]
+
+    @property
+    def counts(self) -> dict[str, Any]:
+        """What a run's report and the JSON result say of it."""
+        return {name: value for part in self.parts for name, value in part.counts.items()}
+
+    @property
+    def problems(self) -> list[str]:
+        """What could not be done."""
+        return [*(self.bars.problems if self.bars else ()), *map(str, self.errors)]
+
+    def require_success(self, *, strict: bool) -> None:
+        """Raise the first error; where strict, an incomplete session is one.
+
+        Raises:
+            OhlcvError: The first error; the run's report has the others.
+            DataRefused: A session is incomplete.
+        """
+        if self.errors:
+            raise self.errors[0]
+        if strict and self.bars:
+            self.bars.require_complete()
+
+
+def fetch(context: FetchContext, environment: Mapping[str, str], request: FetchRequest) -> Fetched:
+    """Fetch daily bars and reference data at one pace; an error of one lets the other go on.
+
+    Args:
+        context: The lake and what else the fetch works with.
+        environment: Where the keys may be.
+        request: The parts.
+
+    Raises:
+        KeyMissing: There is no key; nothing was requested.
+    """
+    if request.flat_files:
+        keys = find_flat_file_keys(environment)
+        source = flat_files.bars_source(context.settings, keys)
+        return Fetched(bars=fetch_daily_bars(context, source, request.sessions))
+    client = connect(context, environment)
+    both = request.bars and request.reference
+    aside = replace(context, progress=beside(context.progress)) if both else context
+    with ThreadPoolExecutor(2) as pool:
+        bars = (
+            pool.submit(fetch_daily_bars, context, bars_source(context, client), request.sessions)
+            if request.bars
+            else None
+        )
+        reference = pool.submit(fetch_reference, aside, client) if request.reference else None
+    fetched = Fetched(
+        bars.result() if bars else None,
+        reference.result() if reference else None,
+    )
+    if fetched.reference and not fetched.errors:
+        return replace(fetched, reference=_compared(aside, fetched.reference))
+    return fetched
+
+
+def _compared(context: FetchContext, reference: ReferenceFetched) -> ReferenceFetched:
+    """Return the result with the tickers that trade without being listed, and the reverse."""
+    mismatch = compare_tickers(context.store, context.calendar, context.clock())
+    warnings = mismatch.summaries if mismatch else []
+    return replace(with_warnings(context, reference, warnings), mismatch=mismatch)
+
+
+def connect(context: FetchContext, environment: Mapping[str, str]) -> PolygonClient:
+    """Return the vendor's client; nothing is requested yet.
+
+    Raises:
+        KeyMissing: There is no key.
+    """
+    settings = context.settings
+    key = find_api_key(
+        environment, secret=settings.polygon_secret, parameter=settings.polygon_parameter
+    )
+    return PolygonClient(
+        key,
+        base_url=settings.polygon_base_url,
+        pacer=Pacer(settings.polygon_requests_per_minute),
+        retry=RetryPolicy(settings.polygon_retry_s),
+        timeout_s=settings.polygon_timeout_s,
+        connections=settings.downloads,
+        stop_requested=context.stop_requested,
+    )
+
+
+def bars_source(context: FetchContext, client: PolygonClient) -> BarsSource:
+    """Return the vendor as a source of daily bars."""
+    delay = timedelta(minutes=context.settings.close_delay_minutes)
+    return BarsSource(SOURCE, client.session, delay, context.downloads)
+
+
+def fetch_in_run(
+    run: Run,
+    store: ObjectStore,
+    settings: FetchSettings,
+    environment: Mapping[str, str],
+    request: FetchRequest,
+    *,
+    out_of_time: StopRequested = never,
+) -> Fetched:
+    """Fetch as part of a run, whose report has what was done.
+
+    Args:
+        run: The run that this belongs to.
+        store: The lake.
+        settings: The settings in force.
+        environment: Where the keys may be.
+        request: The parts.
+        out_of_time: Checked between writes, like the run's own switch.
+
+    Raises:
+        KeyMissing: There is no key; nothing was requested.
+    """
+    first = request.sessions.first if request.sessions else EPOCH
+    context = FetchContext(
+        store,
+        settings,
+        load_calendar(min(first, EPOCH)),
+        run.progress,
+        lambda: run.stop_requested() or out_of_time(),
+    )
+    fetched = fetch(context, environment, request)
+    run.report.counts = fetched.counts
+    run.report.problems = fetched.problems
+    return fetched
+
+
+def run_fetch(
+    settings: FetchSettings, environment: Mapping[str, str], request: FetchRequest, output: Output
+) -> None:
+    """Fetch in a run of its own, print the result, and raise where something was not done.
+
+    Raises:
+        OhlcvError: The first error.
+    """
+    store = open_store(settings.lake)
+    with job_run("fetch", store, settings, output) as run:
+        fetched = fetch_in_run(run, store, settings, environment, request)
+        output.result({"lake": store.uri, **fetched.counts, "problems": fetched.problems})
+        for part in fetched.parts:
+            output.say(part.summary)
+        fetched.require_success(strict=settings.strict)
+        run.require_no_problems()

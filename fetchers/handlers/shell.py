@@ -1,0 +1,169 @@
+"""What the Lambda functions share: events, logs, the deadline, the run and its errors.
+
+A handler returns small JSON and raises on failure: an answer that reports a failure counts
+as success where it is called from.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from batch.core.errors import Interrupted, SettingsError
+from fetchers.request import FetchRequest
+
+LOGGER = logging.getLogger("ohlcv")
+
+_LONGEST_STEP_S = 90.0
+"""One request, its last pause and one write fit into this."""
+
+_SHARE_TO_STOP = 0.2
+
+
+class LambdaContext(Protocol):
+    """The part of the Lambda context that is used."""
+
+    @property
+    def aws_request_id(self) -> str:
+        """Identifies the invocation in the logs."""
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Return the time until Lambda ends the process."""
+
+
+class DeadlineNear(Interrupted):
+    """The function's time was about to end; what was done is kept, the rest is named."""
+
+
+class FetchEvent(BaseModel):
+    """An event that asks for one part of a fetch."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    @property
+    @abstractmethod
+    def request(self) -> FetchRequest:
+        """The part of a fetch that the event asks for."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Settings that the event overrides, by name; None where it does not."""
+        return {}
+
+
+Event = TypeVar("Event", bound=FetchEvent)
+
+
+def run_function(
+    function: str,
+    kind: type[Event],
+    event: Any,
+    context: LambdaContext,
+    answer: Callable[[Any], dict[str, Any]],
+) -> dict[str, Any]:
+    """Run one invocation of a function.
+
+    Args:
+        function: Its name, in logs and run reports.
+        kind: The model of its event.
+        event: The event as Lambda passes it.
+        context: The invocation.
+        answer: Returns the answer from the result of the part that the event asks for.
+
+    Raises:
+        SettingsError: The event is not usable.
+        DeadlineNear: Names what is left.
+        OhlcvError: Something could not be done.
+    """
+    set_up_logs(function, context)
+    asked = read_event(kind, event)
+
+    # Lambda counts the import of a handler as its start: what takes long is imported here.
+    from batch.runtime.command import job_run  # noqa: PLC0415
+    from batch.runtime.environment import environment  # noqa: PLC0415
+    from batch.runtime.output import Output  # noqa: PLC0415
+    from batch.storage.store import open_store  # noqa: PLC0415
+    from fetchers.fetch import fetch_in_run  # noqa: PLC0415
+    from fetchers.settings import FetchSettings  # noqa: PLC0415
+
+    settings = FetchSettings.read(**asked.options)
+    store = open_store(settings.lake)
+    with job_run(function, store, settings, Output(as_json=True)) as run:
+        fetched = fetch_in_run(
+            run,
+            store,
+            settings,
+            environment(),
+            asked.request,
+            out_of_time=near_deadline(context),
+        )
+        (part,) = fetched.parts
+        if not isinstance(part.error, Interrupted):
+            fetched.require_success(strict=settings.strict)
+            run.require_no_problems()
+        elif part.unfinished:
+            raise DeadlineNear(
+                f"the function's time was about to end with {part.unfinished}"
+            ) from part.error
+        run.progress.note(part.summary)
+        return answer(part)
+
+
+def read_event(kind: type[Event], event: Any) -> Event:
+    """Return an event, validated.
+
+    Raises:
+        SettingsError: Names every field that is wrong.
+    """
+    try:
+        return kind.model_validate(event or {})
+    except ValidationError as err:
+        problems = "; ".join(
+            f"{'.'.join(map(str, problem['loc'])) or 'event'}: {problem['msg']}"
+            for problem in err.errors(include_url=False)
+        )
+        raise SettingsError(f"the event is not usable: {problems}") from err
+
+
+class _JsonLines(logging.Formatter):
+    """One JSON object a line, as log queries read them."""
+
+    def __init__(self, function: str, request_id: str) -> None:
+        super().__init__()
+        self._fixed = {"function": function, "request_id": request_id}
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return a record as JSON."""
+        instant = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        line = {
+            "time": f"{instant}.{int(record.msecs):03d}Z",
+            "level": record.levelname,
+            "message": record.getMessage(),
+            **self._fixed,
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line)
+
+
+def set_up_logs(function: str, context: LambdaContext) -> None:
+    """Send log lines to stdout as JSON, each with the id of the request."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(_JsonLines(function, context.aws_request_id))
+    LOGGER.handlers[:] = [handler]
+    LOGGER.setLevel(logging.INFO)
+    LOGGER.propagate = False
+
+
+def near_deadline(context: LambdaContext) -> Callable[[], bool]:
+    """Return a function: whether a further step could outlast the time that is left."""
+    at_start_s = context.get_remaining_time_in_millis() / 1000
+    reserve_s = min(_LONGEST_STEP_S, _SHARE_TO_STOP * at_start_s)
+    return lambda: context.get_remaining_time_in_millis() / 1000 < reserve_s
