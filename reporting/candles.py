@@ -16,16 +16,8 @@ import polars as pl
 
 from batch.core.sessions import Calendar, day_of
 from batch.kernel.columns import Floats
-from reporting.svg import (
-    Scale,
-    count_text,
-    date_ticks,
-    padded,
-    price_text,
-    px,
-    text_at,
-    tick_texts,
-)
+from batch.runtime.formats import compact_text, price_text, split_text
+from reporting.svg import Scale, date_ticks, padded, px, text_at, tick_texts
 
 _AXIS_WIDTH = 54
 _DATES_HEIGHT = 22
@@ -134,17 +126,8 @@ def split_marks(splits: pl.DataFrame, calendar: Calendar) -> list[SplitMark]:
     marks = []
     for day, ratio in splits.select("date", "ratio").iter_rows():
         at = int(np.searchsorted(calendar.days, day_of(day)))
-        marks.append(SplitMark(at + calendar.first_no, ratio_text(ratio)))
+        marks.append(SplitMark(at + calendar.first_no, split_text(ratio)))
     return marks
-
-
-def ratio_text(ratio: float) -> str:
-    """Return a split as people say it: ``7:1``, ``1:10``, ``3:2``, or its factor."""
-    for after in range(1, 101):
-        before = after / ratio
-        if before <= 1000 and abs(before - round(before)) < 2e-5 * before and round(before):
-            return f"{after}:{round(before)}"
-    return f"x{ratio:.4g}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +234,7 @@ def readouts(series: Series) -> list[str]:
                 ("C", series.close),
             )
         )
-        volume = f"V\N{NO-BREAK SPACE}{count_text(float(series.volume[n]))}"
+        volume = f"V\N{NO-BREAK SPACE}{compact_text(float(series.volume[n]))}"
         lines.append(f"{dates}  {prices}  {volume}{_state(series, n)}")
     return lines
 
@@ -283,7 +266,7 @@ def _volume_axis(v: Scale, tallest: float, right: float) -> list[str]:
     top = v.stop
     return [
         f'<path class="grid" d="M0 {px(top)}H{px(right)}M0 {px(v.start)}H{px(right)}"/>',
-        text_at(right + 7, top + 11, count_text(tallest), "tick"),
+        text_at(right + 7, top + 11, compact_text(tallest), "tick"),
     ]
 
 

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from difflib import get_close_matches
 from html import escape
-from importlib import resources
 
-from batch.core.sessions import Calendar
-from reporting.candles import HATCHES, Drawing, Series, Span, SplitMark, draw_candles
-from reporting.page import page
+import polars as pl
+
+from batch.core.errors import SettingsError
+from batch.core.sessions import EPOCH, Calendar, load_calendar
+from batch.lake.read import Lake
+from reporting.candles import (
+    HATCHES,
+    Drawing,
+    Series,
+    Span,
+    SplitMark,
+    draw_candles,
+    series_of,
+    split_marks,
+)
+from reporting.page import render
 from reporting.svg import px, text_at
 from reporting.theme import DARK, LIGHT, drawing_css
 
@@ -20,36 +32,8 @@ _WIDEST = 6000.0
 _PANEL_WIDE, _PANEL_TALL = 470.0, 270.0
 _PX_PER_BAR = 3.2
 
-_CSS = """
-header{display:flex;flex-wrap:wrap;gap:4px 18px;align-items:baseline;margin-bottom:18px}
-header p{margin:0}
-.legend{display:flex;flex-wrap:wrap;gap:2px 18px;margin:14px 2px 0;color:var(--muted);
-font-size:13px;max-width:none}
-.legend i{display:inline-block;width:11px;height:11px;margin-right:6px;vertical-align:-1px;
-border:1px solid}
-.legend .r{background:var(--rise);border-color:var(--rise)}
-.legend .f{background:var(--fall);border-color:var(--fall)}
-.legend svg{display:inline-block;width:12px;height:12px;margin-right:6px;vertical-align:-2px}
-.legend .s{border:0;border-left:2px dashed var(--accent);width:5px}
-figure h2{font-size:15px}
-figcaption{font-size:12.5px;line-height:1.4;min-height:2.8em;white-space:pre-wrap;margin:0 0 4px}
-.patterns{position:absolute;width:0;height:0}
-.scroll{overflow-x:auto}
-.many{display:grid;grid-template-columns:repeat(2,minmax(0,1fr));gap:14px}
-.panel:focus-visible{outline:2px solid var(--accent);outline-offset:3px}
-.cross{stroke:var(--muted);stroke-width:1;pointer-events:none;visibility:hidden}
-.tint{fill:var(--accent);opacity:.13;pointer-events:none;visibility:hidden}
-@media (min-width:641px){.one figcaption{min-height:1.4em}}
-.one .panel{min-width:var(--least)}
-@media (max-width:760px){.many{grid-template-columns:minmax(0,1fr)}}
-@media print{.many{grid-template-columns:1fr 1fr}.scroll{overflow:visible}.one .panel{min-width:0}}
-"""
-
-
-_OPEN_KEY = (
-    '<svg viewBox="0 0 12 12"><path class="rise" style="fill:url(#hatch-rise)"'
-    ' d="M1 1H11V11H1z"/></svg>'
-)
+NEWEST_BARS = 150
+"""How many bars of the narrowest interval are drawn where no start is given."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,70 +83,51 @@ class Chart:
 
     def drawings(self) -> list[Drawing]:
         """Draw every interval."""
-        span = Span.of(self.series)
+        width, height = _PANEL_WIDE, _PANEL_TALL
         if len(self.series) == 1:
-            wide = min(max(_WIDE, len(self.series[0]) * _PX_PER_BAR), _WIDEST)
-            return [self._draw(self.series[0], span, wide, _TALL)]
-        return [self._draw(series, span, _PANEL_WIDE, _PANEL_TALL) for series in self.series]
+            width, height = min(max(_WIDE, len(self.series[0]) * _PX_PER_BAR), _WIDEST), _TALL
+        span = Span.of(self.series)
+        return [
+            draw_candles(
+                series, self.splits, span, self.calendar, width=width, height=height, log=self.log
+            )
+            for series in self.series
+        ]
 
-    def _draw(self, series: Series, span: Span, width: float, height: float) -> Drawing:
-        return draw_candles(
-            series,
-            self.splits,
-            span,
-            self.calendar,
-            width=width,
-            height=height,
-            log=self.log,
-        )
+    @property
+    def has_open_bar(self) -> bool:
+        """Whether the window of a bar has not closed yet."""
+        return not all(all(series.complete) for series in self.series)
+
+    @property
+    def shows_split(self) -> bool:
+        """Whether a split lies among the sessions."""
+        span = Span.of(self.series)
+        return any(mark.session_no in span for mark in self.splits)
 
     def html(self, theme: str = "auto") -> str:
         """Return a self-contained page; ``theme`` is ``auto``, ``light`` or ``dark``."""
-        drawings = self.drawings()
-        one = len(drawings) == 1
-        figures = "".join(
-            _figure(series, drawing) for series, drawing in zip(self.series, drawings, strict=True)
-        )
-        hatches = f'<svg class="patterns"><defs>{HATCHES}</defs></svg>'
-        body = (
-            f'<header><h1>{escape(self.title)}</h1><p class="muted">{escape(self.subtitle)}</p>'
-            f'</header>{hatches}<div class="{"one" if one else "many"}">{figures}</div>'
-            f"{self._legend()}"
-        )
-        places = json.dumps([drawing.places for drawing in drawings], separators=(",", ":"))
-        script = _script().replace("PLACES", places.replace("<", "\\u003c"))
-        return page(self.title, body, css=_CSS, script=script, theme=theme)
-
-    def _legend(self) -> str:
-        entries = ['<span><i class="r"></i>closed higher</span>']
-        entries.append('<span><i class="f"></i>closed lower</span>')
-        if any(not all(series.complete) for series in self.series):
-            entries.append("<span>" + _OPEN_KEY + "open: its window has not closed yet</span>")
-        span = Span.of(self.series)
-        if any(mark.session_no in span for mark in self.splits):
-            entries.append('<span><i class="s"></i>split, shares after : before</span>')
-        return f'<p class="legend">{"".join(entries)}</p>'
+        panels = list(zip(self.series, self.drawings(), strict=True))
+        return render("chart.html", theme=theme, chart=self, panels=panels, hatches=HATCHES)
 
     def svg(self, theme: str = "light") -> str:
         """Return one SVG image with its title, for a PNG, a document or a notebook."""
         drawings = self.drawings()
-        columns = 1 if len(drawings) == 1 else 2
-        margin, top, head = 20.0, 66.0, 26.0 if columns == 2 else 0.0
-        cell_wide = drawings[0].width + (24 if columns == 2 else 0)
-        cell_tall = drawings[0].height + head + (14 if columns == 2 else 0)
-        rows = -(-len(drawings) // columns)
-        width = margin * 2 + cell_wide * columns - (24 if columns == 2 else 0)
-        height = top + cell_tall * rows + margin
+        columns = min(len(drawings), 2)
+        gap, below, head = (24, 14, 26) if columns == 2 else (0, 0, 0)
+        margin, top = 20.0, 66.0
+        across, down = drawings[0].width + gap, drawings[0].height + head + below
+        width = margin * 2 + across * columns - gap
+        height = top + down * -(-len(drawings) // columns) + margin
         parts = [
             text_at(margin, 34, self.title, "title"),
             text_at(margin, 54, self.subtitle, "subtitle"),
         ]
         for n, (series, drawing) in enumerate(zip(self.series, drawings, strict=True)):
-            left = margin + n % columns * cell_wide
-            down = top + n // columns * cell_tall
+            x, y = margin + n % columns * across, top + n // columns * down
             if head:
-                parts.append(text_at(left, down + 16, series.label, "panel-title"))
-            place = f"translate({px(left)} {px(down + head)})"
+                parts.append(text_at(x, y + 16, series.label, "panel-title"))
+            place = f"translate({px(x)} {px(y + head)})"
             parts.append(f'<g transform="{place}">{drawing.markup}</g>')
         palette = DARK if theme == "dark" else LIGHT
         return (
@@ -182,20 +147,69 @@ def _listed(widths: list[int]) -> str:
     return ", ".join(map(str, widths[:-1])) + f" and {widths[-1]}"
 
 
-def _figure(series: Series, drawing: Drawing) -> str:
-    last = drawing.places["readouts"][-1]
-    name = f"{series.label}: {len(series)} bars, the newest {last}"
-    left, top, right, bottom = drawing.places["plot"]
-    return (
-        f"<figure><h2>{escape(series.label)}</h2><figcaption>{escape(last)}</figcaption>"
-        f'<div class="scroll"><svg class="panel" tabindex="0" role="img"'
-        f' aria-label="{escape(name)}" style="--least:{px(drawing.width)}px"'
-        f' viewBox="0 0 {px(drawing.width)} {px(drawing.height)}">'
-        f'<rect class="tint" y="{px(top)}" width="1" height="{px(bottom - top)}"/>'
-        f"{drawing.markup}"
-        f'<path class="cross" d="M{px(left)} 0H{px(right)}"/></svg></div></figure>'
+def load_chart(
+    lake: Lake,
+    symbol: str,
+    widths: Sequence[int],
+    *,
+    start: date | None = None,
+    end: date | None = None,
+    adjusted: bool = True,
+    log: bool = False,
+) -> Chart:
+    """Read the bars and splits of one symbol and lay them out as a chart.
+
+    Args:
+        lake: The lake that has them.
+        symbol: Exact and case-sensitive.
+        widths: Sessions per bar, ascending.
+        start: First date, inclusive; the newest bars where it is None.
+        end: Last date, inclusive.
+        adjusted: Bring prices to the shares of the newest bar.
+        log: Whether equal ratios of price are equally high.
+
+    Raises:
+        SettingsError: The lake has no such symbol, interval or dates.
+    """
+
+    def read(width: int, first: date | None) -> pl.DataFrame:
+        return lake.bars(f"{width}d", symbol, first, end, adjusted=adjusted, complete=False)
+
+    narrowest = read(widths[0], start)
+    if narrowest.is_empty():
+        raise SettingsError(_why_nothing(lake, symbol, start, end))
+    note = ""
+    if start is None and narrowest.height > NEWEST_BARS:
+        narrowest = narrowest.tail(NEWEST_BARS)
+        start = narrowest["date" if widths[0] == 1 else "start"][0]
+        note = f"newest {NEWEST_BARS} bars of {widths[0]}d"
+    frames = {widths[0]: narrowest} | {width: read(width, start) for width in widths[1:]}
+    frames = {width: bars for width, bars in frames.items() if bars.height}
+    first = min(bars["date" if width == 1 else "start"][0] for width, bars in frames.items())
+    calendar = load_calendar(min(first, EPOCH))
+    newest = lake.newest_session() or first
+    return Chart(
+        symbol=symbol,
+        series=[series_of(bars, width, calendar) for width, bars in frames.items()],
+        splits=split_marks(lake.splits().filter(pl.col("symbol") == symbol), calendar),
+        calendar=calendar,
+        newest=min(newest, end) if end else newest,
+        adjusted=adjusted,
+        log=log,
+        note=note,
     )
 
 
-def _script() -> str:
-    return (resources.files("reporting") / "chart.js").read_text(encoding="utf-8")
+def _why_nothing(lake: Lake, symbol: str, start: date | None, end: date | None) -> str:
+    """Say why there are no bars, and what might have been meant."""
+    known = lake.symbols()
+    if symbol in known:
+        dates = f"from {start or 'the first session'} to {end or 'the newest'}"
+        return f"{symbol} has no whole bars {dates} in {lake.store.uri}: ask for more dates"
+    by_capitals = {name.upper(): name for name in known}
+    near = get_close_matches(symbol.upper(), by_capitals, n=3, cutoff=0.5)
+    hint = f"; near it: {', '.join(by_capitals[name] for name in near)}" if near else ""
+    return (
+        f"{lake.store.uri} has no symbol {symbol!r}: symbols are case-sensitive, and it has"
+        f" {len(known):,} of them{hint}"
+    )

@@ -1,33 +1,14 @@
-"""The small drawings of a report: bars in tables, columns by month, a line with one point."""
+"""Small drawings of pages: a line with one point, stacked columns, a year of days."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
 from html import escape
 
-from reporting.svg import Scale, count_text, px, text_at
-
-MARKS_CSS = """\
-.meter{display:inline-block;vertical-align:middle;height:8px;min-width:1px;border-radius:2px;
-background:var(--accent);opacity:.8}
-.meter.warn{background:var(--warn)}
-.spark{width:132px;height:30px}
-.spark polyline{fill:none;stroke:var(--muted);stroke-width:1.2;vector-effect:non-scaling-stroke}
-.spark circle{fill:var(--fall)}
-.prices{fill:var(--accent)}
-.others{fill:var(--accent);opacity:.38}
-.cell0{fill:var(--fall)}
-.cell1{fill:var(--warn)}
-.cell2{fill:color-mix(in oklab,var(--heat-high) 30%,var(--heat-low))}
-.cell3{fill:color-mix(in oklab,var(--heat-high) 58%,var(--heat-low))}
-.cell4{fill:var(--heat-high)}
-"""
-
-
-def meter(value: float, most: float, *, kind: str = "") -> str:
-    """Return a bar for a table's cell, as long as its share of the longest."""
-    share = value / most if most else 0.0
-    return f'<span class="meter {kind}" style="width:{share * 100:.1f}%"></span>'
+from batch.runtime.formats import compact_text
+from reporting.svg import Scale, px, text_at
 
 
 def sparkline(values: Sequence[float], at: int, label: str) -> str:
@@ -36,7 +17,7 @@ def sparkline(values: Sequence[float], at: int, label: str) -> str:
     Args:
         values: At least one.
         at: Which value the point stands on.
-        label: What it shows, for those who do not see it.
+        label: What it shows, for screen readers.
     """
     x = Scale(0, max(len(values) - 1, 1), 3, 129)
     y = Scale(min(values), max(values), 27, 3)
@@ -48,38 +29,99 @@ def sparkline(values: Sequence[float], at: int, label: str) -> str:
     )
 
 
-def month_columns(months: Sequence[tuple[str, int, int]]) -> str:
-    """Return stacked columns by month: values of prices below, of other fields above.
+@dataclass(frozen=True, slots=True)
+class Column:
+    """Two amounts, one upon the other.
+
+    Attributes:
+        label: Below it, short.
+        lower: Amount drawn dark.
+        upper: Amount drawn light, on top.
+        title: What the pointer reads.
+    """
+
+    label: str
+    lower: float
+    upper: float
+    title: str
+
+
+def stacked_columns(columns: Sequence[Column], label: str) -> str:
+    """Return stacked columns from left to right.
 
     Args:
-        months: Month as ``2016-03``, prices changed, other values changed; ascending.
+        columns: At least one.
+        label: What they show, for screen readers.
     """
     width, height, foot, head = 460.0, 150.0, 128.0, 16.0
-    most = max(prices + others for _, prices, others in months)
-    y = Scale(0, most, foot, head)
-    step = min((width - 4) / len(months), 46.0)
+    tallest = max(column.lower + column.upper for column in columns)
+    y = Scale(0, tallest, foot, head)
+    step = min((width - 4) / len(columns), 46.0)
     gap = min(step * 0.24, 6.0)
     parts = [
         f'<path class="grid" d="M0 {px(head)}H{px(width)}M0 {px(foot)}H{px(width)}"/>',
-        text_at(width, head - 5, count_text(most), "tick", anchor="end"),
+        text_at(width, head - 5, compact_text(tallest), "tick", anchor="end"),
     ]
     every = max(int(34 / step) + 1, 1)
-    for n, (month, prices, others) in enumerate(months):
-        left, wide = n * step + gap / 2, step - gap
-        middle, top = y(prices), y(prices + others)
-        parts.append(f"<g><title>{month}: {prices:,} prices, {others:,} other values</title>")
-        parts.append(_column("prices", left, middle, wide, foot))
-        parts.append(_column("others", left, top, wide, middle) + "</g>")
+    for n, column in enumerate(columns):
+        left = n * step + gap / 2
+        middle, top = y(column.lower), y(column.lower + column.upper)
+        parts.append(f"<g><title>{escape(column.title)}</title>")
+        for kind, above, below in (("lower", middle, foot), ("upper", top, middle)):
+            parts.append(
+                f'<rect class="{kind}" x="{px(left)}" y="{px(above)}" width="{px(step - gap)}"'
+                f' height="{px(max(below - above, 0))}"/>'
+            )
+        parts.append("</g>")
         if n % every == 0 and left + 30 < width:
-            parts.append(text_at(left, foot + 15, month[2:], "tick"))
+            parts.append(text_at(left, foot + 15, column.label, "tick"))
     return (
         f'<svg viewBox="0 0 {px(width)} {px(height)}" role="img"'
-        f' aria-label="Values changed by month of receipt">{"".join(parts)}</svg>'
+        f' aria-label="{escape(label)}">{"".join(parts)}</svg>'
     )
 
 
-def _column(kind: str, left: float, top: float, wide: float, foot: float) -> str:
+@dataclass(frozen=True, slots=True)
+class Day:
+    """A cell of a year.
+
+    Attributes:
+        date: From Monday to Friday.
+        level: Its colour, from 0 (alarming) to 4 (best).
+        title: What the pointer reads.
+    """
+
+    date: date
+    level: int
+    title: str
+
+
+def year_of_days(year: int, days: Sequence[Day], label: str) -> str:
+    """Return a year as a heat map, a column per week; weekdays that are not given stay blank.
+
+    Args:
+        year: Which.
+        days: Of that year.
+        label: What it shows, for screen readers.
+    """
+    step, cell, left, top = 13.0, 11.0, 30.0, 16.0
+    first_monday = date(year, 1, 1).toordinal() - date(year, 1, 1).weekday()
+    parts = [
+        text_at(0, top + n * step + 9, name, "tick")
+        for n, name in ((0, "Mon"), (2, "Wed"), (4, "Fri"))
+    ]
+    for month in range(1, 13):
+        first = date(year, month, 1)
+        week = (first.toordinal() - first_monday + 6) // 7
+        parts.append(text_at(left + week * step, 10, f"{first:%b}", "tick"))
+    for day in days:
+        x = left + (day.date.toordinal() - first_monday) // 7 * step
+        y = top + day.date.weekday() * step
+        parts.append(
+            f'<rect class="cell{day.level}" x="{px(x)}" y="{px(y)}" width="{px(cell)}"'
+            f' height="{px(cell)}" rx="1.5"><title>{escape(day.title)}</title></rect>'
+        )
     return (
-        f'<rect class="{kind}" x="{px(left)}" y="{px(top)}" width="{px(wide)}"'
-        f' height="{px(max(foot - top, 0))}"/>'
+        f'<svg class="year" viewBox="0 0 {px(left + 53 * step + 2)} {px(top + 5 * step)}"'
+        f' role="img" aria-label="{escape(label)}">{"".join(parts)}</svg>'
     )

@@ -129,13 +129,6 @@ def _date_label(day: date, level: int) -> str:
     return f"{day:%b}"
 
 
-def price_text(value: float) -> str:
-    """Return a price with the decimals that matter at its size."""
-    if value >= 1000:
-        return f"{value:,.0f}" if value >= 10_000 else f"{value:,.1f}"
-    return f"{value:.2f}" if value >= 1 else f"{value:.4f}"
-
-
 def tick_texts(ticks: Sequence[float]) -> list[str]:
     """Return the labels of a price axis, all with the decimals that the finest needs."""
     for decimals in range(7):
@@ -146,16 +139,6 @@ def tick_texts(ticks: Sequence[float]) -> list[str]:
         ):
             return texts
     return texts
-
-
-def count_text(value: float) -> str:
-    """Return a count in three digits: ``950``, ``12.3k``, ``4.56M``, ``7.89B``."""
-    for unit, size in (("T", 1e12), ("B", 1e9), ("M", 1e6), ("k", 1e3)):
-        if abs(value) >= size * 0.9995:
-            scaled = value / size
-            decimals = 2 if scaled < 9.995 else 1 if scaled < 99.95 else 0
-            return f"{scaled:.{decimals}f}{unit}"
-    return f"{value:,.0f}" if value == int(value) else f"{value:,.2f}"
 
 
 def padded(low: float, high: float, share: float, *, log: bool = False) -> tuple[float, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from importlib import resources
 from typing import Final
 
 FONT: Final = "system-ui, -apple-system, 'Segoe UI', 'Helvetica Neue', Arial, sans-serif"
@@ -72,7 +73,7 @@ DARK: Final = Palette(
 )
 
 
-def css_variables(palette: Palette) -> str:
+def _css_variables(palette: Palette) -> str:
     """Return a palette as CSS custom properties."""
     return "".join(
         f"--{field.name.replace('_', '-')}:{getattr(palette, field.name)};"
@@ -81,48 +82,25 @@ def css_variables(palette: Palette) -> str:
 
 
 def page_colours(theme: str) -> str:
-    """Return the colours of a page as CSS.
+    """Return the colours and fonts of a page as CSS variables.
 
     Args:
         theme: ``light``, ``dark``, or ``auto`` for what the reader's system asks for.
             Print is always light.
     """
-    light = f":root{{color-scheme:light;{css_variables(LIGHT)}}}"
-    dark = f":root{{color-scheme:dark;{css_variables(DARK)}}}"
+    fonts = f":root{{--sans:{FONT};--mono:{MONO};}}"
+    light = f":root{{color-scheme:light;{_css_variables(LIGHT)}}}"
+    dark = f":root{{color-scheme:dark;{_css_variables(DARK)}}}"
     if theme == "light":
-        return light
+        return fonts + light
     if theme == "dark":
-        return f"{dark}@media print{{{light}}}"
-    return f"{light}@media screen and (prefers-color-scheme:dark){{{dark}}}"
-
-
-DRAWING_CSS: Final = """\
-.card{fill:var(--card)}
-.grid{stroke:var(--line);stroke-width:1;fill:none}
-.tick{fill:var(--muted);font-size:11px}
-.rise{fill:var(--rise);stroke:var(--rise)}
-.fall{fill:var(--fall);stroke:var(--fall)}
-.bar{stroke-width:1;stroke-linejoin:miter}
-.volume{stroke:none;opacity:.42}
-.hatch-rise{stroke:var(--rise);stroke-width:1.6}
-.hatch-fall{stroke:var(--fall);stroke-width:1.6}
-.open-note{fill:var(--ink);font-size:11px;font-weight:600;paint-order:stroke;
-stroke:var(--card);stroke-width:4px;stroke-linejoin:round}
-.leader{stroke:var(--muted);stroke-width:1;stroke-dasharray:1 3;fill:none}
-.split{stroke:var(--accent);stroke-width:1;stroke-dasharray:4 3;fill:none}
-.split-flag{fill:var(--accent)}
-.flag-text{fill:var(--card);font-size:10px;font-weight:600}
-.title{fill:var(--ink);font-size:20px;font-weight:700}
-.subtitle{fill:var(--muted);font-size:12px}
-.panel-title{fill:var(--ink);font-size:14px;font-weight:700}
-.readout{fill:var(--muted);font-size:11.5px}
-"""
-"""Rules for the classes that drawings use; the colours are those of the page."""
+        return f"{fonts}{dark}@media print{{{light}}}"
+    return f"{fonts}{light}@media screen and (prefers-color-scheme:dark){{{dark}}}"
 
 
 def drawing_css(palette: Palette) -> str:
-    """Return the rules with their colours put in, for readers that know no variables."""
-    text = DRAWING_CSS
+    """Return the rules of drawings with their colours put in, for readers without variables."""
+    text = (resources.files("reporting") / "templates" / "drawing.css").read_text("utf-8")
     for field in fields(palette):
         text = text.replace(f"var(--{field.name.replace('_', '-')})", getattr(palette, field.name))
     return f"text{{font-family:{FONT}}}{text}"

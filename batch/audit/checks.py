@@ -1,4 +1,4 @@
-"""The checks: what each looks for in daily bars. Pure.
+"""The checks of daily bars. Pure.
 
 Row rules refuse what cannot be true; these find what is probably not. A finding is a hint
 for a person: nothing is changed or removed for it.
@@ -14,9 +14,10 @@ from typing import Any
 import polars as pl
 
 from batch.core.sessions import Calendar
+from batch.runtime.formats import split_text
 
 USUAL_BARS = 20
-"""Bars before one that tell what is usual for its symbol."""
+"""Bars before one that define what is usual for its symbol."""
 
 STALE_SESSIONS = 10
 """Sessions with the same traded close that make a run stale; their range must be 3 ticks."""
@@ -30,9 +31,10 @@ VANISHED_SESSIONS = 5
 COVERAGE_SHARE = 0.95
 """Share of the usual number of symbols below which a session's coverage dropped."""
 
+# Clean ratios: those that markets reach by themselves, and those that they do not.
 _GENTLE = (1.5, 2.0, 3.0, 1 / 2, 1 / 3)
 _STEEP = (4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 12.0, 15.0, 20.0, 25.0, 30.0, 40.0, 50.0, 100.0)
-_UNDONE = math.log(2.5)
+_FAR = math.log(2.5)
 
 FINDINGS = pl.Schema(
     {
@@ -43,27 +45,27 @@ FINDINGS = pl.Schema(
         "told": pl.String,
     }
 )
-"""One row per finding: the check's name, where, a number and a sentence. ``symbol`` is null
-for what concerns a whole session."""
+"""One row per finding: the check's name, where, a number and a sentence (``told``). ``symbol``
+is null for what concerns a whole session."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that is looked for in the bars of each symbol.
+    """A check of the bars of each symbol.
 
     Attributes:
         name: Its name.
-        looks_for: One line for a reader.
-        find: Takes what :func:`with_neighbours` returned, gives rows of :data:`FINDINGS`.
+        description: One line for a reader.
+        find: Takes what :func:`with_neighbours` returned, returns rows of :data:`FINDINGS`.
     """
 
     name: str
-    looks_for: str
+    description: str
     find: Callable[[pl.DataFrame], pl.DataFrame]
 
 
 def with_neighbours(bars: pl.DataFrame, calendar: Calendar) -> pl.DataFrame:
-    """Put beside each daily bar what the checks compare it with.
+    """Add to each daily bar what the checks compare it with.
 
     Args:
         bars: Daily bars of whole symbols, raw, sorted by (symbol, date).
@@ -132,7 +134,7 @@ def splits_without_step(rows: pl.DataFrame) -> pl.DataFrame:
     """Find splits on record that the price does not show.
 
     The split is on its bar, yet the open and the close are nearer to the close before than
-    to what the split would make of it.
+    to that close adjusted for the split.
     """
     ratio = pl.col("split_ratio").log()
     halfway = ratio.abs() / 2
@@ -161,7 +163,7 @@ def undone_steps(rows: pl.DataFrame) -> pl.DataFrame:
     back = (pl.col("after") / pl.col("close")).log()
     found = rows.filter(
         pl.col("split_ratio") == 1.0,
-        there.abs() > _UNDONE,
+        there.abs() > _FAR,
         (there + back).abs() < math.log(1.25),
         pl.min_horizontal("before", "after", "close") >= 0.05,
     )
@@ -227,13 +229,13 @@ CHECKS = (
     Check("repeated_bar", "a bar that repeats the one before in every value", repeated_bars),
     Check("zero_volume", f"{IDLE_SESSIONS} sessions or more without volume", idle_runs),
 )
-"""The checks that look at one symbol at a time."""
+"""The checks of one symbol at a time."""
 
 LAKE_CHECKS = {
     "coverage_drop": f"a session with less than {COVERAGE_SHARE:.0%} of the usual symbols",
     "vanished": f"no bar for more than {VANISHED_SESSIONS} sessions, no delisting on record",
 }
-"""The checks that look across symbols: name and what they look for."""
+"""The checks that compare symbols: name and description."""
 
 
 def coverage_drops(counts: pl.DataFrame) -> pl.DataFrame:
@@ -246,10 +248,9 @@ def coverage_drops(counts: pl.DataFrame) -> pl.DataFrame:
     found = counts.with_columns(usual=usual).filter(
         pl.col("symbols") < COVERAGE_SHARE * pl.col("usual")
     )
-    nobody = pl.Series("symbol", [None] * found.height, dtype=pl.String)
     return _findings(
         "coverage_drop",
-        found.with_columns(nobody),
+        found.with_columns(symbol=pl.lit(None, pl.String)),
         pl.col("symbols") / pl.col("usual"),
         lambda row: f"{row['symbols']:,} symbols, {row['usual']:,.0f} are usual",
     )
@@ -261,7 +262,7 @@ def vanished(last_bars: pl.DataFrame, newest_no: int, delisted: set[str]) -> pl.
     Args:
         last_bars: ``symbol``, ``date``, ``no`` of each symbol's last bar.
         newest_no: Number of the newest session.
-        delisted: Symbols of which the reference data says that they are no longer listed.
+        delisted: Symbols that are no longer listed, by the reference data.
     """
     absent = newest_no - pl.col("no")
     found = last_bars.filter(
@@ -328,18 +329,18 @@ def _runs(rows: pl.DataFrame, same: pl.Expr, least: int) -> pl.DataFrame:
 
 
 def _findings(
-    name: str, rows: pl.DataFrame, value: pl.Expr, tell: Callable[[dict[str, Any]], str]
+    name: str, rows: pl.DataFrame, value: pl.Expr, sentence: Callable[[dict[str, Any]], str]
 ) -> pl.DataFrame:
-    told = [tell(row) for row in rows.iter_rows(named=True)]
+    sentences = [sentence(row) for row in rows.iter_rows(named=True)]
     return rows.select(
-        pl.Series("check", [name] * rows.height, dtype=pl.String),
+        pl.lit(name).alias("check"),
         "symbol",
         "date",
         value.cast(pl.Float64).alias("value"),
-        pl.Series("told", told, dtype=pl.String),
+        pl.Series("told", sentences, dtype=pl.String),
     )
 
 
 def _split_text(ratio: float) -> str:
     """Write 7.0 as ``a split of 7 for 1`` and 0.1 as ``a split of 1 for 10``."""
-    return f"a split of {ratio:.4g} for 1" if ratio > 1 else f"a split of 1 for {1 / ratio:.4g}"
+    return f"a split of {split_text(ratio).replace(':', ' for ')}"

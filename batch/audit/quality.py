@@ -18,6 +18,7 @@ from batch.audit.checks import (
 )
 from batch.core.errors import SettingsError
 from batch.core.sessions import EPOCH, Calendar, load_calendar
+from batch.lake.manifest import load_daily_manifest
 from batch.lake.read import Lake
 from batch.runtime.progress import Progress, Silent, StopRequested, never, require_going
 
@@ -31,14 +32,14 @@ class Quality:
     """What the checks found.
 
     Attributes:
-        looks_for: Each check that ran, and what it looks for.
+        checks: Description of each check that ran, by name.
         findings: Columns of :data:`batch.audit.checks.FINDINGS`, in the order of the
             checks, then newest first.
         bars: Daily bars looked at.
         symbols: Symbols looked at.
     """
 
-    looks_for: dict[str, str]
+    checks: dict[str, str]
     findings: pl.DataFrame
     bars: int
     symbols: int
@@ -47,7 +48,7 @@ class Quality:
     def counts(self) -> dict[str, int]:
         """How often each check found something."""
         found = dict(self.findings.group_by("check").len().rows())
-        return {name: int(found.get(name, 0)) for name in self.looks_for}
+        return {name: int(found.get(name, 0)) for name in self.checks}
 
 
 def check_lake(
@@ -66,67 +67,68 @@ def check_lake(
         names: Which checks; all where None.
         since: First date of the findings to return.
         calendar: The exchange calendar; the library's where not given.
-        progress: Hears what is going on.
+        progress: Where progress is reported.
         stop_requested: Asked between groups of symbols.
 
     Raises:
         SettingsError: There is no check of that name.
     """
-    progress = progress or Silent()
-    looks_for = _chosen(names)
-    symbols = lake.symbols()
-    newest = lake.newest_session()
-    if newest is None:
-        return Quality(looks_for, pl.DataFrame(schema=FINDINGS), 0, 0)
-    calendar = calendar or load_calendar(min(_oldest(lake), EPOCH))
-    found: list[pl.DataFrame] = []
-    present: list[pl.DataFrame] = []
-    last: list[pl.DataFrame] = []
-    bars = 0
-    progress.begin("checking", len(symbols), "symbols")
-    for group in _groups(symbols):
-        require_going(stop_requested)
-        rows = with_neighbours(lake.lazy("1d", group).select(_COLUMNS).collect(), calendar)
-        bars += rows.height
-        found += [check.find(rows) for check in CHECKS if check.name in looks_for]
-        present.append(rows.group_by("date").len("symbols"))
-        last.append(rows.group_by("symbol").agg(pl.col("date", "no").last()))
-        progress.advance(len(group))
-    if "coverage_drop" in looks_for:
-        counts = pl.concat(present).group_by("date").agg(pl.col("symbols").sum()).sort("date")
-        found.append(coverage_drops(counts))
-    if "vanished" in looks_for:
-        gone = _delisted(lake.tickers())
-        found.append(vanished(pl.concat(last), calendar.session_no(newest), gone))
-    findings = pl.concat([pl.DataFrame(schema=FINDINGS), *found])
+    checks = _chosen(names)
+    recorded = load_daily_manifest(lake.store)
+    if recorded.oldest is None or recorded.newest is None:
+        return Quality(checks, pl.DataFrame(schema=FINDINGS), 0, 0)
+    calendar = calendar or load_calendar(min(recorded.oldest, EPOCH))
+    findings = [pl.DataFrame(schema=FINDINGS)]
+    per_session: list[pl.DataFrame] = []
+    last_bars: list[pl.DataFrame] = []
+    for rows in bars_by_group(
+        lake, calendar, progress=progress or Silent(), stop_requested=stop_requested
+    ):
+        findings += [check.find(rows) for check in CHECKS if check.name in checks]
+        per_session.append(rows.group_by("date").len("symbols"))
+        last_bars.append(rows.group_by("symbol").agg(pl.col("date", "no").last()))
+    counts = pl.concat(per_session).group_by("date").agg(pl.col("symbols").sum()).sort("date")
+    last = pl.concat(last_bars)
+    if "coverage_drop" in checks:
+        findings.append(coverage_drops(counts))
+    if "vanished" in checks:
+        newest_no = calendar.session_no(recorded.newest)
+        findings.append(vanished(last, newest_no, _delisted(lake.tickers())))
+    found = pl.concat(findings)
     if since is not None:
-        findings = findings.filter(pl.col("date") >= since)
-    place = pl.col("check").replace_strict({name: at for at, name in enumerate(looks_for)})
+        found = found.filter(pl.col("date") >= since)
+    order = pl.col("check").replace_strict({name: at for at, name in enumerate(checks)})
     return Quality(
-        looks_for,
-        findings.sort(place, "date", "symbol", descending=[False, True, False]),
-        bars,
-        len(symbols),
+        checks,
+        found.sort(order, "date", "symbol", descending=[False, True, False]),
+        bars=int(counts["symbols"].sum()),
+        symbols=last.height,
     )
 
 
+def bars_by_group(
+    lake: Lake, calendar: Calendar, *, progress: Progress, stop_requested: StopRequested = never
+) -> Iterator[pl.DataFrame]:
+    """Yield the raw daily bars of :data:`SYMBOLS_AT_ONCE` symbols after another.
+
+    Each symbol is whole within its group, with its neighbours as
+    :func:`batch.audit.checks.with_neighbours` gives them.
+    """
+    symbols = lake.symbols()
+    progress.begin("checking", len(symbols), "symbols")
+    for first in range(0, len(symbols), SYMBOLS_AT_ONCE):
+        require_going(stop_requested)
+        group = symbols[first : first + SYMBOLS_AT_ONCE]
+        yield with_neighbours(lake.lazy("1d", group).select(_COLUMNS).collect(), calendar)
+        progress.advance(len(group))
+
+
 def _chosen(names: Sequence[str] | None) -> dict[str, str]:
-    every = {check.name: check.looks_for for check in CHECKS} | LAKE_CHECKS
+    every = {check.name: check.description for check in CHECKS} | LAKE_CHECKS
     unknown = sorted(set(names or ()) - every.keys())
     if unknown:
         raise SettingsError(f"check {unknown[0]!r}: there are {', '.join(every)}")
     return {name: text for name, text in every.items() if not names or name in names}
-
-
-def _groups(symbols: list[str]) -> Iterator[list[str]]:
-    for at in range(0, len(symbols), SYMBOLS_AT_ONCE):
-        yield symbols[at : at + SYMBOLS_AT_ONCE]
-
-
-def _oldest(lake: Lake) -> date:
-    first = lake.lazy("1d").select(pl.col("date").min()).collect().item()
-    assert isinstance(first, date)  # noqa: S101 - a lake with a newest session has one
-    return first
 
 
 def _delisted(tickers: pl.DataFrame) -> set[str]:

@@ -1,23 +1,65 @@
-"""Counts, rates, durations and sizes as people read them."""
+"""Counts, prices, ratios, durations and sizes as people read them."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from textwrap import fill
 
 
 def count_text(count: int, unit: str) -> str:
-    """Return a count of a unit given in the plural: ``1 year``, ``1,200 sessions``."""
-    return f"{count:,} {unit.removesuffix('s') if count == 1 else unit}"
+    """Return a count of a unit given in the plural: ``1 year``, ``1 delivery``, ``1,200 rows``."""
+    if count == 1:
+        unit = f"{unit[:-3]}y" if unit.endswith("ies") else unit.removesuffix("s")
+    return f"{count:,} {unit}"
+
+
+def compact_text(value: float) -> str:
+    """Return a number in three digits: ``950``, ``12.3k``, ``4.56M``, ``7.89B``."""
+    for unit, size in (("T", 1e12), ("B", 1e9), ("M", 1e6), ("k", 1e3)):
+        if abs(value) >= size * 0.9995:
+            scaled = value / size
+            decimals = 2 if abs(scaled) < 9.995 else 1 if abs(scaled) < 99.95 else 0
+            return f"{scaled:.{decimals}f}{unit}"
+    return f"{value:,.0f}" if value == int(value) else f"{value:,.2f}"
 
 
 def rate_text(per_s: float) -> str:
     """Return a rate in three digits, such as ``1.24M`` or ``12.4k``."""
-    for unit, size in (("M", 1e6), ("k", 1e3)):
-        if per_s >= size:
-            scaled = per_s / size
-            return f"{scaled:.{2 if scaled < 10 else 1 if scaled < 100 else 0}f}{unit}"
+    if per_s >= 999.5:
+        return compact_text(per_s)
     return f"{per_s:.0f}" if per_s >= 10 else f"{per_s:.1f}"
+
+
+def price_text(value: float) -> str:
+    """Return a price with the decimals that matter at its size."""
+    if value >= 1000:
+        return f"{value:,.0f}" if value >= 10_000 else f"{value:,.1f}"
+    return f"{value:.2f}" if value >= 1 else f"{value:.4f}"
+
+
+def change_text(share: float | None) -> str:
+    """Return a relative change from 0 on as a percentage, from tenfold on as a factor."""
+    if share is None:
+        return ""
+    if 0 < share < 0.00005:
+        return "< 0.01%"
+    return f"{share:.2%}" if share < 10 else f"×{share + 1:,.0f}"
+
+
+def split_text(ratio: float) -> str:
+    """Return a split, shares after : before: ``7:1``, ``1:10``, ``3:2``, or its factor."""
+    for after in range(1, 101):
+        before = after / ratio
+        if before <= 1000 and abs(before - round(before)) < 2e-5 * before and round(before):
+            return f"{after}:{round(before)}"
+    return f"x{ratio:.4g}"
+
+
+def listed_text(items: Sequence[object], most: int) -> str:
+    """Return the first ``most`` items and how many more there are."""
+    rest = len(items) - most
+    return ", ".join(map(str, items[:most])) + (f" and {rest:,} more" if rest > 0 else "")
 
 
 def duration_text(seconds: float) -> str:

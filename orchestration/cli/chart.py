@@ -95,7 +95,7 @@ def command(
     from batch.core.layout import INTERVALS, require_interval  # noqa: PLC0415
     from batch.lake.read import Lake  # noqa: PLC0415
     from batch.runtime.settings import Settings  # noqa: PLC0415
-    from reporting.load_chart import load_chart  # noqa: PLC0415
+    from reporting.chart import load_chart  # noqa: PLC0415
 
     if all_six and intervals:
         raise SettingsError("--all and --interval: give one of the two")

@@ -67,7 +67,7 @@ def command(
     )
     output.table(
         ["check", "found", "looks for"],
-        [(name, count, quality.looks_for[name]) for name, count in quality.counts.items()],
+        [(name, count, quality.checks[name]) for name, count in quality.counts.items()],
     )
     for name, count in quality.counts.items():
         if count and show:

@@ -47,7 +47,7 @@ def command(output: Output, lake: str | None, path: Path, theme: str) -> None:
     from batch.core.errors import SettingsError  # noqa: PLC0415
     from batch.lake.read import Lake  # noqa: PLC0415
     from batch.runtime.settings import Settings  # noqa: PLC0415
-    from reporting.facts.gather import gather_facts  # noqa: PLC0415
+    from reporting.lake_facts import gather_facts  # noqa: PLC0415
     from reporting.lake_page import report_page  # noqa: PLC0415
 
     opened = Lake.open(Settings.read(lake=lake).lake)

@@ -1,6 +1,6 @@
 "use strict";
 // Follows the pointer, or the arrow keys, over every panel at once: panels share their sessions.
-const places = PLACES;
+const places = JSON.parse(document.querySelector("#places").textContent);
 const panels = [...document.querySelectorAll(".panel")].map((svg, n) => ({
   svg,
   ...places[n],

@@ -20,20 +20,20 @@ from hypothesis import strategies as st
 from batch.core.errors import SettingsError
 from batch.core.sessions import Calendar
 from batch.lake.read import Lake
+from batch.runtime.formats import compact_text, split_text
 from reporting.candles import (
     Drawing,
     Series,
     Span,
     SplitMark,
     draw_candles,
-    ratio_text,
     series_of,
     split_marks,
 )
-from reporting.load_chart import NEWEST_BARS, load_chart
+from reporting.chart import NEWEST_BARS, load_chart
 from reporting.png import to_png
-from reporting.svg import Scale, count_text, date_ticks, tick_texts
-from tests.pages.conftest import Ohlcv
+from reporting.svg import Scale, date_ticks, tick_texts
+from tests.reporting.conftest import Ohlcv
 from tests.support.browser import ask_page
 
 
@@ -159,7 +159,7 @@ def test_flags_of_splits_close_together_do_not_cover_each_other(calendar: Calend
     ],
 )
 def test_ratios_read_as_people_say_them(ratio: float, text: str) -> None:
-    assert ratio_text(ratio) == text
+    assert split_text(ratio) == text
 
 
 @pytest.mark.parametrize("log", [False, True])
@@ -206,7 +206,7 @@ def test_dates_are_labelled_as_coarsely_as_there_is_room(calendar: Calendar) -> 
 
 
 def test_counts_have_three_digits() -> None:
-    assert [count_text(n) for n in (950, 12_345, 999_950, 4_560_000, 2.29e9)] == [
+    assert [compact_text(n) for n in (950, 12_345, 999_950, 4_560_000, 2.29e9)] == [
         "950",
         "12.3k",
         "1.00M",
@@ -268,19 +268,19 @@ def test_an_open_bar_at_the_end_of_the_lake_is_drawn(demo_lake: Lake) -> None:
     assert chart.subtitle.split(" · ")[0].endswith("to 2025-03-14")
 
 
-def test_the_command_writes_a_page_and_tells_how_many_bars_it_has(
+def test_the_command_writes_a_page_and_says_how_many_bars_it_has(
     demo_lake: Lake, elsewhere: Path, ohlcv: Ohlcv
 ) -> None:
     symbol = demo_lake.symbols()[0]
 
     done = ohlcv("chart", symbol, "--lake", demo_lake.store.uri, "-i", "5d", "-i", "21d", "--json")
 
-    told = json.loads(done.out)
+    seen = json.loads(done.out)
     page = (elsewhere / f"{symbol}-5d-21d.html").read_text()
-    assert told["output"] == f"{symbol}-5d-21d.html"
-    assert sum(told["bars"].values()) == len(re.findall('class="bar ', page))
+    assert seen["output"] == f"{symbol}-5d-21d.html"
+    assert sum(seen["bars"].values()) == len(re.findall('class="bar ', page))
     assert "://" not in page
-    assert len(page) == told["bytes"] - (len(page.encode()) - len(page))
+    assert len(page) == seen["bytes"] - (len(page.encode()) - len(page))
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -367,27 +367,27 @@ def test_arrow_keys_walk_through_the_bars_of_every_panel(demo_lake: Lake, tmp_pa
     return { before, after: texts() };
     """
 
-    told = ask_page(chart.html(), walk, tmp_path)
+    seen = ask_page(chart.html(), walk, tmp_path)
 
     fives, widest = chart.drawings()
-    assert told["before"] == [fives.places["readouts"][-1], widest.places["readouts"][-1]]
-    assert told["after"][0] == fives.places["readouts"][-4]
+    assert seen["before"] == [fives.places["readouts"][-1], widest.places["readouts"][-1]]
+    assert seen["after"][0] == fives.places["readouts"][-4]
     shown = fives.places["starts"][-4]
     at = max(n for n, start in enumerate(widest.places["starts"]) if start <= shown)
-    assert told["after"][1] == widest.places["readouts"][at]
+    assert seen["after"][1] == widest.places["readouts"][at]
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_a_page_can_be_kept_light_or_dark(demo_lake: Lake, tmp_path: Path, theme: str) -> None:
     chart = load_chart(demo_lake, demo_lake.symbols()[0], [5])
 
-    told = ask_page(
+    seen = ask_page(
         chart.html(theme),
         "return { paper: getComputedStyle(document.body).backgroundColor };",
         tmp_path,
     )
 
-    assert told["paper"] == {"light": "rgb(251, 250, 247)", "dark": "rgb(20, 23, 26)"}[theme]
+    assert seen["paper"] == {"light": "rgb(251, 250, 247)", "dark": "rgb(20, 23, 26)"}[theme]
 
 
 @pytest.mark.parametrize("window", ["1400,900", "500,900"])
@@ -398,7 +398,7 @@ def test_a_long_chart_scrolls_in_its_frame_and_stays_readable(
     chart = load_chart(demo_lake, bars["symbol"][-1], [1], start=date(2024, 1, 2))
     object.__setattr__(chart, "series", [_repeated(chart.series[0])])
 
-    told = ask_page(
+    seen = ask_page(
         chart.html(),
         """
         const ticks = [...document.querySelectorAll(".tick")];
@@ -415,10 +415,10 @@ def test_a_long_chart_scrolls_in_its_frame_and_stays_readable(
         window=window,
     )
 
-    assert told["smallest"] >= 9
-    assert told["hidden"] > 500
-    assert abs(told["toTheEnd"]) <= 1
-    assert told["over"] <= 0
+    assert seen["smallest"] >= 9
+    assert seen["hidden"] > 500
+    assert abs(seen["toTheEnd"]) <= 1
+    assert seen["over"] <= 0
 
 
 def _repeated(series: Series) -> Series:
@@ -442,11 +442,11 @@ def _repeated(series: Series) -> Series:
 def test_a_narrow_window_does_not_scroll_sideways(demo_lake: Lake, tmp_path: Path) -> None:
     chart = load_chart(demo_lake, demo_lake.symbols()[0], [5])
 
-    told = ask_page(
+    seen = ask_page(
         chart.html(),
         "return { over: document.documentElement.scrollWidth - innerWidth };",
         tmp_path,
         window="500,900",
     )
 
-    assert told["over"] <= 0
+    assert seen["over"] <= 0

@@ -11,9 +11,9 @@ import pytest
 from batch.lake.read import Lake
 from batch.runtime.progress import Silent
 from batch.storage.store import ObjectStore
-from reporting.facts.gather import gather_facts
+from reporting.lake_facts import gather_facts
 from reporting.lake_page import report_page
-from tests.pages.conftest import Ohlcv
+from tests.reporting.conftest import Ohlcv
 
 NOW = datetime(2025, 3, 20, 22, 0, tzinfo=UTC)
 
@@ -38,7 +38,7 @@ def test_every_page_and_every_answer_is_the_same_from_s3_and_nothing_is_written(
         ["report", "--output", "report.html"],
     )
 
-    def told(lake: Lake) -> dict[str, str]:
+    def answers_of(lake: Lake) -> dict[str, str]:
         answers = {}
         for command in commands:
             done = ohlcv(*command, "--lake", lake.store.uri)
@@ -52,7 +52,7 @@ def test_every_page_and_every_answer_is_the_same_from_s3_and_nothing_is_written(
 
     before = {item.key: item.version for item in both[1].store.list("")}
 
-    folder, s3 = (told(lake) for lake in both)
+    folder, s3 = (answers_of(lake) for lake in both)
 
     assert [name for name in folder if folder[name] != s3[name]] == []
     assert all("LAKE" in folder[name] for name in ("status", "quality", "page"))

@@ -1,4 +1,4 @@
-"""What docs/charts.md tells of the pages and pictures is what the code has."""
+"""What docs/charts.md says of the pages and pictures is what the code has."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from batch.core.layout import INTERVALS
-from reporting.facts import NEAR_SESSIONS, SUSPECT_FACTOR
-from reporting.load_chart import NEWEST_BARS
-from tests.pages.conftest import Ohlcv
+from reporting.chart import NEWEST_BARS
+from reporting.moves import BIG_MOVE, NEAR_SESSIONS
+from tests.reporting.conftest import Ohlcv
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "charts.md").read_text(encoding="utf-8")
@@ -31,9 +31,9 @@ def test_what_the_demonstration_suggests_works(elsewhere: Path, ohlcv: Ohlcv) ->
     assert {path.suffix for path in elsewhere.iterdir()} == {"", ".html"}
 
 
-def test_the_page_tells_the_numbers_of_the_code() -> None:
+def test_the_page_states_the_numbers_of_the_code() -> None:
     assert f"the newest {NEWEST_BARS} bars" in PAGE
-    assert f"at least {SUSPECT_FACTOR:g} times" in PAGE
+    assert f"at least {BIG_MOVE:g} times" in PAGE
     assert f"within {NEAR_SESSIONS} sessions" in PAGE
 
 
