@@ -82,7 +82,7 @@ def test_any_number_of_shards_leaves_the_bytes_of_one(
     assert list(store.list("_state/arrivals/")) == []
     alone = consolidate(store, calendar=calendar)
     bars = resample(store, intervals=[3, 34], calendar=calendar)
-    assert (alone.published, bars.published) == ([], [])
+    assert (alone.published, bars.published) == ([], ())
 
 
 def test_shards_share_a_full_rebuild(whole: LocalStore, calendar: Calendar) -> None:

@@ -1,9 +1,10 @@
-"""N-session bars, made of a year's daily bars and what later years add to them. Pure."""
+"""N-session bars as columns, and the parts of bars that are carried down the years."""
 
 from __future__ import annotations
 
+import hashlib
+from bisect import bisect_right
 from dataclasses import dataclass
-from datetime import date
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from batch.core import schema
-from batch.core.sessions import Calendar, Days, SessionNos, day_of
+from batch.core.sessions import Days
 from batch.kernel.arrow import arrow_of
-from batch.kernel.columns import Codes, DailyColumns, Ints, nullable_counts, nullable_floats
-from batch.kernel.fold import Basis, Folded
-from batch.kernel.windows import listing_window_nos, window_nos
-from batch.kernel.years import LaterParts, fold_year
+from batch.kernel.columns import Codes, Ints, nullable_counts, nullable_floats
+from batch.kernel.fold import BarValues
+from batch.kernel.windows import Rows
+
+Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,6 +28,7 @@ class Bars:
     Attributes:
         symbols: Distinct symbols, ascending: Arrow text; some may have no bar.
         code: Place of each bar's symbol in ``symbols``.
+        window: Number of the bar's window.
         start: First session of the window, days since 1970-01-01.
         end: Last session of the window.
         sessions: Daily bars in the window.
@@ -35,11 +38,12 @@ class Bars:
 
     symbols: Any
     code: Codes
+    window: Ints
     start: Days
     end: Days
     sessions: Ints
-    complete: npt.NDArray[np.bool_]
-    values: Folded
+    complete: Flags
+    values: BarValues
 
     def __len__(self) -> int:
         return len(self.code)
@@ -69,128 +73,78 @@ class Bars:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class CalendarYear:
-    """The windows of one width that start in one year.
+@dataclass(frozen=True, slots=True, eq=False)
+class PartialBars:
+    """Parts of bars whose windows start in an earlier year; at most one a symbol.
+
+    A symbol has one window at most that reaches over the start of a year.
 
     Attributes:
-        width: Sessions per window.
-        first_window: Number of the first of them.
-        last_window: Number of the last of them.
+        symbols: Symbol of each part, ascending.
+        window: Number of its window.
+        end: Date of its last daily bar, days since 1970-01-01.
+        sessions: Its daily bars.
+        values: Their values.
     """
 
-    width: int
-    first_window: int
-    last_window: int
+    symbols: list[str]
+    window: Ints
+    end: Days
+    sessions: Ints
+    values: BarValues
+
+    def __len__(self) -> int:
+        return len(self.symbols)
 
     @classmethod
-    def of(cls, calendar: Calendar, width: int, year: int) -> CalendarYear:
-        """Find the windows that start in a year; the calendar must reach past it."""
-        first_no, end_no = (_first_session_no(calendar, y) for y in (year, year + 1))
-        return cls(width, -(-first_no // width), -(-end_no // width) - 1)
+    def empty(cls) -> PartialBars:
+        """Return no parts."""
+        none = np.empty(0, np.int64)
+        return cls([], none, np.empty(0, np.int32), none, BarValues.empty())
 
-    @property
-    def first_session_no(self) -> int:
-        """First session of the first window."""
-        return self.first_window * self.width
+    @classmethod
+    def concat(cls, lists: list[PartialBars]) -> PartialBars:
+        """Put lists behind each other."""
+        lists = lists or [cls.empty()]
+        return cls(
+            [symbol for one in lists for symbol in one.symbols],
+            np.concatenate([one.window for one in lists]),
+            np.concatenate([one.end for one in lists]),
+            np.concatenate([one.sessions for one in lists]),
+            BarValues.concat([one.values for one in lists]),
+        )
 
-    @property
-    def last_session_no(self) -> int:
-        """Last session of the last window."""
-        return (self.last_window + 1) * self.width - 1
+    def take(self, parts: Rows) -> PartialBars:
+        """Return some parts, in the order given."""
+        return PartialBars(
+            [self.symbols[part] for part in parts.tolist()],
+            self.window.take(parts),
+            self.end.take(parts),
+            self.sessions.take(parts),
+            self.values.take(parts),
+        )
 
+    def where(self, chosen: Flags) -> PartialBars:
+        """Return the parts that are chosen."""
+        return self if chosen.all() else self.take(np.flatnonzero(chosen))
 
-def fold_calendar_year(
-    rows: DailyColumns,
-    session_no: SessionNos,
-    basis: Basis,
-    later: LaterParts,
-    *,
-    windows: CalendarYear,
-    calendar: Calendar,
-    last_closed: date,
-) -> tuple[Bars, LaterParts]:
-    """Fold a year's daily bars into the calendar's windows that start in it.
+    def between(self, after: str | None, upto: str | None) -> PartialBars:
+        """Return the parts of the symbols after one and up to another; None bounds nothing."""
+        low = 0 if after is None else bisect_right(self.symbols, after)
+        high = len(self) if upto is None else bisect_right(self.symbols, upto)
+        return self.take(np.arange(low, high))
 
-    Edges come from ``session_no``, never from the rows present, so a gap or extra history
-    cannot move an edge.
+    def merged(self, others: PartialBars) -> PartialBars:
+        """Merge the parts of other symbols into these."""
+        if not len(others):
+            return self
+        together = PartialBars.concat([self, others])
+        order = sorted(range(len(together)), key=together.symbols.__getitem__)
+        return together.take(np.array(order, np.int64))
 
-    Args:
-        rows: Daily bars of the year sorted by (symbol, date); all of a symbol's or none.
-        session_no: Number of each row's session.
-        basis: What was worked out of the rows.
-        later: What later years hold of windows that start before them.
-        windows: Which windows start in the year.
-        calendar: Must reach to the end of the last of them.
-        last_closed: The newest consolidated session.
-
-    Returns:
-        One bar per symbol and window with at least one row, and what is known of windows
-        that start in earlier years. A bar's ``complete`` is False while the window's last
-        session is after ``last_closed``.
-    """
-    begun, passed_on = fold_year(
-        rows,
-        window_nos(session_no, windows.width),
-        basis,
-        later.where(later.window <= windows.last_window),
-        lambda _, window: window < windows.first_window,
-    )
-    known = np.arange(windows.first_window, windows.last_window + 1, dtype=np.int64)
-    place = begun.window - windows.first_window
-    end = calendar.day_at((known + 1) * windows.width - 1).take(place)
-    bars = Bars(
-        symbols=begun.symbols,
-        code=begun.code,
-        start=calendar.day_at(known * windows.width).take(place),
-        end=end,
-        sessions=begun.sessions,
-        complete=end <= day_of(last_closed),
-        values=begun.values,
-    )
-    return bars, passed_on
-
-
-def fold_listing_year(
-    rows: DailyColumns, basis: Basis, later: LaterParts, *, width: int, rows_before: Ints
-) -> tuple[Bars, LaterParts]:
-    """Fold a year's daily bars into windows counted from each symbol's own first bar.
-
-    A window belongs to the year in which its first row lies.
-
-    Args:
-        rows: Daily bars of the year sorted by (symbol, date); all of a symbol's or none.
-        basis: What was worked out of the rows.
-        later: What later years hold of windows that start before them.
-        width: Bars per window.
-        rows_before: One per symbol: its daily bars before the year.
-
-    Returns:
-        One bar per symbol and window, and what is known of windows that start in earlier
-        years. A bar's ``start`` and ``end`` are the dates of its first and last row, and it
-        is complete when it has ``width`` rows.
-    """
-
-    def starts_before(code: Codes, window: Ints) -> npt.NDArray[np.bool_]:
-        # A symbol without rows in the year can have begun its window only before it.
-        first_no = np.append(rows_before, np.iinfo(np.int64).max)[code]
-        early: npt.NDArray[np.bool_] = window * width < first_no
-        return early
-
-    window = listing_window_nos(rows.code, basis.first_rows, rows_before, width)
-    begun, passed_on = fold_year(rows, window, basis, later, starts_before)
-    bars = Bars(
-        symbols=begun.symbols,
-        code=begun.code,
-        start=begun.start,
-        end=begun.end,
-        sessions=begun.sessions,
-        complete=begun.sessions == width,
-        values=begun.values,
-    )
-    return bars, passed_on
-
-
-def _first_session_no(calendar: Calendar, year: int) -> int:
-    first_day = np.datetime64(f"{year:04d}-01-01").astype(np.int64)
-    return int(np.searchsorted(calendar.days, first_day)) + calendar.first_no
+    def digest(self) -> str:
+        """Digest of everything that the bars completed by these parts depend on."""
+        digest = hashlib.sha256("\n".join(self.symbols).encode())
+        for column in (self.window, self.end, self.sessions, *self.values.columns()):
+            digest.update(np.ascontiguousarray(column).data)
+        return digest.hexdigest()[:16]

@@ -8,12 +8,12 @@ volume is multiplied by r.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from batch.kernel.columns import Codes, Floats
+from batch.kernel.windows import Rows, positions
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,11 +94,7 @@ def attach_splits(
     return AttachedSplits(ratio, pending)
 
 
-def later_in_window(
-    split_ratio: Floats,
-    split_rows: npt.NDArray[np.int64],
-    starts: npt.NDArray[Any],
-) -> tuple[npt.NDArray[np.int64], Floats]:
+def later_in_window(split_ratio: Floats, split_rows: Rows, starts: Rows) -> tuple[Rows, Floats]:
     """Find the rows that a later split of their own window rescales.
 
     Args:
@@ -111,8 +107,10 @@ def later_in_window(
         ratios of the later rows of its window.
     """
     windows = np.searchsorted(starts, split_rows, side="right") - 1
-    inner = split_rows > starts[windows]
+    inner = split_rows > starts[windows]  # on a window's first row it rescales nothing in it
     split_rows, windows = split_rows[inner], windows[inner]
+    # Split k rescales the rows from begins[k] up to the one before it: back to the split
+    # before it in the same window, whose rows then need both factors, or to the start.
     factors = split_ratio[split_rows]
     begins = starts[windows]
     for at in np.flatnonzero(windows[1:] == windows[:-1])[::-1]:
@@ -120,6 +118,4 @@ def later_in_window(
         begins[at + 1] = split_rows[at]
     scaled = np.flatnonzero(factors != 1.0)
     lengths = split_rows[scaled] - begins[scaled]
-    offsets = np.cumsum(lengths) - lengths
-    rows = np.arange(lengths.sum()) + np.repeat(begins[scaled] - offsets, lengths)
-    return rows, np.repeat(factors[scaled], lengths)
+    return positions(begins[scaled], lengths), np.repeat(factors[scaled], lengths)

@@ -1,259 +1,289 @@
-"""Folding one year's daily bars, and completing its last windows from later years. Pure."""
+"""Folding the years of daily bars from the newest down, carrying parts of bars along. Pure.
+
+A bar belongs to the year in which its window starts, and its last rows may lie in the years
+after. Going down the years, each passes on what it holds of windows that start before it,
+aggregated to one part a symbol, and the year in which such a window starts puts that part
+behind its own rows. So no year is read twice, and of the years above only the parts are kept.
+"""
 
 from __future__ import annotations
 
-import hashlib
+from abc import ABC, abstractmethod
 from bisect import bisect_right
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from batch.core.sessions import Days
+from batch.core.sessions import Calendar, day_of
 from batch.kernel.arrow import arrow_text
-from batch.kernel.columns import Codes, DailyColumns, Ints
-from batch.kernel.fold import Basis, Folded, fold
-from batch.kernel.windows import Rows, runs_of
+from batch.kernel.bars import Bars, PartialBars
+from batch.kernel.columns import DailyColumns, Ints
+from batch.kernel.fold import Precomputed, fold
+from batch.kernel.windows import CalendarYear, Rows, runs_of
 
-Flags = npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class LaterParts:
-    """What later years hold of windows that start before them; at most one part a symbol.
-
-    Attributes:
-        symbols: Symbol of each part, ascending.
-        window: Number of its window.
-        end: Date of its last daily bar, days since 1970-01-01.
-        sessions: Its daily bars.
-        values: Their values.
-    """
-
-    symbols: list[str]
-    window: Ints
-    end: Days
-    sessions: Ints
-    values: Folded
-
-    def __len__(self) -> int:
-        return len(self.symbols)
-
-    @classmethod
-    def empty(cls) -> LaterParts:
-        """Return no parts."""
-        none = np.empty(0, np.int64)
-        return cls([], none, np.empty(0, np.int32), none, Folded.empty())
-
-    @classmethod
-    def concat(cls, lists: list[LaterParts]) -> LaterParts:
-        """Put lists behind each other, each of later symbols than those before it."""
-        lists = lists or [cls.empty()]
-        return cls(
-            [symbol for one in lists for symbol in one.symbols],
-            np.concatenate([one.window for one in lists]),
-            np.concatenate([one.end for one in lists]),
-            np.concatenate([one.sessions for one in lists]),
-            Folded.concat([one.values for one in lists]),
-        )
-
-    def take(self, parts: Rows) -> LaterParts:
-        """Return some parts, in the order given."""
-        return LaterParts(
-            [self.symbols[part] for part in parts.tolist()],
-            self.window.take(parts),
-            self.end.take(parts),
-            self.sessions.take(parts),
-            self.values.take(parts),
-        )
-
-    def where(self, chosen: Flags) -> LaterParts:
-        """Return the parts that are chosen."""
-        return self if chosen.all() else self.take(np.flatnonzero(chosen))
-
-    def between(self, after: str | None, upto: str | None) -> LaterParts:
-        """Return the parts of the symbols after one and up to another; None bounds nothing."""
-        low = 0 if after is None else bisect_right(self.symbols, after)
-        high = len(self) if upto is None else bisect_right(self.symbols, upto)
-        part = slice(low, high)
-        return LaterParts(
-            self.symbols[part],
-            self.window[part],
-            self.end[part],
-            self.sessions[part],
-            Folded(*(column[part] for column in self.values.columns())),
-        )
-
-    def digest(self) -> str:
-        """Digest of all that completes windows by them."""
-        digest = hashlib.sha256("\n".join(self.symbols).encode())
-        for column in (self.window, self.end, self.sessions, *self.values.columns()):
-            digest.update(np.ascontiguousarray(column).data)
-        return digest.hexdigest()[:16]
+_NEVER = np.iinfo(np.int64).max
+"""The first window of a symbol that starts none in a year."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Begun:
-    """Bars of the windows that start in a year, sorted by (symbol, window).
+class Carried:
+    """The partial bars of one width between two pieces of a year.
 
     Attributes:
-        symbols: Distinct symbols, ascending: Arrow text.
-        code: Place of each bar's symbol in ``symbols``.
-        window: Number of its window.
-        start: Date of its first row; without meaning where all are in later years.
-        end: Date of its last row, days since 1970-01-01.
-        sessions: Its daily bars.
-        values: Their values.
+        into_year: What the years above hold of windows that start in this year or before.
+        below: What the pieces folded so far, one list each, pass on to the year below.
+        upto: Last symbol that was folded, None at the start of a year.
     """
 
-    symbols: Any
-    code: Codes
-    window: Ints
-    start: Days
-    end: Days
-    sessions: Ints
-    values: Folded
+    into_year: PartialBars = field(default_factory=PartialBars.empty)
+    below: tuple[PartialBars, ...] = ()
+    upto: str | None = None
 
-    def with_missing(self, slots: Rows, missing: LaterParts, basis: Basis) -> Begun:
-        """Fill places that were left for bars without any rows in the year.
 
-        Args:
-            slots: Those places.
-            missing: The bars.
-            basis: What was worked out of the year's rows.
+@dataclass(frozen=True, slots=True, eq=False)
+class Piece(ABC):
+    """Daily bars of a year, ready to be folded into bars of any width.
+
+    Attributes:
+        rows: Sorted by (symbol, date): all rows that a symbol has in the year, or none.
+        ends_year: Whether no piece of later symbols follows; it may be without rows.
+        precomputed: Of the rows.
+    """
+
+    rows: DailyColumns
+    ends_year: bool
+    precomputed: Precomputed
+
+    def fold(self, width: int, carried: Carried) -> tuple[Bars, Carried]:
+        """Fold the piece into bars of one width, behind the pieces before it.
+
+        Pieces come newest year first, and in a year in the order of their symbols. A piece
+        without rows that does not end its year has nothing to fold and must be left out.
+
+        Returns:
+            The bars that start in the year, of the symbols after the last piece's up to this
+            one's last, and what is carried on.
         """
-        self.window[slots] = missing.window
-        self.end[slots] = missing.end
-        self.sessions[slots] = missing.sessions
-        self.values.put(slots, missing.values)
-        new = sorted(set(missing.symbols) - basis.places.keys())
-        if not new:
-            self.code[slots] = [basis.places[symbol] for symbol in missing.symbols]
-            return self
-        symbols = sorted([*basis.symbols, *new])
-        places = {symbol: place for place, symbol in enumerate(symbols)}
-        code = np.array([places[symbol] for symbol in basis.symbols], np.int32)[self.code]
-        code[slots] = [places[symbol] for symbol in missing.symbols]
-        return replace(self, symbols=arrow_text(symbols), code=code)
+        upto = None if self.ends_year else self.rows.symbols[-1].as_py()
+        bars, below = self._fold(width, carried.into_year.between(carried.upto, upto))
+        parts = [*carried.below, below] if len(below) else [*carried.below]
+        if self.ends_year:
+            return bars, Carried(PartialBars.concat(parts))
+        return bars, replace(carried, below=tuple(parts), upto=upto)
+
+    @abstractmethod
+    def _fold(self, width: int, later: PartialBars) -> tuple[Bars, PartialBars]:
+        """Fold the rows, and complete their bars by the parts of the same symbols."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Own:
-    """The windows of a year's rows, also those that started before it.
+class CalendarPiece(Piece):
+    """A piece whose windows the exchange calendar numbers.
 
     Attributes:
-        first_run: First window of each symbol, and behind them the number of windows.
-        end: Date of the last row of each window, days since 1970-01-01.
-        sessions: Daily bars of each.
-        values: Values of each.
+        year: Which year.
+        calendar: Must reach to the end of the year's last windows.
+        last_closed: The newest consolidated session.
+        session_no: Number of each row's session.
     """
 
-    first_run: Rows
-    end: Days
-    sessions: Ints
-    values: Folded
+    year: int
+    calendar: Calendar
+    last_closed: date
+    session_no: npt.NDArray[np.int32]
 
-    def complete(self, windows: Rows, later: LaterParts) -> None:
-        """Put what later years hold of some windows behind their own rows, in place."""
-        self.end[windows] = later.end
-        self.sessions[windows] += later.sessions
-        self.values.put(windows, self.values.take(windows).followed_by(later.values))
+    @classmethod
+    def of(
+        cls, rows: DailyColumns, *, ends_year: bool, year: int, calendar: Calendar, newest: date
+    ) -> CalendarPiece:
+        """Prepare rows of a year."""
+        numbers = calendar.session_nos(rows.day)
+        return cls(rows, ends_year, Precomputed.of(rows), year, calendar, newest, numbers)
+
+    def _fold(self, width: int, later: PartialBars) -> tuple[Bars, PartialBars]:
+        windows = CalendarYear.of(self.calendar, width, self.year)
+        bars, below = fold_year(
+            self.rows,
+            self.precomputed,
+            self.session_no // width,
+            # Parts of a year that was left out between this one and theirs are of no use.
+            later.where(later.window <= windows.last_window),
+            np.full(len(self.precomputed.symbols) + 1, windows.first_window, np.int64),
+            width,
+        )
+        # Dates of the windows, not of the rows that happen to be in them.
+        numbers = np.arange(windows.first_window, windows.last_window + 1, dtype=np.int64)
+        place = bars.window - windows.first_window
+        start = self.calendar.day_at(numbers * width).take(place)
+        end = self.calendar.day_at((numbers + 1) * width - 1).take(place)
+        complete = end <= day_of(self.last_closed)
+        return replace(bars, start=start, end=end, complete=complete), below
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ListingPiece(Piece):
+    """A piece whose windows are counted from each symbol's own first bar.
+
+    A window starts in the year in which its first row lies, and is complete when it has as
+    many rows as the width.
+
+    Attributes:
+        rows_before: Of each symbol of the rows: its daily bars before the year.
+    """
+
+    rows_before: Ints
+
+    @classmethod
+    def of(cls, rows: DailyColumns, *, ends_year: bool, rows_before: Ints) -> ListingPiece:
+        """Prepare rows of a year."""
+        return cls(rows, ends_year, Precomputed.of(rows), rows_before)
+
+    def _fold(self, width: int, later: PartialBars) -> tuple[Bars, PartialBars]:
+        first_rows = self.precomputed.first_rows
+        own_no = np.arange(len(self.rows)) + (self.rows_before - first_rows)[self.rows.code]
+        # A window that starts in a year has a row there: without rows, a symbol has none.
+        first_window = np.append(_first_listing_window(self.rows_before, width), _NEVER)
+        return fold_year(self.rows, self.precomputed, own_no // width, later, first_window, width)
+
+
+def listing_parts_of_year(
+    parts: PartialBars, rows_before: Mapping[str, int], width: int
+) -> PartialBars:
+    """Return the parts of windows, counted from the listing, that start in a year.
+
+    Args:
+        parts: Of windows that start in the year or before it.
+        rows_before: Of each symbol with rows in the year: its daily bars before the year.
+        width: Bars per window.
+    """
+    before = np.array([rows_before.get(symbol, -1) for symbol in parts.symbols], np.int64)
+    first_window = np.where(before < 0, _NEVER, _first_listing_window(before, width))
+    return parts.where(parts.window >= first_window)
+
+
+def _first_listing_window(rows_before: Ints, width: int) -> Ints:
+    """Return the first window of each symbol whose first row is not among those before."""
+    return -(-rows_before // width)
 
 
 def fold_year(
     rows: DailyColumns,
+    precomputed: Precomputed,
     window: npt.NDArray[Any],
-    basis: Basis,
-    later: LaterParts,
-    starts_before: Callable[[Codes, Ints], Flags],
-) -> tuple[Begun, LaterParts]:
-    """Fold a year's daily bars, and complete its last windows by what later years hold.
+    later: PartialBars,
+    first_window: Ints,
+    width: int,
+) -> tuple[Bars, PartialBars]:
+    """Fold a year's daily bars, and complete its last windows by parts of later years.
 
     Args:
-        rows: Sorted by (symbol, date); all of a symbol's rows in the year, or none.
+        rows: Sorted by (symbol, date): all of a symbol's rows in the year, or none.
+        precomputed: Of the rows.
         window: Window of each row, ascending within a symbol.
-        basis: What was worked out of the rows.
-        later: Parts of windows that start in this year or an earlier one.
-        starts_before: Tells which windows start in an earlier year, by the places of
-            their symbols among those of the rows (-1 for a symbol without rows) and by
-            their numbers.
+        later: Parts of windows that start in this year or before.
+        first_window: Number of the first window of each symbol that starts in the year;
+            behind them, that of every symbol without rows.
+        width: Sessions per window.
 
     Returns:
-        The bars of the windows that start in the year, and what this year and later ones
-        hold of windows that start before it.
+        The bars of the windows that start in the year, and the parts of windows that start
+        before it. A bar's ``start`` and ``end`` are the dates of its first and last row, of
+        which ``start`` means nothing where all its rows are in later years; it is complete
+        when it has ``width`` rows.
     """
     if not len(rows):
-        early = starts_before(np.full(len(later), -1, np.int32), later.window)
-        missing = later.where(~early)
-        return _without_rows(missing), later.where(early)
-    runs = runs_of(window, basis.first_rows)
-    own = _Own(
-        first_run=np.append(np.searchsorted(runs.starts, basis.first_rows), len(runs)),
-        end=rows.day.take(runs.ends),
-        sessions=runs.ends - runs.starts + 1,
-        values=fold(rows, runs, basis),
-    )
-    code = np.array([basis.places.get(symbol, -1) for symbol in later.symbols], np.int32)
-    last_run = own.first_run[code + 1] - 1
-    joins = (code >= 0) & (window[runs.starts[last_run]] == later.window)
-    own.complete(last_run[joins], later.where(joins))
-    apart = later.where(~joins)
+        early = later.window < first_window[-1]
+        return _bars_of_parts(later.where(~early), width), later.where(early)
+    runs = runs_of(window, precomputed.first_rows)
+    # Symbol s has the runs from first_run[s] to first_run[s + 1] - 1.
+    first_run = np.append(np.searchsorted(runs.starts, precomputed.first_rows), len(runs))
+    end = rows.day.take(runs.ends)
+    sessions = runs.ends - runs.starts + 1
+    values = fold(rows, runs, precomputed)
 
-    # Only a symbol's first window in the year can have started before it.
-    places = np.arange(len(basis.symbols), dtype=np.int32)
-    early_places = np.flatnonzero(starts_before(places, window[basis.first_rows]))
-    heads = own.first_run[early_places]
-    early_parts = LaterParts(
-        [basis.symbols[place] for place in early_places],
+    # A later part continues its symbol's last run, or it is a window without rows in the
+    # year. Its code is -1 where the symbol has no rows; last_run is not used then.
+    code = np.array([precomputed.places.get(symbol, -1) for symbol in later.symbols], np.int32)
+    last_run = first_run[code + 1] - 1
+    joins = (code >= 0) & (window[runs.starts[last_run]] == later.window)
+    continued, parts = last_run[joins], later.where(joins)
+    end[continued] = parts.end
+    sessions[continued] += parts.sessions
+    values.put(continued, values.take(continued).followed_by(parts.values))
+
+    # Of a symbol's runs only the first can be of a window that starts before the year. It
+    # is passed on with the part that it was continued by, if it is the last one as well.
+    starts_before = np.flatnonzero(window[precomputed.first_rows] < first_window[:-1])
+    heads = first_run[starts_before]
+    own_parts = PartialBars(
+        [precomputed.symbols[place] for place in starts_before.tolist()],
         window[runs.starts[heads]],
-        own.end[heads],
-        own.sessions[heads],
-        own.values.take(heads),
+        end[heads],
+        sessions[heads],
+        values.take(heads),
     )
-    apart_early = starts_before(code[~joins], apart.window)
-    passed_on = _merged(early_parts, apart.where(apart_early))
+    apart = later.where(~joins)
+    apart_early = apart.window < first_window[code[~joins]]
+    below = own_parts.merged(apart.where(apart_early))
     missing = apart.where(~apart_early)
 
+    # The bars are the other runs, with a slot behind the last run of its symbol for each
+    # window of which all rows are in later years.
     keep = np.ones(len(runs), np.bool_)
     keep[heads] = False
     chosen = np.flatnonzero(keep)
-    next_place = np.array([bisect_right(basis.symbols, name) for name in missing.symbols], np.intp)
-    slots = np.searchsorted(chosen, own.first_run[next_place])
+    next_symbol = [bisect_right(precomputed.symbols, symbol) for symbol in missing.symbols]
+    slots = np.searchsorted(chosen, first_run[np.array(next_symbol, np.intp)])
     if len(missing):
         chosen = np.insert(chosen, slots, 0)
         slots += np.arange(len(missing))
-    firsts = runs.starts.take(chosen)
-    begun = Begun(
+    first_rows = runs.starts.take(chosen)
+    bars = Bars(
         symbols=rows.symbols,
-        code=rows.code.take(firsts),
-        window=window.take(firsts),
-        start=rows.day.take(firsts),
-        end=own.end.take(chosen),
-        sessions=own.sessions.take(chosen),
-        values=own.values.take(chosen),
+        code=rows.code.take(first_rows),
+        window=window.take(first_rows),
+        start=rows.day.take(first_rows),
+        end=end.take(chosen),
+        sessions=sessions.take(chosen),
+        complete=sessions.take(chosen) == width,
+        values=values.take(chosen),
     )
-    return (begun.with_missing(slots, missing, basis) if len(missing) else begun), passed_on
+    return (_filled(bars, slots, missing, precomputed, width) if len(missing) else bars), below
 
 
-def _without_rows(missing: LaterParts) -> Begun:
-    """Return the bars of a year in which no symbol has rows: all theirs are in later years."""
-    return Begun(
+def _filled(
+    bars: Bars, slots: Rows, missing: PartialBars, precomputed: Precomputed, width: int
+) -> Bars:
+    """Put bars of later rows alone into the slots that were left for them, in place."""
+    bars.window[slots] = missing.window
+    bars.end[slots] = missing.end
+    bars.sessions[slots] = missing.sessions
+    bars.complete[slots] = missing.sessions == width
+    bars.values.put(slots, missing.values)
+    symbols, code = bars.symbols, bars.code
+    places: Mapping[str, int] = precomputed.places
+    if new := set(missing.symbols) - places.keys():
+        union = sorted([*precomputed.symbols, *new])
+        places = {symbol: place for place, symbol in enumerate(union)}
+        code = np.array([places[symbol] for symbol in precomputed.symbols], np.int32)[code]
+        symbols = arrow_text(union)
+    code[slots] = [places[symbol] for symbol in missing.symbols]
+    return replace(bars, symbols=symbols, code=code)
+
+
+def _bars_of_parts(missing: PartialBars, width: int) -> Bars:
+    """Return the bars of a year in which no symbol has rows."""
+    return Bars(
         symbols=arrow_text(missing.symbols),
         code=np.arange(len(missing), dtype=np.int32),
         window=missing.window,
         start=missing.end,
         end=missing.end,
         sessions=missing.sessions,
+        complete=missing.sessions == width,
         values=missing.values,
     )
-
-
-def _merged(parts: LaterParts, others: LaterParts) -> LaterParts:
-    """Merge parts of different symbols, each sorted by symbol."""
-    if not len(others):
-        return parts
-    together = LaterParts.concat([parts, others])
-    order = sorted(range(len(together)), key=together.symbols.__getitem__)
-    return together.take(np.array(order, np.intp))

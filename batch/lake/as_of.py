@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 
 import numpy as np
 import polars as pl
@@ -14,11 +14,10 @@ from batch.core.errors import DataRefused
 from batch.core.frames import empty_frame, to_arrow, to_polars
 from batch.core.layout import BRONZE, DAILY_TABLE, Anchor, Delivery, partition_key
 from batch.core.sessions import EPOCH, Calendar, date_of, load_calendar, year_of
-from batch.kernel.bars import CalendarYear, fold_calendar_year, fold_listing_year
 from batch.kernel.columns import DailyColumns
-from batch.kernel.fold import Basis
 from batch.kernel.splits import SplitColumns, attach_splits
-from batch.kernel.years import LaterParts
+from batch.kernel.windows import calendar_reaching
+from batch.kernel.years import CalendarPiece, Carried, ListingPiece, Piece
 from batch.lake.manifest import fingerprint, load_daily_manifest
 from batch.lake.reference import read_splits
 from batch.storage.parquet import read_table
@@ -47,32 +46,22 @@ class KnownDaily:
         if not len(self.rows) or self.newest is None:
             return empty_frame(schema.BARS)
         oldest = date_of(self.rows.day.min())
-        calendar = _reaching(oldest, self.newest, width)
+        calendar = calendar_reaching(oldest, self.newest, width)
         row_no, row_year = self.rows.row_nos(), year_of(self.rows.day)
         frames: list[pl.DataFrame] = []
-        year, later = self.newest.year, LaterParts.empty()
-        while year >= oldest.year or len(later):
+        year, carried = self.newest.year, Carried()
+        while year >= oldest.year or len(carried.into_year):
             inside = np.flatnonzero(row_year == year)
             rows = self.rows.take(inside).with_own_symbols()
-            basis = Basis.of(rows)
+            piece: Piece
             if anchor is Anchor.LISTING:
-                bars, later = fold_listing_year(
-                    rows,
-                    basis,
-                    later,
-                    width=width,
-                    rows_before=row_no[inside][basis.first_rows],
-                )
+                before = row_no[inside][rows.first_rows()]
+                piece = ListingPiece.of(rows, ends_year=True, rows_before=before)
             else:
-                bars, later = fold_calendar_year(
-                    rows,
-                    calendar.session_nos(rows.day),
-                    basis,
-                    later,
-                    windows=CalendarYear.of(calendar, width, year),
-                    calendar=calendar,
-                    last_closed=self.newest,
+                piece = CalendarPiece.of(
+                    rows, ends_year=True, year=year, calendar=calendar, newest=self.newest
                 )
+            bars, carried = piece.fold(width, carried)
             frames.append(to_polars(bars.to_batch(), schema.BARS))
             year -= 1
         return pl.concat(frames).sort("symbol", "start")
@@ -154,12 +143,6 @@ def _calendar_around(by_year: dict[int, dict[Delivery, int]]) -> Calendar:
     if not by_year:
         return load_calendar()
     return load_calendar(min(date(min(by_year), 1, 1), EPOCH), date(max(by_year), 12, 31))
-
-
-def _reaching(oldest: date, newest: date, width: int) -> Calendar:
-    """Load the calendar as far as windows of a width can reach around some sessions."""
-    reach = timedelta(days=(width + 252) * 3 // 2)
-    return load_calendar(oldest - reach if oldest < EPOCH else EPOCH, newest + reach)
 
 
 def _with_splits(rows: DailyColumns, splits: pl.DataFrame) -> DailyColumns:

@@ -1,14 +1,17 @@
-"""Resampling: read the daily bars once, fold them into every interval, publish, record."""
+"""Resampling: plan, read the daily bars once, fold them into every interval, publish."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing
-from dataclasses import dataclass, field, replace
-from datetime import date, timedelta
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, replace
+from datetime import date
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from itertools import groupby
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,39 +25,36 @@ from batch.core.layout import (
     partition_key,
     require_interval,
 )
-from batch.core.sessions import EPOCH, Calendar, load_calendar
+from batch.core.sessions import Calendar, day_of
+from batch.kernel.bars import Bars
 from batch.kernel.columns import DailyColumns
-from batch.kernel.years import LaterParts
+from batch.kernel.windows import calendar_reaching
+from batch.kernel.years import CalendarPiece, Carried, ListingPiece, Piece, listing_parts_of_year
 from batch.lake.manifest import (
     BarsRecord,
-    PublishedCalendar,
+    Manifest,
     commit,
     load_bars_manifest,
     load_daily_manifest,
 )
 from batch.lake.partitions import PublishedPartition, TablePartitions, table_metadata
-from batch.resampler.ahead import read_ahead
-from batch.resampler.at_work import Output, Passage, Table, YearAtWork
-from batch.resampler.descent import Descent
-from batch.resampler.lines import Line
-from batch.resampler.pieces import CalendarPiece, ListingPiece, Piece
+from batch.resampler.pieces import DailyYear, FirstRows, Stretch, whole_symbols
+from batch.resampler.pipeline import broadcast, completed, once, read_ahead
 from batch.resampler.plan import (
     BarsPlan,
     DailyYears,
-    listing_fingerprint,
-    plan_calendar_years,
-    plan_listing_years,
+    Plan,
+    Table,
+    TablePlan,
+    plan_table,
+    plan_years,
 )
-from batch.resampler.rows import FirstRows, whole_symbols
 from batch.runtime.memory import PROCESS_BYTES
 from batch.runtime.progress import Progress, Silent, StopRequested, never, require_going
 from batch.runtime.shards import Shard
 from batch.storage.parquet import ROW_GROUP_ROWS, TableWriter, stream_batches, with_encoded_symbols
 from batch.storage.store import ObjectStore, require_lake
 from batch.version import RESULTS_VERSION
-
-if TYPE_CHECKING:
-    import polars as pl
 
 PIECE_ROWS = 524_288
 """Daily rows folded at once, unless a memory limit asks for fewer."""
@@ -65,10 +65,13 @@ _ROW_BYTES = 600
 _TABLES_AHEAD = 2
 """Tables that are read and decoded before there is room for them."""
 
-_PLANS = 5
+_PIECES_IN_FLIGHT = 3
+"""Pieces that an interval folds or that wait for it."""
+
+_ATTEMPTS = 5
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Resampling:
     """What one resampling did.
 
@@ -80,8 +83,8 @@ class Resampling:
         newest: Newest session in the lake, ISO date, if it has any.
     """
 
-    published: list[PublishedPartition] = field(default_factory=list)
-    removed: list[tuple[str, int]] = field(default_factory=list)
+    published: tuple[PublishedPartition, ...] = ()
+    removed: tuple[tuple[str, int], ...] = ()
     current: int = 0
     daily_rows_read: int = 0
     newest: str | None = None
@@ -121,11 +124,10 @@ def resample(
         full: Make every partition again.
         workers: Threads that fold and write.
         memory_limit: Bytes that the process should stay under.
-        shard: Which years are this process's where several share them; all of them if
-            not given.
-        progress: Hears what is going on.
+        shard: Which years this process makes where several share them; all if None.
+        progress: Receives the steps and notes.
         stop_requested: Asked between writes.
-        calendar: The exchange calendar; the library's where not given.
+        calendar: The exchange calendar; the library's if None.
 
     Raises:
         LakeMissing: There is no lake at the root.
@@ -133,127 +135,95 @@ def resample(
         CommitConflict: Other jobs kept publishing first.
         Interrupted: It was asked to stop.
     """
-    progress = progress or Silent()
     require_lake(store)
-    widths = sorted({require_interval(width) for width in intervals})
     job = _Job(
         store=store,
-        widths=widths,
+        widths=tuple(sorted({require_interval(width) for width in intervals})),
         anchor=Anchor(anchor),
         full=full,
         workers=workers,
-        rows=piece_rows(memory_limit),
+        piece_rows=piece_rows(memory_limit),
         shard=shard or Shard(),
-        progress=progress,
+        progress=progress or Silent(),
         stop_requested=stop_requested,
         calendar=calendar,
     )
-    for attempt in range(_PLANS):
+    for _ in range(_ATTEMPTS - 1):
         try:
-            return job.run()
+            return job.attempt()
         except CommitConflict as err:
-            if attempt == _PLANS - 1:
-                raise
-            progress.note(f"planning again: {err}")
-    raise AssertionError("unreachable")
+            job.progress.note(f"planning again: {err}")
+    return job.attempt()
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Job:
-    """One resampling over one lake."""
+    """One resampling over one lake; nothing of an attempt is kept here."""
 
     store: ObjectStore
-    widths: list[int]
+    widths: tuple[int, ...]
     anchor: Anchor
     full: bool
     workers: int
-    rows: int
+    piece_rows: int
     shard: Shard
     progress: Progress
     stop_requested: StopRequested
     calendar: Calendar | None
-    pool: ThreadPoolExecutor = field(init=False)
-    daily: DailyYears = field(init=False)
-    daily_there: TablePartitions = field(init=False)
-    tables: list[Table] = field(init=False)
-    counts: tuple[int, pl.DataFrame] | None = None
-    outcome: Resampling = field(init=False)
 
-    def run(self) -> Resampling:
-        """Plan from what is there now, and work the plan off."""
-        self.outcome = Resampling()
-        self.counts = None
-        self.daily = DailyYears.of(load_daily_manifest(self.store))
-        self.daily_there = TablePartitions.list(self.store, DAILY_TABLE)
-        with ThreadPoolExecutor(self.workers) as pool:
-            self.pool = pool
-            self.tables = [self._survey(width) for width in self.widths]
-            self._bring_up()
-        return self.outcome
-
-    def _bring_up(self) -> None:
-        """Find what must be made and removed, and do it."""
-        if not self.daily.dates:
+    def attempt(self) -> Resampling:
+        """Plan from what is there now, and carry the plan out."""
+        daily = DailyYears.of(load_daily_manifest(self.store))
+        daily_there = TablePartitions.list(self.store, DAILY_TABLE)
+        tables = [self._survey(width) for width in self.widths]
+        if not daily.dates:
             self.progress.note("there are no daily bars yet: run `ohlcv consolidate` first")
-            for table in self.tables:
-                self._remove(table, [*table.manifest.partitions])
-            return
-        self.outcome.newest = self.daily.dates[-1]
-        plans = [self._plan(table) for table in self.tables]
-        mine = self.shard.stretch(sorted({year for of_table in plans for year in of_table}))
-        for table, of_table in zip(self.tables, plans, strict=True):
-            self._find_stale(table, {y: plan for y, plan in of_table.items() if y in mine})
-        stale = {year for table in self.tables for year in table.stale}
-        if stale:
-            self._make(stale)
+            gone = [(table, sorted(table.manifest.partitions)) for table in tables]
+            return Resampling(removed=tuple(self._remove(gone)[1]))
+
+        calendar = calendar_reaching(daily.oldest, daily.newest, self.widths[-1], self.calendar)
+        for table in tables:
+            self._require_calendar(table, calendar)
+        plans = [plan_years(daily, calendar, width, self.anchor) for width in self.widths]
+        removed: list[tuple[str, int]] = []
+        if self.shard.index == 0:
+            gone = [
+                (table, sorted({*table.manifest.partitions, *table.there.objects} - years.keys()))
+                for table, years in zip(tables, plans, strict=True)
+            ]
+            tables, removed = self._remove(gone)
+        mine = self.shard.stretch(sorted({year for years in plans for year in years}))
+        plan = Plan(
+            daily,
+            daily_there,
+            calendar,
+            self.anchor,
+            tuple(
+                plan_table(
+                    table,
+                    {year: one for year, one in years.items() if year in mine},
+                    partial(self._is_whole, table),
+                    full=self.full,
+                )
+                for table, years in zip(tables, plans, strict=True)
+            ),
+        )
+        made = self._make(plan)
+        return Resampling(
+            published=tuple(part for one in made for part in one.published),
+            removed=tuple(removed),
+            current=sum(one.current for one in made),
+            daily_rows_read=plan.rows,
+            newest=daily.dates[-1],
+        )
 
     def _survey(self, width: int) -> Table:
         name = bars_table(width, self.anchor)
         manifest = load_bars_manifest(self.store, name, mend=self.progress.warn)
-        there = TablePartitions.list(self.store, name)
-        return Table(Descent(width), name, manifest, there, Line(self.pool))
-
-    def _plan(self, table: Table) -> dict[int, BarsPlan]:
-        """Plan every year of a table, and drop the partitions without use."""
-        calendar = self._calendar_for(table.width)
-        self._require_calendar(table, calendar)
-        listing = self.anchor is Anchor.LISTING
-        make_plans = plan_listing_years if listing else plan_calendar_years
-        plans = {plan.year: plan for plan in make_plans(self.daily, calendar, table.width)}
-        gone = {*table.manifest.partitions, *table.there.objects} - plans.keys()
-        if gone and self.shard.index == 0:
-            self._remove(table, sorted(gone))
-        return plans
-
-    def _find_stale(self, table: Table, plans: dict[int, BarsPlan]) -> None:
-        """Find the partitions of a table that must be made again."""
-        listing = self.anchor is Anchor.LISTING
-        for year, plan in plans.items():
-            record = table.manifest.partitions.get(year)
-            made = record is not None and (
-                record.sources_digest == plan.sources_digest
-                if listing
-                else record.fingerprint == plan.fingerprint
-            )
-            if made and record and not self.full and self._is_whole(table, year, record):
-                self.outcome.current += 1
-            else:
-                table.stale[year] = plan
+        return Table(name, width, manifest, TablePartitions.list(self.store, name))
 
     def _is_whole(self, table: Table, year: int, record: BarsRecord) -> bool:
         return table.there.holds(self.store, year, record.version, record.fingerprint)
-
-    def _calendar_for(self, width: int) -> Calendar:
-        """Load the calendar as far as windows of a width can reach around the daily bars."""
-        if self.calendar is None:
-            self.calendar = load_calendar(min(self.daily.oldest, EPOCH))
-        reach = (width + 252) * 3 // 2
-        oldest, newest = self.daily.oldest, self.daily.newest
-        if (oldest - self.calendar.first).days < reach and oldest < EPOCH:
-            self.calendar = load_calendar(oldest - timedelta(days=reach))
-        if (self.calendar.last - newest).days < reach:
-            self.calendar = load_calendar(self.calendar.first, newest + timedelta(days=reach))
-        return self.calendar
 
     def _require_calendar(self, table: Table, calendar: Calendar) -> None:
         seen = table.manifest.calendar
@@ -267,166 +237,220 @@ class _Job:
                 " see what changed, then rebuild with --full"
             )
 
-    def _remove(self, table: Table, years: list[int]) -> None:
-        """Take away partitions that have no daily bars any more, their records first."""
-        table.manifest = commit(self.store, table.manifest, dict.fromkeys(years))
-        self.store.delete([partition_key(table.name, year) for year in years])
-        self.outcome.removed += [(table.name, year) for year in years]
-
-    def _make(self, stale: set[int]) -> None:
-        """Go through the daily years from the newest down, carrying parts of bars along.
-
-        A year is published while the one below it is read and folded.
-        """
-        between = range(max(*stale, *self.daily.records), min(stale) - 1, -1)
-        years = [y for y in between if y in stale or any(t.below(y) for t in self.tables)]
-        self.progress.begin("resampling", self._rows_to_read(years, stale), "rows")
-        with ThreadPoolExecutor(self.workers) as publisher, ExitStack() as stack:
-            above = stack.enter_context(YearAtWork())
-            tables = stack.enter_context(closing(read_ahead(self._read(years), _TABLES_AHEAD)))
-            for year in years:
-                require_going(self.stop_requested)
-                now = stack.enter_context(YearAtWork(above))
-                pieces = whole_symbols(iter(tables.__next__, None))
-                self._pass_through(year, pieces, now, publisher)
-                above.finish()
-                above = now
-            above.finish()
-
-    def _rows_to_read(self, years: list[int], stale: set[int]) -> int:
-        return sum(
-            self.daily.records[year].rows
-            for year in years
-            if year in self.daily.records and year in stale
-        )
-
-    def _pass_through(
-        self,
-        year: int,
-        pieces: Iterator[DailyColumns],
-        at_work: YearAtWork,
-        publisher: ThreadPoolExecutor,
-    ) -> None:
-        """Make the stale partitions of a year, and find what it holds of earlier windows."""
-        outputs = self._open(year, at_work.folders)
-        written = [output.table for output in outputs]
-        passages = [Passage(t) for t in self.tables if t not in written and t.below(year)]
-        keep = FirstRows.of([p for one in passages for p in one.table.below(year)], self.anchor)
-        for rows in pieces:
-            require_going(self.stop_requested)
-            self.outcome.daily_rows_read += len(rows)
-            if outputs:
-                at_work.fold(outputs, partial(Descent.fold, piece=self._piece(year, rows)))
-                self.progress.advance(len(rows))
-            if passages and len(kept := keep.choose(rows)):
-                at_work.fold(passages, partial(Descent.fold, piece=self._piece(year, kept)))
-        nothing = self._piece(year, DailyColumns.empty())
-        at_work.fold([*outputs, *passages], partial(Descent.end_year, nothing=nothing))
-        for output in outputs:
-            # Publishing waits for the disk or the network; folding goes on meanwhile.
-            folded = output.table.folding.add(lambda: None)
-            at_work.published.append(publisher.submit(self._publish, output, folded))
-
-    def _read(self, years: Iterable[int]) -> Iterator[Any]:
-        """Stream the daily bars of some years as tables; None ends each year."""
-        for year in years:
-            record = self.daily.records.get(year)
-            if record is not None:
-                key = partition_key(DAILY_TABLE, year)
-                if not self.daily_there.holds(self.store, year, record.version, record.digest):
-                    raise CommitConflict(
-                        f"{self.store.uri}/{key}: not what its manifest says; a consolidation"
-                        " is at work or was cut off; run `ohlcv consolidate`, then again"
-                    )
-                with self.store.local_copy(key) as path:
-                    yield from stream_batches(path, schema.DAILY.names, rows=self.rows)
-            yield None
-
-    def _piece(self, year: int, rows: DailyColumns) -> Piece:
-        if self.anchor is Anchor.LISTING:
-            counts = self._carry(year) if len(rows) else None
-            return ListingPiece.of(rows, counts)
-        assert self.calendar is not None  # noqa: S101 - planning loaded it
-        return CalendarPiece.of(year, rows, self.calendar, self.daily.newest)
-
-    def _carry(self, year: int) -> pl.DataFrame:
-        from batch.lake.carry import read_carry  # noqa: PLC0415 - brings polars
-
-        if self.counts is None or self.counts[0] != year:
-            record = self.daily.records[year]
-            state = read_carry(self.store, year, record.carry_digest)
-            self.counts = (year, state.select("symbol", "rows_before", "rows"))
-        return self.counts[1]
-
-    def _open(self, year: int, folders: ExitStack) -> list[Output]:
-        """Open the partitions of a year that are to be written, narrowest first."""
-        outputs = []
-        for table in self.tables:
-            plan = table.stale.get(year)
-            if plan is None:
-                continue
-            if self.anchor is Anchor.LISTING:
-                plan = self._settle(table, plan)
-                if plan is None:
-                    continue
-            folder = folders.enter_context(self.store.scratch())
-            metadata = table_metadata(
-                interval=f"{table.width}d",
-                anchor=self.anchor,
-                calendar=plan.calendar,
-                newest=plan.newest,
-                results_version=RESULTS_VERSION,
-                digest=plan.fingerprint,
-            )
-            path = folder / table.name
-            writer = TableWriter(path, with_encoded_symbols(schema.BARS), metadata)
-            outputs.append(Output(table, plan, path, writer, Line(self.pool)))
-        return outputs
-
-    def _settle(self, table: Table, plan: BarsPlan) -> BarsPlan | None:
-        """Fix the fingerprint of a listing year once it is known what later years hold.
+    def _remove(
+        self, gone: list[tuple[Table, list[int]]]
+    ) -> tuple[list[Table], list[tuple[str, int]]]:
+        """Remove partitions that have no daily bars any more, their records first.
 
         Returns:
-            None where its rows have not changed; only the record is brought up then.
+            The tables as they are then, and table and year of what was removed.
         """
-        table.folding.drain()
-        daily = self.daily.records[plan.year]
-        used = self._completing(plan, table.descent.later)
-        settled = replace(plan, fingerprint=listing_fingerprint(plan, daily, used.digest()))
-        record = table.manifest.partitions.get(plan.year)
-        if (
-            record is None
-            or self.full
-            or record.fingerprint != settled.fingerprint
-            or not self._is_whole(table, plan.year, record)
+        tables, removed = [], []
+        for table, years in gone:
+            manifest = table.manifest
+            if years:
+                manifest = commit(self.store, manifest, dict.fromkeys(years))
+                self.store.delete([partition_key(table.name, year) for year in years])
+            tables.append(replace(table, manifest=manifest))
+            removed += [(table.name, year) for year in years]
+        return tables, removed
+
+    def _make(self, plan: Plan) -> list[_Made]:
+        """Make all stale partitions; the tables share what is read."""
+        if not plan.years:
+            return [_Made(one.table.manifest, (), one.current) for one in plan.tables]
+        self.progress.begin("resampling", plan.rows, "rows")
+        with (
+            self.store.scratch() as folder,
+            ThreadPoolExecutor(self.workers) as pool,
+            ThreadPoolExecutor(self.workers) as publishers,
+            closing(self._stretches(plan)) as stretches,
         ):
-            return settled
-        current = replace(record, sources_digest=plan.sources_digest)
-        self._record(table, plan.year, current)
-        self.outcome.current += 1
-        return None
+            makers = [_Maker(self, plan, one, pool, publishers, folder) for one in plan.tables]
+            return broadcast(
+                stretches, [maker.make for maker in makers], in_flight=_PIECES_IN_FLIGHT
+            )
 
-    def _completing(self, plan: BarsPlan, later: LaterParts) -> LaterParts:
-        """Return what later years hold of windows that start in the plan's year."""
-        counts = self._carry(plan.year)
-        rows_before = dict(counts.filter(counts["rows"] > 0).select("symbol", "rows_before").rows())
-        starts = [
-            symbol in rows_before and window * plan.width >= rows_before[symbol]
-            for symbol, window in zip(later.symbols, later.window.tolist(), strict=True)
-        ]
-        return later.where(np.array(starts, np.bool_))
+    def _stretches(self, plan: Plan) -> Generator[Stretch, None, None]:
+        """Read the daily bars of the planned years, newest year first."""
+        with closing(read_ahead(self._tables(plan), _TABLES_AHEAD)) as tables:
+            for no in plan.years:
+                require_going(self.stop_requested)
+                year = DailyYear(no, self._rows_before(plan, no))
+                for rows in whole_symbols(iter(tables.__next__, None)):
+                    require_going(self.stop_requested)
+                    yield _stretch(plan, year, rows)
+                    self.progress.advance(len(rows))
+                yield _stretch(plan, year, DailyColumns.empty())
 
-    def _publish(self, output: Output, folded: Future[None]) -> None:
+    def _tables(self, plan: Plan) -> Iterator[Any]:
+        """Stream the daily bars of the planned years as tables; None ends each year."""
+        for year in plan.years:
+            record = plan.daily.records.get(year)
+            if record is not None:
+                key = partition_key(DAILY_TABLE, year)
+                if not plan.daily_there.holds(self.store, year, record.version, record.digest):
+                    raise CommitConflict(
+                        f"{self.store.uri}/{key}: differs from its manifest; a consolidation is"
+                        " running or was cut off; run `ohlcv consolidate`, then this again"
+                    )
+                with self.store.local_copy(key) as path:
+                    yield from stream_batches(path, schema.DAILY.names, rows=self.piece_rows)
+            yield None
+
+    def _rows_before(self, plan: Plan, year: int) -> Mapping[str, int]:
+        record = plan.daily.records.get(year)
+        if self.anchor is not Anchor.LISTING or record is None:
+            return {}
+        from batch.lake.carry import read_carry  # noqa: PLC0415 - brings polars
+
+        state = read_carry(self.store, year, record.carry_digest)
+        return dict(state.filter(state["rows"] > 0).select("symbol", "rows_before").iter_rows())
+
+
+def _stretch(plan: Plan, year: DailyYear, rows: DailyColumns) -> Stretch:
+    prepare = partial(_prepare, plan, year, ends_year=not len(rows))
+    return Stretch(year, rows, once(partial(prepare, rows)), prepare)
+
+
+def _prepare(plan: Plan, year: DailyYear, rows: DailyColumns, *, ends_year: bool) -> Piece:
+    if plan.anchor is Anchor.LISTING:
+        before = [year.rows_before.get(symbol, 0) for symbol in rows.symbols.to_pylist()]
+        return ListingPiece.of(
+            rows, ends_year=ends_year, rows_before=np.array(before, dtype=np.int64)
+        )
+    return CalendarPiece.of(
+        rows,
+        ends_year=ends_year,
+        year=year.year,
+        calendar=plan.calendar,
+        newest=plan.daily.newest,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What has been done to one table.
+
+    Attributes:
+        manifest: As it is now.
+        published: Partitions written.
+        current: Partitions that were up to date.
+    """
+
+    manifest: Manifest[BarsRecord]
+    published: tuple[PublishedPartition, ...]
+    current: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Maker:
+    """Makes one table's stale partitions, newest year first.
+
+    Folding and writing go to a pool that all tables share: while a piece is folded, the
+    bars of the one before it are written. A year is published while the one below it is made.
+    """
+
+    job: _Job
+    plan: Plan
+    own: TablePlan
+    pool: Executor
+    publishers: Executor
+    folder: Path
+
+    def make(self, stretches: Iterator[Stretch]) -> _Made:
+        """Fold what is read, publish what is to be made, and carry parts of bars down."""
+        table = self.own.table
+        carried = Carried()
+        made = completed(_Made(table.manifest, (), self.own.current))
+        for daily, of_year in groupby(stretches, key=attrgetter("year")):
+            plan = self.own.stale.get(daily.year)
+            if plan is not None and self.plan.anchor is Anchor.LISTING:
+                plan = self._settled(plan, carried, daily)
+                if self._is_current(plan):
+                    made = completed(self._record_current(made.result(), plan))
+                    plan = None
+            if plan is not None:
+                carried, output = self._write(plan, of_year, carried)
+                made = self.publishers.submit(self._publish, made.result(), plan, output)
+            elif lower := self.own.below(daily.year):
+                carried = self._pass_over(lower, of_year, carried)
+        return made.result()
+
+    def _write(
+        self, plan: BarsPlan, stretches: Iterator[Stretch], carried: Carried
+    ) -> tuple[Carried, _Output]:
+        """Fold a year's rows and write its bars, of which the last are still being written."""
+        metadata = table_metadata(
+            interval=f"{plan.width}d",
+            anchor=self.plan.anchor,
+            calendar=plan.calendar,
+            newest=plan.newest,
+            results_version=RESULTS_VERSION,
+            digest=plan.fingerprint,
+        )
+        path = self.folder / f"{self.own.table.name}-{plan.year}"
+        writer = TableWriter(path, with_encoded_symbols(schema.BARS), metadata)
+        writing = completed(None)
+        for stretch in stretches:
+            bars, carried = self._fold(stretch.whole(), carried)
+            writing.result()
+            writing = self.pool.submit(_append, writer, bars)
+        return carried, _Output(path, writer, writing)
+
+    def _pass_over(
+        self, lower: list[BarsPlan], stretches: Iterator[Stretch], carried: Carried
+    ) -> Carried:
+        """Find what a year holds of the windows of lower years, and drop its own bars."""
+        listing = self.plan.anchor is Anchor.LISTING
+        chosen = FirstRows(
+            last_day=max(day_of(plan.last_day) for plan in lower),
+            per_symbol=self.own.table.width - 1 if listing else None,
+        )
+        for stretch in stretches:
+            piece = stretch.first(chosen)
+            if piece is not None:
+                _, carried = self._fold(piece, carried)
+        return carried
+
+    def _fold(self, piece: Piece, carried: Carried) -> tuple[Bars, Carried]:
+        return self.pool.submit(piece.fold, self.own.table.width, carried).result()
+
+    def _settled(self, plan: BarsPlan, carried: Carried, daily: DailyYear) -> BarsPlan:
+        """Fix the fingerprint of a listing year, now that the later rows are known."""
+        used = listing_parts_of_year(carried.into_year, daily.rows_before, plan.width)
+        return plan.settled(self.plan.daily.records[plan.year], used.digest())
+
+    def _is_current(self, plan: BarsPlan) -> bool:
+        record = self.own.table.manifest.partitions.get(plan.year)
+        return (
+            not self.job.full
+            and record is not None
+            and record.fingerprint == plan.fingerprint
+            and self.own.table.there.holds(
+                self.job.store, plan.year, record.version, record.fingerprint
+            )
+        )
+
+    def _record_current(self, made: _Made, plan: BarsPlan) -> _Made:
+        record = made.manifest.partitions[plan.year]
+        record = replace(record, sources_digest=plan.sources_digest)
+        return replace(
+            made, manifest=self._commit(made, plan.year, record), current=made.current + 1
+        )
+
+    def _publish(self, made: _Made, plan: BarsPlan, output: _Output) -> _Made:
         """Store a partition once it is written, then its record."""
-        table, plan = output.table, output.plan
-        folded.result()
-        output.close()
-        require_going(self.stop_requested)
-        stored = self.store.write(
+        output.writing.result()
+        self.pool.submit(output.writer.close).result()
+        require_going(self.job.stop_requested)
+        table = self.own.table
+        stored = self.job.store.write(
             partition_key(table.name, plan.year),
             output.path,
             expect=table.there.expectation(plan.year),
         )
+        output.path.unlink(missing_ok=True)
         record = BarsRecord(
             fingerprint=plan.fingerprint,
             newest=plan.newest,
@@ -435,14 +459,27 @@ class _Job:
             version=stored.version,
             sources_digest=plan.sources_digest,
         )
-        self._record(table, plan.year, record)
-        self.outcome.published.append(
-            PublishedPartition(table.name, plan.year, record.rows, record.size_bytes)
+        part = PublishedPartition(table.name, plan.year, record.rows, record.size_bytes)
+        return replace(
+            made,
+            manifest=self._commit(made, plan.year, record),
+            published=(*made.published, part),
         )
 
-    def _record(self, table: Table, year: int, record: BarsRecord) -> None:
-        assert self.calendar is not None  # noqa: S101 - planning loaded it
-        first, last = self.daily.oldest, self.daily.newest
-        published = PublishedCalendar(str(first), str(last), self.calendar.digest(first, last))
-        with table.recording:
-            table.manifest = commit(self.store, table.manifest, {year: record}, published)
+    def _commit(self, made: _Made, year: int, record: BarsRecord) -> Manifest[BarsRecord]:
+        calendar = self.plan.published_calendar
+        return commit(self.job.store, made.manifest, {year: record}, calendar)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Output:
+    """A partition of which the last bars are being written."""
+
+    path: Path
+    writer: TableWriter
+    writing: Future[None]
+
+
+def _append(writer: TableWriter, bars: Bars) -> None:
+    if len(bars):
+        writer.append(bars.to_batch())

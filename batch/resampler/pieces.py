@@ -1,123 +1,100 @@
-"""A stretch of a year's daily rows, ready to be folded into bars of any width."""
+"""Daily rows on their way to every table, in stretches of whole symbols."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date
-from typing import TYPE_CHECKING, Protocol
+from typing import Any
 
 import numpy as np
 
-from batch.core.sessions import Calendar, SessionNos
-from batch.kernel.bars import Bars, CalendarYear, fold_calendar_year, fold_listing_year
-from batch.kernel.columns import DailyColumns, Ints
-from batch.kernel.fold import Basis
-from batch.kernel.years import LaterParts
-
-if TYPE_CHECKING:
-    import polars as pl
+from batch.kernel.columns import DailyColumns, concat_columns
+from batch.kernel.windows import positions
+from batch.kernel.years import Piece
 
 
-class Piece(Protocol):
-    """All daily rows of some symbols in one year."""
+def whole_symbols(tables: Iterable[Any]) -> Iterator[DailyColumns]:
+    """Cut a daily partition into stretches that never cut a symbol in two.
 
-    @property
-    def rows(self) -> DailyColumns:
-        """The rows, sorted by (symbol, date)."""
-        ...
+    A symbol that lies across two tables is a stretch of its own, so that no others are copied.
 
-    def fold(self, width: int, later: LaterParts) -> tuple[Bars, LaterParts]:
-        """Fold the rows into bars of one width.
-
-        Args:
-            width: Sessions per bar.
-            later: What later years hold of windows that start before them.
-
-        Returns:
-            The bars that start in the year, sorted by (symbol, start), and what is known
-            of bars that start in earlier years.
-        """
-        ...
+    Args:
+        tables: The partition in parts, sorted by (symbol, date); none of them empty.
+    """
+    held: list[DailyColumns] = []  # rows of one symbol, of which the next table may have more
+    for table in tables:
+        rows = DailyColumns.from_table(table)
+        first = int(np.searchsorted(rows.code, rows.code[0], side="right"))
+        last = int(np.searchsorted(rows.code, rows.code[-1]))
+        if held and held[-1].symbols[0] != rows.symbols[int(rows.code[0])]:
+            yield concat_columns(held)
+            held = []
+        if not held:
+            first = 0
+        elif last:  # the held symbol ends in this table
+            yield concat_columns([*held, rows.take(slice(0, first)).with_own_symbols()])
+            held = []
+        if first < last:
+            yield rows.take(slice(first, last)).with_own_symbols()
+        held.append(rows.take(slice(last, None)).with_own_symbols())
+    if held:
+        yield concat_columns(held)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class CalendarPiece:
-    """Rows whose windows the exchange calendar numbers.
+class DailyYear:
+    """A year whose daily bars are read.
 
     Attributes:
-        year: Which year.
-        calendar: Must reach to the end of the year's last windows.
-        last_closed: The newest consolidated session.
-        rows: The rows.
-        session_no: Number of each row's session.
-        basis: What is worked out of the rows for all widths.
+        year: Which.
+        rows_before: With the listing anchor, of each symbol with rows in the year: its daily
+            bars before the year.
     """
 
     year: int
-    calendar: Calendar
-    last_closed: date
-    rows: DailyColumns
-    session_no: SessionNos
-    basis: Basis
-
-    @classmethod
-    def of(cls, year: int, rows: DailyColumns, calendar: Calendar, newest: date) -> CalendarPiece:
-        """Prepare rows of a year."""
-        return cls(
-            year,
-            calendar,
-            newest,
-            rows,
-            calendar.session_nos(rows.day),
-            Basis.of(rows),
-        )
-
-    def fold(self, width: int, later: LaterParts) -> tuple[Bars, LaterParts]:
-        """Fold the rows into bars of one width."""
-        return fold_calendar_year(
-            self.rows,
-            self.session_no,
-            self.basis,
-            later,
-            windows=CalendarYear.of(self.calendar, width, self.year),
-            calendar=self.calendar,
-            last_closed=self.last_closed,
-        )
+    rows_before: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ListingPiece:
-    """Rows whose windows are counted from each symbol's listing.
+class FirstRows:
+    """Which rows of a year the bars of lower years need.
 
     Attributes:
-        rows: The rows.
-        basis: What is worked out of the rows for all widths.
-        rows_before: Each symbol's rows before the year.
+        last_day: With the calendar anchor, those up to this day, days since 1970-01-01.
+        per_symbol: With the listing anchor, so many of each symbol.
     """
 
+    last_day: int
+    per_symbol: int | None
+
+    def of(self, rows: DailyColumns) -> DailyColumns:
+        """Return those rows."""
+        if self.per_symbol is None:
+            chosen = np.flatnonzero(rows.day <= self.last_day)
+        else:
+            firsts = rows.first_rows()
+            counts = np.minimum(np.diff(firsts, append=len(rows)), self.per_symbol)
+            chosen = positions(firsts, counts)
+        return rows.take(chosen).with_own_symbols()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stretch:
+    """All rows that some symbols have in a year; the last one of a year has none.
+
+    Attributes:
+        year: The year.
+        rows: Sorted by (symbol, date).
+        whole: Returns all rows, prepared for folding.
+        prepare: Prepares some of the rows for folding.
+    """
+
+    year: DailyYear
     rows: DailyColumns
-    basis: Basis
-    rows_before: Ints
+    whole: Callable[[], Piece]
+    prepare: Callable[[DailyColumns], Piece]
 
-    @classmethod
-    def of(cls, rows: DailyColumns, counts: pl.DataFrame | None) -> ListingPiece:
-        """Prepare rows of a year.
-
-        Args:
-            rows: Sorted by (symbol, date).
-            counts: ``symbol`` and ``rows_before`` of every symbol of the year; None where
-                there are no rows.
-        """
-        if counts is None:
-            return cls(rows, Basis.of(rows), np.empty(0, np.int64))
-        import polars as pl  # noqa: PLC0415 - only the listing anchor needs it
-
-        own = pl.DataFrame({"symbol": pl.Series(rows.symbols.to_pylist(), dtype=pl.String)})
-        own = own.join(counts, on="symbol", how="left", maintain_order="left").fill_null(0)
-        return cls(rows, Basis.of(rows), own["rows_before"].to_numpy())
-
-    def fold(self, width: int, later: LaterParts) -> tuple[Bars, LaterParts]:
-        """Fold the rows into bars of one width."""
-        return fold_listing_year(
-            self.rows, self.basis, later, width=width, rows_before=self.rows_before
-        )
+    def first(self, chosen: FirstRows) -> Piece | None:
+        """Return some first rows, prepared for folding; None where there is nothing to fold."""
+        rows = chosen.of(self.rows)
+        return self.prepare(rows) if len(rows) or not len(self.rows) else None

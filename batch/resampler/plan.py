@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import date
 
 from batch.core.layout import Anchor
 from batch.core.sessions import Calendar
-from batch.kernel.bars import CalendarYear
-from batch.lake.manifest import DailyRecord, Manifest, fingerprint
+from batch.kernel.windows import CalendarYear
+from batch.lake.manifest import (
+    BarsRecord,
+    DailyRecord,
+    Manifest,
+    PublishedCalendar,
+    fingerprint,
+)
+from batch.lake.partitions import TablePartitions
 from batch.version import RESULTS_VERSION
 
 
 @dataclass(frozen=True, slots=True)
 class DailyYears:
-    """What the manifest of the daily bars says, in the form that resampling plans by.
+    """The manifest of the daily bars in the form that resampling plans by.
 
     Attributes:
         records: Record of each year, ascending.
-        dates: Every session in the lake, ISO date, ascending.
+        dates: Every session in the lake, ISO date, ascending; at least one.
         digests: Digest of each session's rows.
     """
 
@@ -53,8 +60,8 @@ class BarsPlan:
     Attributes:
         width: Sessions per bar.
         year: Year in which its windows start.
-        fingerprint: Digest of everything that it depends on; empty where only reading the
-            daily bars can tell, as with the listing anchor.
+        fingerprint: Digest of everything that it depends on; empty with the listing anchor
+            until the rows of later years that complete its last windows are known.
         newest: Newest session in its windows, ISO date.
         calendar: The calendar's version over its windows.
         last_day: Last date that a row of it can have.
@@ -69,9 +76,133 @@ class BarsPlan:
     last_day: date
     sources_digest: str = ""
 
+    def matches(self, record: BarsRecord) -> bool:
+        """Tell whether the partition of a record was made from the same."""
+        if self.sources_digest:
+            return record.sources_digest == self.sources_digest
+        return record.fingerprint == self.fingerprint
 
-def plan_calendar_years(daily: DailyYears, calendar: Calendar, width: int) -> list[BarsPlan]:
-    """Plan every year of one width that has at least one daily bar in its windows.
+    def settled(self, daily: DailyRecord, later_rows_digest: str) -> BarsPlan:
+        """Return a plan of the listing anchor with its fingerprint.
+
+        Args:
+            daily: Record of the year's daily bars.
+            later_rows_digest: Digest of the rows of later years that complete its windows.
+        """
+        parts = (daily.digest, daily.carry_in_digest, later_rows_digest)
+        digest = fingerprint(RESULTS_VERSION, Anchor.LISTING, self.width, *parts)
+        return replace(self, fingerprint=digest)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One interval's table as it is published.
+
+    Attributes:
+        name: Such as ``5d``.
+        width: Sessions per bar.
+        manifest: Its manifest.
+        there: Its partitions.
+    """
+
+    name: str
+    width: int
+    manifest: Manifest[BarsRecord]
+    there: TablePartitions
+
+
+@dataclass(frozen=True, slots=True)
+class TablePlan:
+    """What is to be done to one table.
+
+    Attributes:
+        table: As it was when the plan was made.
+        stale: The partitions to make again.
+        current: Number of partitions that are up to date.
+    """
+
+    table: Table
+    stale: Mapping[int, BarsPlan]
+    current: int
+
+    def below(self, year: int) -> list[BarsPlan]:
+        """Return the stale partitions of lower years whose windows may reach into a year."""
+        return [p for y, p in self.stale.items() if y < year <= p.last_day.year]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a resampling is to do.
+
+    Attributes:
+        daily: The daily bars.
+        daily_there: Their partitions.
+        calendar: Covers every window.
+        anchor: What windows are counted from.
+        tables: What to do to each table, narrowest bars first.
+    """
+
+    daily: DailyYears
+    daily_there: TablePartitions
+    calendar: Calendar
+    anchor: Anchor
+    tables: tuple[TablePlan, ...]
+
+    @property
+    def years(self) -> list[int]:
+        """The daily years to read, newest first."""
+        stale = {year for table in self.tables for year in table.stale}
+        if not stale:
+            return []
+        between = range(max(*stale, *self.daily.records), min(stale) - 1, -1)
+        return [y for y in between if y in stale or any(t.below(y) for t in self.tables)]
+
+    @property
+    def rows(self) -> int:
+        """Number of daily bars in those years."""
+        records = self.daily.records
+        return sum(records[year].rows for year in self.years if year in records)
+
+    @property
+    def published_calendar(self) -> PublishedCalendar:
+        """The calendar as manifests keep it."""
+        first, last = self.daily.oldest, self.daily.newest
+        return PublishedCalendar(str(first), str(last), self.calendar.digest(first, last))
+
+
+def plan_years(
+    daily: DailyYears, calendar: Calendar, width: int, anchor: Anchor
+) -> dict[int, BarsPlan]:
+    """Plan every year of one width that has at least one bar."""
+    plan = _plan_listing_years if anchor is Anchor.LISTING else _plan_calendar_years
+    return {one.year: one for one in plan(daily, calendar, width)}
+
+
+def plan_table(
+    table: Table,
+    plans: Mapping[int, BarsPlan],
+    is_whole: Callable[[int, BarsRecord], bool],
+    *,
+    full: bool,
+) -> TablePlan:
+    """Find the partitions of a table that must be made again.
+
+    Args:
+        table: What is published.
+        plans: What each of its partitions should be made from.
+        is_whole: Tells whether a year's object is the one that its record describes.
+        full: Make all of them.
+    """
+    stale = {}
+    for year, plan in plans.items():
+        record = table.manifest.partitions.get(year)
+        if full or record is None or not plan.matches(record) or not is_whole(year, record):
+            stale[year] = plan
+    return TablePlan(table, stale, len(plans) - len(stale))
+
+
+def _plan_calendar_years(daily: DailyYears, calendar: Calendar, width: int) -> list[BarsPlan]:
+    """Plan the years of the calendar anchor.
 
     A plan's fingerprint covers the sessions of its own windows and nothing later, so a new
     session touches the years whose windows it falls into and no others.
@@ -104,16 +235,16 @@ def plan_calendar_years(daily: DailyYears, calendar: Calendar, width: int) -> li
     return plans
 
 
-def plan_listing_years(daily: DailyYears, calendar: Calendar, width: int) -> list[BarsPlan]:
-    """Plan every year of one width counted from each symbol's listing.
+def _plan_listing_years(daily: DailyYears, calendar: Calendar, width: int) -> list[BarsPlan]:
+    """Plan the years of the listing anchor.
 
-    Which later rows complete a year's last windows is known only once they are read, so
-    the plan tells by ``sources_digest`` whether they may have changed.
+    Which later rows complete a year's last windows is known only once they are read. Until
+    then ``sources_digest``, chained from the newest year down, shows whether they may have
+    changed: it covers a year and all years after it.
     """
     plans = []
     later = ""
-    for year in sorted(daily.records, reverse=True):
-        record = daily.records[year]
+    for year, record in sorted(daily.records.items(), reverse=True):
         later = fingerprint(
             RESULTS_VERSION, Anchor.LISTING, width, record.digest, record.carry_in_digest, later
         )
@@ -121,15 +252,3 @@ def plan_listing_years(daily: DailyYears, calendar: Calendar, width: int) -> lis
         version = calendar.version(date.fromisoformat(first), date.fromisoformat(newest))
         plans.append(BarsPlan(width, year, "", newest, version, daily.newest, later))
     return plans
-
-
-def listing_fingerprint(plan: BarsPlan, record: DailyRecord, later_rows_digest: str) -> str:
-    """Digest of everything that a year of bars counted from the listing depends on."""
-    return fingerprint(
-        RESULTS_VERSION,
-        Anchor.LISTING,
-        plan.width,
-        record.digest,
-        record.carry_in_digest,
-        later_rows_digest,
-    )

@@ -86,7 +86,7 @@ def command(
             "newest_session": made.consolidation.newest,
             "differences": made.verification.count,
         }
-        run.report.partitions = made.consolidation.published + made.resampling.published
+        run.report.partitions = [*made.consolidation.published, *made.resampling.published]
         run.report.problems = made.consolidation.problems
     tables = [
         (name, partitions, rows, sum(item.size_bytes for item in list_partitions(store, name)))

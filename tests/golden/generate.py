@@ -15,7 +15,7 @@ from typing import Any
 
 from batch.core.layout import INTERVALS, Anchor
 from batch.core.sessions import load_calendar
-from batch.kernel.bars import CalendarYear
+from batch.kernel.windows import CalendarYear
 from tests.oracle import Split
 from tests.support.bars import bar
 from tests.support.lakes import Receipt, new_lake, refused_rows, rows_of
