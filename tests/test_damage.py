@@ -111,7 +111,7 @@ def test_a_bad_delivery_is_named_and_the_others_go_on_until_it_is_replaced(
     lake.store.write(BAD, parquet(GOOD))
     cured = lake.run([3, 5], BOTH)
 
-    assert cured.problems == []
+    assert cured.problems == ()
     closes = {(row["symbol"], row["date"]): row["close"] for row in rows_of(lake.store, "1d")}
     assert closes["A", DAYS[2]] == 50.0
     assert closes["C", DAYS[2]] == 60.0
@@ -143,7 +143,7 @@ def test_numbers_of_another_width_are_the_same_numbers(
 
     outcome = lake.run()
 
-    assert outcome.problems == []
+    assert outcome.problems == ()
     assert rows_of(lake.store, "1d") == wanted
 
 
@@ -154,7 +154,7 @@ def test_a_delivery_without_rows_changes_nothing(lake: Filled, sound: dict[str, 
 
     outcome = lake.run([3, 5], BOTH)
 
-    assert outcome.problems == []
+    assert outcome.problems == ()
     assert silver_bytes(lake.store) == sound
 
 
@@ -164,7 +164,7 @@ def test_a_lake_of_nothing_but_empty_deliveries_has_no_bars() -> None:
 
         outcome = made.run([3], BOTH)
 
-        assert (outcome.problems, outcome.newest) == ([], None)
+        assert (outcome.problems, outcome.newest) == ((), None)
         assert silver_bytes(made.store) == {}
 
 
@@ -174,7 +174,7 @@ def test_a_huge_delivery_is_read_like_any_other(lake: Filled) -> None:
 
     outcome = lake.run([3])
 
-    assert outcome.problems == []
+    assert outcome.problems == ()
     assert len(rows_of(lake.store, "1d")) == 150_000 + 8
     bars = [row for row in rows_of(lake.store, "3d") if row["symbol"].startswith("H")]
     assert len(bars) == 150_000

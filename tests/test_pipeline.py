@@ -57,7 +57,7 @@ def test_a_second_run_writes_nothing(any_lake: ObjectStore, calendar: Calendar) 
     daily = consolidate(any_lake, calendar=calendar)
     bars = resample(any_lake, calendar=calendar)
 
-    assert (daily.published, bars.published) == ([], [])
+    assert (daily.published, bars.published) == ((), ())
     assert list(any_lake.list("")) == before
 
 

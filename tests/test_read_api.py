@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from batch.consolidator.job import consolidate
@@ -25,6 +27,7 @@ from batch.storage.local import LocalStore
 from batch.storage.store import ObjectStore
 from tests.support.bars import bar, land_rows, received_after
 from tests.support.corpus import corpus_files, corpus_splits, land_corpus, read_corpus, received_at
+from tests.support.examples import fewer_examples
 
 FIRST = date(2024, 12, 16)
 LAST = date(2025, 1, 24)
@@ -326,6 +329,60 @@ def test_as_of_equals_a_consolidation_as_of(
 
     for interval, rows in known.items():
         assert_frame_equal(rows, Lake(lake).bars(interval, complete=False), check_exact=True)
+
+
+@pytest.fixture(scope="module")
+def corrected(tmp_path_factory: pytest.TempPathFactory, calendar: Calendar) -> LocalStore:
+    """A lake with splits on neighbouring days and deliveries received around midnight.
+
+    Some are stamped earlier than their session, as files are that carry a date alone.
+    """
+    store = LocalStore(tmp_path_factory.mktemp("corrected"))
+    days = [date(2025, 1, day) for day in (1, 14, 15, 16, 17, 18)]
+    sessions = fill(store, calendar, [split("A", day, 1, 2 + no) for no, day in enumerate(days)])
+    for session in sessions[-12:]:
+        for hour in (-2, 1, 19, 28):
+            at = datetime.combine(session, time(0), tzinfo=UTC) + timedelta(hours=hour)
+            row = bar("A", session, 30.0 + hour)
+            land_rows(store, [row], calendar, received_at=at)
+    return store
+
+
+@fewer_examples(1 / 4)
+@given(
+    day=st.dates(date(2025, 1, 13), date(2025, 1, 20)),
+    minutes=st.sampled_from((-300, -60, -1, 0, 1, 60, 300)),
+    offset_hours=st.integers(-12, 14),
+)
+@example(day=date(2025, 1, 16), minutes=-240, offset_hours=-5)
+def test_as_of_equals_a_consolidation_as_of_on_either_side_of_midnight_in_any_time_zone(
+    corrected: LocalStore, calendar: Calendar, day: date, minutes: int, offset_hours: int
+) -> None:
+    local_midnight = datetime.combine(day, time(0), timezone(timedelta(hours=offset_hours)))
+    instant = local_midnight + timedelta(minutes=minutes)
+    known = {n: Lake(corrected).bars(n, as_of=instant, complete=False) for n in ("1d", "5d")}
+
+    consolidate(corrected, as_of=instant, calendar=calendar)
+    resample(corrected, intervals=[5], calendar=calendar)
+
+    for interval, rows in known.items():
+        assert_frame_equal(rows, Lake(corrected).bars(interval, complete=False), check_exact=True)
+
+
+def test_as_of_knows_a_split_from_its_date_in_utc(corrected: LocalStore) -> None:
+    before_midnight_utc = datetime.fromisoformat("2025-01-15T18:30-05:00")
+    after_midnight_utc = datetime.fromisoformat("2025-01-15T20:00-05:00")
+
+    before = Lake(corrected).bars("1d", "A", as_of=before_midnight_utc)
+    after = Lake(corrected).bars("1d", "A", as_of=after_midnight_utc)
+
+    days = [date(2025, 1, day) for day in (14, 15, 16)]
+    assert dict(before.select("date", "split_ratio").rows()[-3:]) == dict(
+        zip(days, (3, 4, 1), strict=True)
+    )
+    assert dict(after.select("date", "split_ratio").rows()[-3:]) == dict(
+        zip(days, (3, 4, 5), strict=True)
+    )
 
 
 def test_as_of_counts_from_the_listing_as_the_resampler_does(

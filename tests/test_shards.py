@@ -82,7 +82,7 @@ def test_any_number_of_shards_leaves_the_bytes_of_one(
     assert list(store.list("_state/arrivals/")) == []
     alone = consolidate(store, calendar=calendar)
     bars = resample(store, intervals=[3, 34], calendar=calendar)
-    assert (alone.published, bars.published) == ([], ())
+    assert (alone.published, bars.published) == ((), ())
 
 
 def test_shards_share_a_full_rebuild(whole: LocalStore, calendar: Calendar) -> None:
@@ -107,7 +107,7 @@ def test_a_shard_that_waits_in_vain_says_for_whom(
 ) -> None:
     store = LocalStore(tmp_path / "lake")
     fill(store, calendar)
-    monkeypatch.setattr("batch.consolidator.job.PATIENCE_S", 0.01)
+    monkeypatch.setattr("batch.consolidator.job.STALLED_AFTER_S", 0.01)
 
     with pytest.raises(SharedWorkStalled, match="year 2013 is the work of shard 1 of 2"):
         consolidate(store, shard=Shard(0, 2), calendar=calendar)

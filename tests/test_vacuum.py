@@ -138,7 +138,7 @@ def test_an_incremental_run_after_a_vacuum_changes_nothing(
 
     outcome = consolidate(any_lake, calendar=calendar)
 
-    assert outcome.problems == []
+    assert outcome.problems == ()
     assert published(any_lake) == before
 
 

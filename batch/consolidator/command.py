@@ -62,8 +62,8 @@ def command(output: Output, **options: Any) -> None:
             "deliveries_read": outcome.deliveries_read,
             "newest_session": outcome.newest,
         }
-        run.report.partitions = outcome.published
-        run.report.problems = outcome.problems
+        run.report.partitions = [*outcome.published]
+        run.report.problems = [*outcome.problems]
         output.result(
             {
                 "lake": store.uri,
@@ -81,7 +81,7 @@ def command(output: Output, **options: Any) -> None:
                 ],
             )
         if outcome.removed:
-            output.say(f"years without deliveries, taken away: {outcome.removed}")
+            output.say(f"years without deliveries, removed: {[*outcome.removed]}")
         output.say(
             f"{outcome.deliveries_read:,} deliveries read, {outcome.current} years up to date,"
             f" newest session {outcome.newest or 'none'}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date
@@ -16,23 +16,19 @@ import pyarrow as pa
 
 from batch.consolidator.merge import (
     MergedSessions,
-    are_sound,
     by_session,
     by_symbol,
     find_unsound,
-    keep_restatements,
     merge_rows,
-    merge_sessions,
-    no_restatements,
     session_digests,
     sort_restatements,
 )
-from batch.consolidator.plan import YearInputs
 from batch.core import schema
 from batch.core.errors import DeliveryUnreadable, ObjectMissing
 from batch.core.layout import DAILY_TABLE, RESTATEMENTS_TABLE, Delivery, partition_key
 from batch.core.sessions import day_of
 from batch.kernel.columns import DailyColumns
+from batch.lake.inputs import YearInputs
 from batch.lake.manifest import DailyRecord, load_inputs
 from batch.runtime.memory import PROCESS_BYTES
 from batch.runtime.progress import StopRequested, require_going
@@ -59,133 +55,113 @@ def merge_bytes(memory_limit: int | None) -> int:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MergedYear:
-    """A year's deliveries merged, before anything of earlier years is looked at."""
+    """A year's deliveries merged, without any split.
+
+    Attributes:
+        bars: One row per (symbol, date), sorted by both.
+        digests: For each session, by its day, a digest of its rows.
+        restatements: Columns of :data:`batch.core.schema.RESTATEMENTS`, sorted.
+        unusable: The deliveries that were left out, each with the reason.
+        deliveries_read: How many deliveries were read and used.
+    """
 
     bars: DailyColumns
     digests: dict[int, str]
     restatements: pl.DataFrame
-    unreadable: set[Delivery]
+    unusable: Mapping[Delivery, str]
+    deliveries_read: int
 
 
-@dataclass(slots=True, eq=False)
-class YearReader:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Stretch:
+    """Whole sessions, read and merged."""
+
+    sessions: MergedSessions
+    unusable: Mapping[Delivery, str]
+    deliveries_read: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryReader:
     """Reads what bronze holds of a year.
 
     Attributes:
         store: The lake.
         workers: Threads that read deliveries.
         merge_bytes: Compressed deliveries merged at once.
-        stop_requested: Asked between stretches.
-        tell: Hears of every delivery that cannot be used, and why.
-        deliveries_read: How many deliveries were read so far.
+        stop_requested: Called between stretches.
     """
 
     store: ObjectStore
     workers: int
     merge_bytes: int
     stop_requested: StopRequested
-    tell: Callable[[str], None]
-    deliveries_read: int = 0
 
     def merge(self, inputs: YearInputs, base: DailyRecord | None) -> MergedYear:
         """Merge a year's deliveries.
 
         Args:
-            inputs: What bronze holds of the year.
-            base: What is published of it; its sessions without news come from there. None
-                where all is to be read.
+            inputs: The deliveries that count.
+            base: Record of the published partition, from which the sessions without news
+                are taken; None where every delivery is to be read.
         """
+        kept: list[MergedSessions] = []
+        to_read = sorted(inputs.deliveries)
         known = load_inputs(self.store, inputs.year, base) if base else None
-        merged: list[MergedSessions] = []
-        fresh = set(inputs.deliveries)
         if base and known is not None:
             changed = inputs.sessions_that_differ(known)
-            fresh = {delivery for delivery in fresh if delivery.session in changed}
-            merged.append(self._kept_sessions(inputs.year, base, changed))
-        unreadable: set[Delivery] = set()
-        merged += self._read(sorted(fresh), inputs, unreadable)
-        bars = by_symbol([part.bars for part in merged], workers=self.workers)
-        digests = {day: digest for part in merged for day, digest in part.digests.items()}
-        restatements = sort_restatements([part.restatements for part in merged])
-        return MergedYear(bars, digests, restatements, unreadable)
+            to_read = [delivery for delivery in to_read if delivery.session in changed]
+            kept.append(self._published_sessions(inputs.year, base, changed))
+        read = [*self._read(to_read, inputs)]
+        merged = [*kept, *(stretch.sessions for stretch in read)]
+        return MergedYear(
+            by_symbol([part.bars for part in merged], workers=self.workers),
+            {day: digest for part in merged for day, digest in part.digests.items()},
+            sort_restatements([part.restatements for part in merged]),
+            {delivery: why for stretch in read for delivery, why in stretch.unusable.items()},
+            sum(stretch.deliveries_read for stretch in read),
+        )
 
-    def _kept_sessions(self, year: int, base: DailyRecord, changed: set[date]) -> MergedSessions:
+    def _published_sessions(
+        self, year: int, base: DailyRecord, changed: set[date]
+    ) -> MergedSessions:
+        """Take the sessions without news from the published partitions."""
         key = partition_key(DAILY_TABLE, year)
         with self.store.local_copy(key) as path:
             bars = DailyColumns.from_table(read_table(path, schema.DAILY.names, named=key))
         left_out = np.isin(bars.day, [day_of(session) for session in changed])
         bars = by_session(bars.take(~left_out))
-        days = {int(day) for day in np.unique(bars.day)}
-        restatements = no_restatements()
-        key = partition_key(RESTATEMENTS_TABLE, year)
-        if base.restatements_version:
-            with self.store.local_copy(key) as path:
-                restatements = pl.read_parquet(path)
-        return MergedSessions(
-            replace(bars, split_ratio=np.ones(len(bars))),
-            keep_restatements(restatements, days),
-            session_digests(bars),
-        )
+        bars = replace(bars, split_ratio=np.ones(len(bars)))
+        if not base.restatements_version:
+            return MergedSessions(bars, session_digests(bars))
+        with self.store.local_copy(partition_key(RESTATEMENTS_TABLE, year)) as path:
+            restatements = pl.read_parquet(path)
+        sessions = pl.Series(np.unique(bars.day)).cast(pl.Date)
+        kept = restatements.filter(pl.col("date").is_in(sessions.implode()))
+        return MergedSessions(bars, session_digests(bars), kept)
 
-    def _read(
-        self, fresh: list[Delivery], inputs: YearInputs, unreadable: set[Delivery]
-    ) -> Iterator[MergedSessions]:
-        """Read and merge deliveries in stretches of whole sessions, reading one ahead.
-
-        Those that cannot be used are told, noted as unreadable and left out.
-        """
+    def _read(self, deliveries: list[Delivery], inputs: YearInputs) -> Iterator[_Stretch]:
+        """Read and merge deliveries in stretches of whole sessions, reading one ahead."""
         with ThreadPoolExecutor(self.workers) as pool:
-            ahead: deque[list[tuple[Delivery, Future[Any]]]] = deque()
-            for stretch in _stretches(fresh, inputs, self.merge_bytes):
+            ahead: deque[dict[Delivery, Future[Any]]] = deque()
+            for stretch in _stretches(deliveries, inputs, self.merge_bytes):
                 require_going(self.stop_requested)
-                ahead.append([(one, pool.submit(self._read_one, one)) for one in stretch])
+                ahead.append({one: pool.submit(self._read_one, one) for one in stretch})
                 if len(ahead) > 1:
-                    yield self._merge_stretch(ahead.popleft(), unreadable)
+                    yield _merge_stretch(ahead.popleft())
             while ahead:
-                yield self._merge_stretch(ahead.popleft(), unreadable)
-
-    def _merge_stretch(
-        self, reading: list[tuple[Delivery, Future[Any]]], unreadable: set[Delivery]
-    ) -> MergedSessions:
-        tables: dict[Delivery, Any] = {}
-        for delivery, read in reading:
-            table = read.result()
-            if isinstance(table, str):
-                self._leave_out(delivery, table, unreadable)
-            else:
-                tables[delivery] = table
-        if not tables:
-            return merge_sessions([])
-        deliveries = list(tables)
-        lengths = [table.num_rows for table in tables.values()]
-        rows = DailyColumns.from_table(pa.concat_tables(tables.values()))
-        if are_sound(rows, deliveries, lengths):
-            self.deliveries_read += len(deliveries)
-            return merge_rows(rows, deliveries, lengths)
-        received = []
-        for delivery, table in tables.items():
-            columns = DailyColumns.from_table(table)
-            unsound = find_unsound(delivery, columns)
-            if unsound:
-                self._leave_out(delivery, f"{delivery.key}: {unsound}", unreadable)
-            else:
-                received.append((delivery, columns))
-        self.deliveries_read += len(received)
-        return merge_sessions(received)
-
-    def _leave_out(self, delivery: Delivery, why: str, unreadable: set[Delivery]) -> None:
-        unreadable.add(delivery)
-        self.tell(f"{why}; the other deliveries went on")
+                yield _merge_stretch(ahead.popleft())
 
     def _read_one(self, delivery: Delivery) -> Any:
-        """Return a delivery's rows as a table, or why it cannot be read."""
-        try:
-            table = read_table(
-                self.store.read(delivery.key), schema.DELIVERY.names, named=delivery.key
-            )
-            table = require_schema(table, schema.DELIVERY, named=delivery.key)
-        except (DeliveryUnreadable, ObjectMissing) as err:
-            return str(err)
+        """Return a delivery's rows as a table.
+
+        Raises:
+            DeliveryUnreadable: It is not a delivery's file.
+            ObjectMissing: It is gone.
+        """
+        content = self.store.read(delivery.key)
+        table = read_table(content, schema.DELIVERY.names, named=delivery.key)
+        table = require_schema(table, schema.DELIVERY, named=delivery.key)
         symbols = table.column("symbol")
         if symbols.type != _ENCODED:
             encoded = symbols.cast(pa.string()).dictionary_encode()
@@ -193,13 +169,39 @@ class YearReader:
         return table
 
 
+def _merge_stretch(reading: Mapping[Delivery, Future[Any]]) -> _Stretch:
+    """Merge the deliveries of a stretch that are usable."""
+    tables: dict[Delivery, Any] = {}
+    unusable: dict[Delivery, str] = {}
+    for delivery, table in reading.items():
+        try:
+            tables[delivery] = table.result()
+        except (DeliveryUnreadable, ObjectMissing) as err:
+            unusable[delivery] = str(err)
+    rows, lengths = _stack(tables)
+    unsound = find_unsound(rows, [*tables], lengths)
+    if unsound:
+        unusable |= {delivery: f"{delivery.key}: {why}" for delivery, why in unsound.items()}
+        tables = {one: table for one, table in tables.items() if one not in unsound}
+        rows, lengths = _stack(tables)
+    return _Stretch(merge_rows(rows, [*tables], lengths), unusable, len(tables))
+
+
+def _stack(tables: Mapping[Delivery, Any]) -> tuple[DailyColumns, list[int]]:
+    """Put deliveries one under the other; returns their rows, and how many each has."""
+    if not tables:
+        return DailyColumns.empty(), []
+    rows = DailyColumns.from_table(pa.concat_tables(tables.values()))
+    return rows, [table.num_rows for table in tables.values()]
+
+
 def _stretches(
-    fresh: list[Delivery], inputs: YearInputs, merge_bytes: int
+    deliveries: list[Delivery], inputs: YearInputs, merge_bytes: int
 ) -> Iterator[list[Delivery]]:
     """Cut deliveries into stretches of whole sessions that fit into memory."""
     stretch: list[Delivery] = []
     stretch_bytes = 0
-    for _, group in groupby(fresh, key=lambda delivery: delivery.session):
+    for _, group in groupby(deliveries, key=lambda delivery: delivery.session):
         same_session = list(group)
         stretch += same_session
         stretch_bytes += sum(inputs.deliveries[delivery] for delivery in same_session)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import date, datetime
-from functools import cached_property
+from functools import cached_property, partial
 
 import polars as pl
 
-from batch.consolidator.carry import Carry, CarryChain, attach_year_splits, with_split_digests
-from batch.consolidator.deliveries import MergedYear, YearReader, merge_bytes
-from batch.consolidator.plan import Verdict, YearInputs, judge, splits_digest, splits_of_year
-from batch.core import schema
+from batch.consolidator.deliveries import DeliveryReader, MergedYear, merge_bytes
+from batch.consolidator.plan import Plan, Verdict, judge, kept_keys, splits_digest
+from batch.consolidator.publish import build_year, publish_year
 from batch.core.errors import (
     CalendarMoved,
     CommitConflict,
@@ -22,7 +20,6 @@ from batch.core.errors import (
     SharedWorkStalled,
     StateDamaged,
 )
-from batch.core.frames import to_arrow
 from batch.core.layout import (
     ARRIVALS,
     BRONZE,
@@ -32,45 +29,31 @@ from batch.core.layout import (
     RESTATEMENTS_TABLE,
     Delivery,
     bronze_year_prefix,
-    carry_key,
-    inputs_key,
 )
-from batch.core.sessions import EARLIEST, Calendar, load_calendar
-from batch.kernel.columns import DailyColumns
-from batch.lake.carry import read_carry, write_carry
+from batch.core.sessions import Calendar, calendar_from
+from batch.lake.carry import Carry, read_carry, write_carry
+from batch.lake.inputs import BronzeListing, YearInputs
 from batch.lake.manifest import (
     DailyRecord,
     Manifest,
     PublishedCalendar,
     commit,
-    fingerprint,
     load_daily_manifest,
-    write_inputs,
 )
-from batch.lake.partitions import (
-    DIGEST_ENTRY,
-    PublishedPartition,
-    TablePartitions,
-    publish_partition,
-    table_metadata,
-)
-from batch.lake.reference import read_splits
+from batch.lake.partitions import PublishedPartition, TablePartitions
+from batch.lake.reference import read_splits, splits_known_at
 from batch.runtime.progress import Progress, Silent, StopRequested, never, require_going
 from batch.runtime.shards import Shard
-from batch.storage.parquet import with_encoded_symbols
 from batch.storage.store import ObjectStore, StoredObject, require_lake
-from batch.version import RESULTS_VERSION
 
-PATIENCE_S = 900.0
+STALLED_AFTER_S = 900.0
 """How long a process waits for the others' years while nothing is published."""
 
 _POLL_S = 0.5
+_ATTEMPTS = 5
 
 
-_PLANS = 5
-
-
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Consolidation:
     """What one consolidation did.
 
@@ -83,12 +66,12 @@ class Consolidation:
         problems: Every delivery that could not be used, and why.
     """
 
-    published: list[PublishedPartition] = field(default_factory=list)
-    removed: list[int] = field(default_factory=list)
+    published: tuple[PublishedPartition, ...] = ()
+    removed: tuple[int, ...] = ()
     current: int = 0
     deliveries_read: int = 0
     newest: str | None = None
-    problems: list[str] = field(default_factory=list)
+    problems: tuple[str, ...] = ()
 
 
 def consolidate(
@@ -105,475 +88,408 @@ def consolidate(
 ) -> Consolidation:
     """Bring the daily bars up to what bronze holds.
 
-    Each year is a pure function of its deliveries, its splits and what earlier years hand
-    on; a year whose inputs have not changed is not touched. A job killed at any point is
-    finished by the next one.
+    Each year is a pure function of its deliveries, its splits and the state that earlier
+    years pass on; a year whose inputs have not changed is not touched. A job killed at any
+    point is finished by the next one.
 
     Args:
         store: The lake.
         full: Make every year again, from the deliveries alone.
-        as_of: Use only what was received by this instant.
+        as_of: Use only what was known at this instant.
         workers: Threads that read deliveries.
         memory_limit: Bytes that the process should stay under; the rows of one year must
-            fit all the same.
+            fit.
         shard: Which years are this process's where several share them; all of them if
-            not given. The others must be at work too: each year waits for what the one
-            before it hands on.
-        progress: Hears what is going on.
-        stop_requested: Asked between writes.
+            not given. The others must run at the same time: each year waits for the state
+            that the one before it passes on.
+        progress: Reports years, notes and warnings.
+        stop_requested: Called between writes.
         calendar: The exchange calendar; the library's where not given.
 
     Raises:
         LakeMissing: There is no lake at the root.
         CalendarMoved: The calendar disagrees with the published sessions.
         CommitConflict: Other jobs kept publishing first.
-        Interrupted: It was asked to stop.
+        SharedWorkStalled: Another process did not publish its years in time.
+        Interrupted: A stop was requested.
     """
     progress = progress or Silent()
     require_lake(store)
-    job = _Job(
-        store=store,
-        full=full,
-        as_of=as_of,
-        workers=workers,
-        merge_bytes=merge_bytes(memory_limit),
-        shard=shard or Shard(),
-        progress=progress,
-        stop_requested=stop_requested,
-        calendar=calendar or load_calendar(),
-        calendar_is_given=calendar is not None,
-    )
-    for attempt in range(_PLANS):
+    reader = DeliveryReader(store, workers, merge_bytes(memory_limit), stop_requested)
+    for left in reversed(range(_ATTEMPTS)):
         try:
+            plan = _read_plan(store, full, as_of, calendar, progress)
+            job = _Job(store, plan, full, as_of, shard or Shard(), reader, progress, stop_requested)
             return job.run()
         except CommitConflict as err:
-            if attempt == _PLANS - 1:
+            if not left:
                 raise
             progress.note(f"planning again: {err}")
         except StateDamaged as err:
-            if attempt == _PLANS - 1:
+            if not left:
                 raise
             progress.warn(f"{err}; its year is made again")
             store.delete([err.key])
     raise AssertionError("unreachable")
 
 
+def _read_plan(
+    store: ObjectStore,
+    full: bool,
+    as_of: datetime | None,
+    calendar: Calendar | None,
+    progress: Progress,
+) -> Plan:
+    """Read what an attempt works from.
+
+    Announcements are listed before deliveries: of a delivery that lands in between nothing is
+    announced yet, so its announcement stays for the next run.
+    """
+    arrivals = tuple(item.key for item in store.list(ARRIVALS))
+    manifest = load_daily_manifest(store, mend=progress.warn)
+    known = manifest.partitions
+    if full or as_of or manifest.as_of or not known:
+        years = {*known}
+        objects: Iterable[StoredObject] = store.list(BRONZE)
+    else:
+        newest = max(known)
+        announced = {found.session.year for key in arrivals if (found := Delivery.of_arrival(key))}
+        late = sorted(year for year in announced if year < newest)
+        years = {newest, *late}
+        objects = _list_years(store, late, newest)
+    listing = BronzeListing.of(objects)
+    published_from = date.fromisoformat(manifest.calendar.first) if manifest.calendar else None
+    if calendar is None:
+        oldest = [day for day in (listing.oldest, published_from) if day]
+        calendar = calendar_from(min(oldest, default=None))
+    if not full:
+        _require_same_calendar(store, calendar, manifest)
+    # A year listed without a delivery has lost all of its deliveries.
+    listed = {year: YearInputs(year, {}) for year in years} | listing.by_year(calendar)
+    return Plan(
+        manifest=manifest,
+        calendar=calendar,
+        inputs={year: inputs.known_at(as_of) for year, inputs in listed.items()},
+        splits=splits_known_at(read_splits(store), as_of),
+        kept=frozenset(item.key for prefix in (CARRY, INPUTS) for item in store.list(prefix)),
+        daily=TablePartitions.list(store, DAILY_TABLE),
+        restated=TablePartitions.list(store, RESTATEMENTS_TABLE),
+        arrivals=arrivals,
+        problems=tuple(
+            f"{store.uri}/{key}: {why}; take it away and use `ohlcv import`"
+            for key, why in listing.unusable(calendar).items()
+        ),
+    )
+
+
+def _list_years(store: ObjectStore, late: list[int], newest: int) -> Iterator[StoredObject]:
+    for year in late:
+        yield from store.list(bronze_year_prefix(year))
+    yield from store.list(BRONZE, start_after=f"{BRONZE}date={newest:04d}")
+
+
+def _require_same_calendar(
+    store: ObjectStore, calendar: Calendar, manifest: Manifest[DailyRecord]
+) -> None:
+    seen = manifest.calendar
+    if seen is None:
+        return
+    first, last = date.fromisoformat(seen.first), date.fromisoformat(seen.last)
+    if calendar.digest(first, last) != seen.digest:
+        raise CalendarMoved(
+            f"{store.uri}: the calendar of {calendar.name} no longer has the sessions"
+            f" from {first} to {last} that the lake was published with;"
+            " see what changed, then rebuild with --full"
+        )
+
+
 @dataclass(frozen=True, eq=False)
-class _BuiltYear:
-    """A daily partition ready to be published."""
+class _Carried:
+    """What the years so far pass on: known by its digest, read only where a rule needs it.
 
-    bars: DailyColumns
-    sessions: dict[str, str]
-    restatements: pl.DataFrame
-    carry: Carry
-    inputs: YearInputs
-    unreadable: set[Delivery]
+    Attributes:
+        year: The last year with rows, None before the first.
+        digest: Digest of the state after it.
+        read: Returns the state.
+    """
+
+    year: int | None
+    digest: str
+    read: Callable[[], Carry]
+
+    @classmethod
+    def of(cls, year: int | None, carry: Carry) -> _Carried:
+        """Return a state that is in memory."""
+        return cls(year, carry.digest, lambda: carry)
 
     @cached_property
-    def digest(self) -> str:
-        """Digest of all rows."""
-        return fingerprint(self.sessions)
-
-    @cached_property
-    def restatements_digest(self) -> str:
-        """Digest of the restatements."""
-        return hashlib.sha256(self.restatements.write_csv().encode()).hexdigest()[:16]
+    def carry(self) -> Carry:
+        """The state itself."""
+        return self.read()
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
+class _Done:
+    """How far an attempt has come.
+
+    Attributes:
+        manifest: As this job, or another shard, committed it last.
+        carried: What the years so far pass on.
+        outcome: What was done for them.
+        merged_ahead: A year merged while other shards make the years before it.
+    """
+
+    manifest: Manifest[DailyRecord]
+    carried: _Carried
+    outcome: Consolidation
+    merged_ahead: Mapping[int, MergedYear]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Job:
-    """One consolidation over one lake."""
+    """One attempt at a plan; what has been done is passed from year to year as a value."""
 
     store: ObjectStore
+    plan: Plan
     full: bool
     as_of: datetime | None
-    workers: int
-    merge_bytes: int
     shard: Shard
+    reader: DeliveryReader
     progress: Progress
     stop_requested: StopRequested
-    calendar: Calendar
-    calendar_is_given: bool
-    manifest: Manifest[DailyRecord] = field(init=False)
-    daily: TablePartitions = field(init=False)
-    restated: TablePartitions = field(init=False)
-    splits: pl.DataFrame = field(init=False)
-    kept: set[str] = field(init=False)
-    outcome: Consolidation = field(init=False)
-    reader: YearReader = field(init=False)
-    merged_ahead: dict[int, MergedYear] = field(init=False)
 
     def run(self) -> Consolidation:
-        """Plan from what is there now, and work the plan off."""
-        self.outcome = Consolidation()
-        self.reader = YearReader(
-            self.store, self.workers, self.merge_bytes, self.stop_requested, self._problem
-        )
-        arrivals = [item.key for item in self.store.list(ARRIVALS)]
-        self.manifest = load_daily_manifest(self.store, mend=self.progress.warn)
-        self._require_calendar()
-        inputs = self._list_inputs(arrivals)
-        self.splits = read_splits(self.store)
-        self.kept = {item.key for prefix in (CARRY, INPUTS) for item in self.store.list(prefix)}
-        self.daily = TablePartitions.list(self.store, DAILY_TABLE)
-        self.restated = TablePartitions.list(self.store, RESTATEMENTS_TABLE)
-        records = self.manifest.partitions
-        years = sorted({*records, *inputs, *self.daily.objects, *self.restated.objects})
-        self.progress.begin("consolidating", len(years), "years")
-        carry = CarryChain(self.store)
-        self.merged_ahead = {}
-        if not self.shard.is_all and (self.as_of or self.manifest.as_of):
+        """Bring up every year, oldest first, then clear away what is no longer needed."""
+        manifest, years = self.plan.manifest, self.plan.years
+        if not self.shard.is_all and (self.as_of or manifest.as_of):
             raise SettingsError(
                 f"{self.store.uri}: --as-of and the return from it work in one process;"
                 " run `ohlcv consolidate` without --shards"
             )
+        for problem in self.plan.problems:
+            self.progress.warn(problem)
+        self.progress.begin("consolidating", len(years), "years")
         if self.as_of:
-            self.manifest = commit(self.store, self.manifest, {}, as_of=self.as_of.isoformat())
+            manifest = commit(self.store, manifest, {}, as_of=self.as_of.isoformat())
+        done = _Done(
+            manifest,
+            _Carried.of(None, Carry.none()),
+            Consolidation(problems=self.plan.problems),
+            {},
+        )
         for year in years:
             require_going(self.stop_requested)
-            listed = inputs.get(year)
-            if not self.shard.owns(year):
-                self._merge_ahead([y for y in years if y > year], inputs)
-                self._await(year, listed, carry)
-            elif (listed is None and year not in records) or (listed and not listed.deliveries):
-                self._remove(year)
+            if self.shard.owns(year):
+                done = self._bring_up(year, done)
             else:
-                self._bring_up(year, listed, carry)
+                done = self._await(year, self._merge_ahead(year, done))
             self.progress.advance()
-        if self.manifest.as_of and not self.as_of:
-            self.manifest = commit(self.store, self.manifest, {}, as_of=None)
+        manifest = done.manifest
+        if manifest.as_of and not self.as_of:
+            manifest = commit(self.store, manifest, {}, as_of=None)
         if self.full and self.shard.is_all:
-            self._sweep()
-        self._take_arrivals_away(arrivals, inputs)
-        newest = self.manifest.newest
-        self.outcome.newest = newest.isoformat() if newest else None
-        self.outcome.deliveries_read = self.reader.deliveries_read
-        return self.outcome
+            self._sweep(manifest)
+        if not self.as_of and not done.outcome.problems:
+            self._remove_arrivals()
+        newest = manifest.newest
+        return replace(done.outcome, newest=newest.isoformat() if newest else None)
 
-    def _require_calendar(self) -> None:
-        seen = self.manifest.calendar
-        if seen is None or self.full:
-            return
-        first, last = date.fromisoformat(seen.first), date.fromisoformat(seen.last)
-        self._cover(first)
-        if self.calendar.digest(first, last) != seen.digest:
-            raise CalendarMoved(
-                f"{self.store.uri}: the calendar of {self.calendar.name} no longer has the sessions"
-                f" from {first} to {last} that the lake was published with;"
-                " see what changed, then rebuild with --full"
-            )
-
-    def _list_inputs(self, arrivals: list[str]) -> dict[int, YearInputs]:
-        """List the deliveries of every year that may have news; the others keep their record."""
-        known = self.manifest.partitions
-        if self.full or self.as_of or self.manifest.as_of or not known:
-            years = set(known)
-            listing: Iterator[StoredObject] = self.store.list(BRONZE)
-        else:
-            newest = max(known)
-            announced = (Delivery.of_arrival(key) for key in arrivals)
-            late = {found.session.year for found in announced if found}
-            years = {newest, *(year for year in late if year < newest)}
-            listing = self._list_years(sorted(years - {newest}), newest)
-        found: dict[int, dict[Delivery, int]] = {year: {} for year in years}
-        for item in listing:
-            delivery = Delivery.parse(item.key)
-            if delivery is not None and self._is_session(delivery.session):
-                found.setdefault(delivery.session.year, {})[delivery] = item.size_bytes
-            elif not item.key.rpartition("/")[2].startswith((".", "_")):
-                why = "is not a session" if delivery else "is not a delivery's name"
-                self._problem(f"{item.key}: {why}; take it away and use `ohlcv import`")
-        return {
-            year: YearInputs(year, deliveries).known_at(self.as_of)
-            for year, deliveries in found.items()
-        }
-
-    def _is_session(self, day: date) -> bool:
-        self._cover(day)
-        return self.calendar.is_session(day)
-
-    def _cover(self, day: date) -> None:
-        """Reach back with the library's calendar where the lake does; a given one stays."""
-        if day < self.calendar.first and not self.calendar_is_given:
-            self.calendar = load_calendar(EARLIEST)
-
-    def _list_years(self, late: list[int], newest: int) -> Iterator[StoredObject]:
-        for year in late:
-            yield from self.store.list(bronze_year_prefix(year))
-        yield from self.store.list(BRONZE, start_after=f"{BRONZE}date={newest:04d}")
-
-    def _problem(self, text: str) -> None:
-        told = f"{self.store.uri}/{text}"
-        self.outcome.problems.append(told)
-        self.progress.warn(told)
-
-    def _bring_up(self, year: int, listed: YearInputs | None, carry: CarryChain) -> None:
+    def _bring_up(self, year: int, done: _Done) -> _Done:
         """Make a year's partition again if anything that it depends on has changed."""
-        record = self.manifest.partitions.get(year)
-        splits = splits_of_year(self.splits, year, after_year=carry.year, as_of=self.as_of)
-        whole = record is not None and self._is_whole(year, record)
-        verdict = Verdict.REBUILD
-        if whole and record and not self.full:
-            inputs_digest = listed.digest if listed else record.inputs_digest
-            verdict = self._verdict(record, inputs_digest, splits, carry)
-        if verdict is Verdict.CURRENT and record:
-            carry.pass_over(year, record)
-            self.outcome.current += 1
-        elif verdict is Verdict.RECHAIN and record:
-            self._rechain(year, record, carry)
-        else:
-            base = record if whole and not self.full else None
-            built = self._build(listed or self._relist(year), splits, base, carry.state())
-            if not len(built.bars) and built.unreadable:
-                if record:
-                    carry.pass_over(year, record)
-            elif not len(built.bars):
-                self._remove(year)
-            elif (
-                base and self._verdict(base, built.inputs.digest, splits, carry) is Verdict.CURRENT
-            ):
-                carry.pass_over(year, base)
-                self.outcome.current += 1
-            else:
-                self._publish(year, built, splits, carry)
-                carry.hand_on(year, built.carry)
+        listed, record = self.plan.inputs.get(year), done.manifest.partitions.get(year)
+        if (listed is None and record is None) or (listed and not listed.deliveries):
+            return self._remove(year, done)
+        splits = self.plan.splits_for(year, after_year=done.carried.year)
+        base = record if record and not self.full and self._is_whole(year, record) else None
+        if base:
+            inputs_digest = listed.digest if listed else base.inputs_digest
+            verdict = self._verdict(base, inputs_digest, splits, done.carried)
+            if verdict is Verdict.CURRENT:
+                return self._keep(year, base, done)
+            if verdict is Verdict.RECHAIN:
+                return self._rechain(year, base, done)
+        inputs = listed or self._list_year(year)
+        if year not in done.merged_ahead:
+            done = self._merge(inputs, base, done)
+        merged = done.merged_ahead[year]
+        done = replace(done, merged_ahead={})
+        used = inputs.without(merged.unusable)
+        if not len(merged.bars):
+            if not merged.unusable:
+                return self._remove(year, done)
+            # What is published stays until there is a delivery that can be read.
+            return replace(done, carried=self._carried(year, record)) if record else done
+        if base and self._verdict(base, used.digest, splits, done.carried) is Verdict.CURRENT:
+            return self._keep(year, base, done)
+        built = build_year(used, merged, splits, done.carried.carry)
+        new, published = publish_year(self.store, self.plan, built, self.stop_requested)
+        return _Done(
+            self._commit(year, new, done.manifest),
+            _Carried.of(year, built.carry),
+            replace(done.outcome, published=(*done.outcome.published, *published)),
+            done.merged_ahead,
+        )
 
     def _verdict(
-        self, record: DailyRecord, inputs_digest: str, splits: pl.DataFrame, carry: CarryChain
+        self, record: DailyRecord, inputs_digest: str, splits: pl.DataFrame, carried: _Carried
     ) -> Verdict:
         return judge(
             record,
             inputs_digest=inputs_digest,
             splits_digest=splits_digest(splits),
-            carry_digest=carry.digest,
-            carry_slice=lambda: carry.state().slice_digest(splits),
+            carry_digest=carried.digest,
+            carry_slice=lambda: carried.carry.slice_digest(splits),
         )
 
     def _is_whole(self, year: int, record: DailyRecord) -> bool:
         """Tell whether what the record describes is what the lake holds."""
-        if not self.kept.issuperset(_kept_keys(year, record)):
+        plan = self.plan
+        if not plan.kept.issuperset(kept_keys(year, record)):
             return False
-        if not self.daily.holds(self.store, year, record.version, record.digest):
+        if not plan.daily.holds(self.store, year, record.version, record.digest):
             return False
         if not record.restatements_version:
-            return year not in self.restated.objects
-        return self.restated.holds(
+            return year not in plan.restated.objects
+        return plan.restated.holds(
             self.store, year, record.restatements_version, record.restatements_digest
         )
 
-    def _relist(self, year: int) -> YearInputs:
-        found = {
-            delivery: item.size_bytes
-            for item in self.store.list(bronze_year_prefix(year))
-            if (delivery := Delivery.parse(item.key)) and self._is_session(delivery.session)
-        }
-        return YearInputs(year, found).known_at(self.as_of)
+    def _list_year(self, year: int) -> YearInputs:
+        """List the deliveries of a year that had no news of its own."""
+        listing = BronzeListing.of(self.store.list(bronze_year_prefix(year)))
+        inputs = listing.by_year(self.plan.calendar).get(year, YearInputs(year, {}))
+        return inputs.known_at(self.as_of)
 
-    def _rechain(self, year: int, record: DailyRecord, carry: CarryChain) -> None:
-        """Hand on the state of earlier years; the year's own rows stay as they are."""
-        own = read_carry(self.store, year, record.carry_digest)
-        state = carry.state().after(
-            own.filter(pl.col("rows") > 0).select("symbol", "rows"),
-            own.select("symbol", "pending_ratio"),
+    def _merge(self, inputs: YearInputs, base: DailyRecord | None, done: _Done) -> _Done:
+        merged = self.reader.merge(inputs, base)
+        problems = [
+            f"{self.store.uri}/{why}; the other deliveries went on"
+            for why in merged.unusable.values()
+        ]
+        for problem in problems:
+            self.progress.warn(problem)
+        outcome = replace(
+            done.outcome,
+            deliveries_read=done.outcome.deliveries_read + merged.deliveries_read,
+            problems=(*done.outcome.problems, *problems),
         )
-        write_carry(self.store, year, state.state)
-        handed_on = replace(
-            record,
-            carry_in_digest=carry.digest,
-            carry_digest=state.digest,
-        )
-        self._commit({year: handed_on})
-        self._drop_unreferenced(year, record)
-        carry.hand_on(year, state)
+        return replace(done, outcome=outcome, merged_ahead={inputs.year: merged})
 
-    def _build(
-        self, inputs: YearInputs, splits: pl.DataFrame, base: DailyRecord | None, carry: Carry
-    ) -> _BuiltYear:
-        """Make a year's partition from its merged deliveries and what is handed in."""
-        merged = self.merged_ahead.pop(inputs.year, None) or self.reader.merge(inputs, base)
-        bars = merged.bars
-        attached, handed_on = attach_year_splits(bars, splits, carry)
-        bars = replace(bars, split_ratio=attached.split_ratio)
-        return _BuiltYear(
-            bars,
-            with_split_digests(merged.digests, bars),
-            merged.restatements,
-            handed_on,
-            inputs.without(merged.unreadable),
-            merged.unreadable,
-        )
+    def _merge_ahead(self, year: int, done: _Done) -> _Done:
+        """Merge the next year of this shard if it must be made from nothing."""
+        later = (y for y in self.plan.years if y > year and self.shard.owns(y))
+        following = next(later, None)
+        if following is None or following in done.merged_ahead:
+            return done
+        if not self.full and following in done.manifest.partitions:
+            return done
+        inputs = self.plan.inputs.get(following)
+        return self._merge(inputs, None, done) if inputs and inputs.deliveries else done
 
-    def _merge_ahead(self, following: list[int], inputs: Mapping[int, YearInputs]) -> None:
-        """Merge the next year of this process while others make the years before it."""
-        for year in following:
-            if self.shard.owns(year):
-                is_due = self.full or year not in self.manifest.partitions
-                listed = inputs.get(year)
-                if is_due and listed and listed.deliveries and year not in self.merged_ahead:
-                    self.merged_ahead[year] = self.reader.merge(listed, None)
-                return
-
-    def _await(self, year: int, listed: YearInputs | None, carry: CarryChain) -> None:
-        """Wait until the process that owns a year has brought it up, and take what it hands on.
+    def _await(self, year: int, done: _Done) -> _Done:
+        """Wait until the shard that owns a year has brought it up.
 
         Raises:
-            SharedWorkStalled: It has not, and nobody has published anything for a while.
+            SharedWorkStalled: It has not, and nothing has been published for a while.
         """
-        splits = splits_of_year(self.splits, year, after_year=carry.year, as_of=None)
-        seen, changed_at = self.manifest.version, time.monotonic()
+        listed = self.plan.inputs.get(year)
+        is_empty = listed is not None and not listed.deliveries
+        splits = self.plan.splits_for(year, after_year=done.carried.year)
+        manifest, changed_at = done.manifest, time.monotonic()
         while True:
             require_going(self.stop_requested)
-            record = self.manifest.partitions.get(year)
-            wants_none = record is None and (listed is None or not listed.deliveries)
-            if wants_none:
-                return
-            if record is not None and (listed is None or listed.deliveries):
+            record = manifest.partitions.get(year)
+            if record is None and (listed is None or is_empty):
+                return replace(done, manifest=manifest)
+            if record is not None and not is_empty:
                 inputs_digest = listed.digest if listed else record.inputs_digest
-                if self._verdict(record, inputs_digest, splits, carry) is Verdict.CURRENT:
-                    carry.pass_over(year, record)
-                    return
-            if time.monotonic() - changed_at > PATIENCE_S:
+                verdict = self._verdict(record, inputs_digest, splits, done.carried)
+                if verdict is Verdict.CURRENT:
+                    return replace(done, manifest=manifest, carried=self._carried(year, record))
+            if time.monotonic() - changed_at > STALLED_AFTER_S:
                 raise SharedWorkStalled(
                     f"{self.store.uri}: year {year} is the work of shard"
                     f" {year % self.shard.count} of {self.shard.count}, and nothing was published"
-                    f" for {PATIENCE_S:.0f} s; look at that shard, then run this one again"
+                    f" for {STALLED_AFTER_S:.0f} s; look at that shard, then run this one again"
                 )
             time.sleep(_POLL_S)
-            self.manifest = load_daily_manifest(self.store)
-            if self.manifest.version != seen:
-                seen, changed_at = self.manifest.version, time.monotonic()
+            reloaded = load_daily_manifest(self.store)
+            if reloaded.version != manifest.version:
+                changed_at = time.monotonic()
+            manifest = reloaded
 
-    def _publish(
-        self, year: int, built: _BuiltYear, splits: pl.DataFrame, carry: CarryChain
-    ) -> None:
-        """Write the partition, what belongs to it, and last its record."""
-        newest = max(built.sessions)
-        metadata = table_metadata(
-            interval=DAILY_TABLE,
-            anchor="none",
-            calendar=self.calendar.version(
-                date.fromisoformat(min(built.sessions)), date.fromisoformat(newest)
-            ),
-            newest=newest,
-            results_version=RESULTS_VERSION,
-            digest=built.digest,
+    def _carried(self, year: int, record: DailyRecord) -> _Carried:
+        """Return what a published year passes on."""
+        digest = record.carry_digest
+        return _Carried(year, digest, partial(read_carry, self.store, year, digest))
+
+    def _keep(self, year: int, record: DailyRecord, done: _Done) -> _Done:
+        """Leave a year as it is."""
+        outcome = replace(done.outcome, current=done.outcome.current + 1)
+        return replace(done, carried=self._carried(year, record), outcome=outcome)
+
+    def _rechain(self, year: int, record: DailyRecord, done: _Done) -> _Done:
+        """Pass on the changed state of earlier years; the year's own rows stay as they are."""
+        own = read_carry(self.store, year, record.carry_digest).state
+        carry = done.carried.carry.after(
+            own.filter(pl.col("rows") > 0).select("symbol", "rows"),
+            own.select("symbol", "pending_ratio"),
         )
-        stored = publish_partition(
-            self.store,
-            DAILY_TABLE,
-            year,
-            [built.bars.to_batch()],
-            with_encoded_symbols(schema.DAILY),
-            metadata,
-            self.daily.expectation(year),
-        )
-        self._report(DAILY_TABLE, year, len(built.bars), stored)
-        require_going(self.stop_requested)
-        restatements_version = self._publish_restatements(year, built, metadata)
-        require_going(self.stop_requested)
-        write_carry(self.store, year, built.carry.state)
-        write_inputs(self.store, year, built.inputs.sizes)
-        record = DailyRecord(
-            results_version=RESULTS_VERSION,
-            inputs_digest=built.inputs.digest,
-            splits_digest=splits_digest(splits),
-            carry_in_digest=carry.digest,
-            carry_slice_digest=carry.state().slice_digest(splits),
-            carry_digest=built.carry.digest,
-            sessions=built.sessions,
-            digest=built.digest,
-            rows=len(built.bars),
-            size_bytes=stored.size_bytes,
-            version=stored.version,
-            restatements=built.restatements.height,
-            restatements_digest=built.restatements_digest,
-            restatements_version=restatements_version,
-        )
-        before = self.manifest.partitions.get(year)
-        self._commit({year: record})
-        self._drop_unreferenced(year, before)
+        write_carry(self.store, year, carry)
+        new = replace(record, carry_in_digest=done.carried.digest, carry_digest=carry.digest)
+        manifest = self._commit(year, new, done.manifest)
+        return replace(done, manifest=manifest, carried=_Carried.of(year, carry))
 
-    def _drop_unreferenced(self, year: int, before: DailyRecord | None) -> None:
-        """Take away what an earlier record referred to and the present one does not."""
-        if before is None:
-            return
-        now = self.manifest.partitions.get(year)
-        new = _kept_keys(year, now) if now else set()
-        self.store.delete(sorted(_kept_keys(year, before) - new))
-
-    def _sweep(self) -> None:
-        """Take away what jobs that were cut off kept for records never committed."""
-        records = self.manifest.partitions.items()
-        now = {key for year, record in records for key in _kept_keys(year, record)}
-        self.store.delete(sorted(self.kept - now))
-
-    def _publish_restatements(self, year: int, built: _BuiltYear, metadata: dict[str, str]) -> str:
-        """Write the year's restatements, or take the old ones away where there are none now."""
-        there = self.restated.objects.get(year)
-        if built.restatements.is_empty():
-            if there:
-                self.store.delete([there.key])
-            return ""
-        table = to_arrow(built.restatements)
-        stored = publish_partition(
-            self.store,
-            RESTATEMENTS_TABLE,
-            year,
-            table.to_batches(),
-            schema.RESTATEMENTS,
-            {
-                **metadata,
-                "ohlcv.interval": RESTATEMENTS_TABLE,
-                DIGEST_ENTRY: built.restatements_digest,
-            },
-            self.restated.expectation(year),
-        )
-        self._report(RESTATEMENTS_TABLE, year, built.restatements.height, stored)
-        return stored.version
-
-    def _report(self, table: str, year: int, rows: int, stored: StoredObject) -> None:
-        self.outcome.published.append(PublishedPartition(table, year, rows, stored.size_bytes))
-
-    def _remove(self, year: int) -> None:
+    def _remove(self, year: int, done: _Done) -> _Done:
         """Take away a year that has no deliveries any more, its record first."""
-        before = self.manifest.partitions.get(year)
-        self._commit({year: None})
-        parts = (self.daily, self.restated)
-        self.store.delete([part.objects[year].key for part in parts if year in part.objects])
-        self._drop_unreferenced(year, before)
-        self.outcome.removed.append(year)
+        tables = (self.plan.daily, self.plan.restated)
+        partitions = [table.objects[year].key for table in tables if year in table.objects]
+        manifest = self._commit(year, None, done.manifest, partitions)
+        outcome = replace(done.outcome, removed=(*done.outcome.removed, year))
+        return replace(done, manifest=manifest, outcome=outcome)
 
-    def _commit(self, changed: Mapping[int, DailyRecord | None]) -> None:
-        """Record partitions, and the calendar that the lake is now published with."""
-        self.manifest = commit(self.store, self.manifest, changed, self._published_calendar)
+    def _commit(
+        self,
+        year: int,
+        record: DailyRecord | None,
+        seen: Manifest[DailyRecord],
+        partitions: Iterable[str] = (),
+    ) -> Manifest[DailyRecord]:
+        """Record a year, then delete partitions and what only its earlier record refers to."""
+        calendar = partial(_published_calendar, self.plan.calendar)
+        manifest = commit(self.store, seen, {year: record}, calendar)
+        self.store.delete(partitions)
+        before, now = seen.partitions.get(year), manifest.partitions.get(year)
+        self.store.delete(sorted(kept_keys(year, before) - kept_keys(year, now)))
+        return manifest
 
-    def _published_calendar(self, records: Mapping[int, DailyRecord]) -> PublishedCalendar | None:
-        if not records:
-            return None
-        first = min(record.oldest for record in records.values())
-        last = max(record.newest for record in records.values())
-        digest = self.calendar.digest(date.fromisoformat(first), date.fromisoformat(last))
-        return PublishedCalendar(first, last, digest)
+    def _sweep(self, manifest: Manifest[DailyRecord]) -> None:
+        """Delete what jobs that were cut off kept for records never committed."""
+        records = manifest.partitions.items()
+        referred = {key for year, record in records for key in kept_keys(year, record)}
+        self.store.delete(sorted(self.plan.kept - referred))
 
-    def _take_arrivals_away(self, arrivals: list[str], inputs: Mapping[int, YearInputs]) -> None:
-        """Remove the announcements of deliveries that were listed, and so are consolidated.
+    def _remove_arrivals(self) -> None:
+        """Delete the announcements of deliveries that were listed, and so are consolidated.
 
         One whose delivery was not there yet stays: its writer is between the two writes.
         """
-        if self.as_of:
-            return
-        listed = {delivery for year in inputs.values() for delivery in year.deliveries}
-        done = [
+        listed = {one for inputs in self.plan.inputs.values() for one in inputs.deliveries}
+        announced = {key: Delivery.of_arrival(key) for key in self.plan.arrivals}
+        self.store.delete(
             key
-            for key in arrivals
-            if (found := Delivery.of_arrival(key)) in listed
-            and found
-            and self.shard.owns(found.session.year)
-        ]
-        if not self.outcome.problems:
-            self.store.delete(done)
+            for key, delivery in announced.items()
+            if delivery and delivery in listed and self.shard.owns(delivery.session.year)
+        )
 
 
-def _kept_keys(year: int, record: DailyRecord) -> set[str]:
-    """What a record keeps beside the manifest."""
-    return {carry_key(year, record.carry_digest), inputs_key(year, record.inputs_digest)}
+def _published_calendar(
+    calendar: Calendar, records: Mapping[int, DailyRecord]
+) -> PublishedCalendar | None:
+    """Return the calendar that the lake is now published with."""
+    if not records:
+        return None
+    first = min(record.oldest for record in records.values())
+    last = max(record.newest for record in records.values())
+    digest = calendar.digest(date.fromisoformat(first), date.fromisoformat(last))
+    return PublishedCalendar(first, last, digest)

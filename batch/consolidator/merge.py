@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -21,12 +21,11 @@ from batch.kernel.columns import (
     NO_TRADES,
     ROW_ARRAYS,
     DailyColumns,
-    concat_columns,
     stable_order,
     union_symbols,
 )
-
-_HASHED = ("open", "high", "low", "close", "volume", "vwap", "trades")
+from batch.kernel.newest import order_by_key
+from batch.lake.manifest import fingerprint
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,33 +34,21 @@ class MergedSessions:
 
     Attributes:
         bars: One row per (date, symbol), sorted by both in this order; no splits yet.
-        restatements: Columns of :data:`batch.core.schema.RESTATEMENTS`, unordered.
         digests: For each session, by its day, a digest of its rows.
+        restatements: Columns of :data:`batch.core.schema.RESTATEMENTS`, unordered.
     """
 
     bars: DailyColumns
-    restatements: pl.DataFrame
     digests: dict[int, str]
+    restatements: pl.DataFrame = field(default_factory=lambda: empty_frame(schema.RESTATEMENTS))
 
 
-def find_unsound(delivery: Delivery, rows: DailyColumns) -> str | None:
-    """Tell what makes a stored delivery unfit to be merged, or None where it is sound.
+def find_unsound(
+    rows: DailyColumns, deliveries: Sequence[Delivery], lengths: Sequence[int]
+) -> dict[Delivery, str]:
+    """Find the stored deliveries that are unfit to be merged, each with the first reason.
 
     Deliveries are sifted when they land; this guards against files that came another way.
-    """
-    days = np.full(len(rows), day_of(delivery.session), dtype=np.int32)
-    for told, broken in _broken_rows(rows, days).items():
-        if broken.any():
-            return f"{int(broken.sum())} rows have {told}"
-    if _has_blank_symbol(rows):
-        return "a row has no symbol"
-    if (rows.code[1:] <= rows.code[:-1]).any():
-        return "symbols are repeated or out of order"
-    return None
-
-
-def are_sound(rows: DailyColumns, deliveries: Sequence[Delivery], lengths: Sequence[int]) -> bool:
-    """Tell at once whether :func:`find_unsound` would find nothing in any delivery.
 
     Args:
         rows: The rows of every delivery, one delivery under the other.
@@ -69,14 +56,21 @@ def are_sound(rows: DailyColumns, deliveries: Sequence[Delivery], lengths: Seque
         lengths: How many each of them has.
     """
     days = np.repeat(np.array([day_of(one.session) for one in deliveries], np.int32), lengths)
-    ascends = rows.code[1:] > rows.code[:-1]
-    ends = np.cumsum(lengths)[:-1]
-    ascends[ends[(ends > 0) & (ends < len(rows))] - 1] = True
-    return (
-        not any(broken.any() for broken in _broken_rows(rows, days).values())
-        and not _has_blank_symbol(rows)
-        and bool(ascends.all())
-    )
+    sender = np.repeat(np.arange(len(deliveries), dtype=np.int32), lengths)
+    found: dict[Delivery, str] = {}
+    for what, broken in _broken_rows(rows, days).items():
+        if broken.any():
+            counts = np.bincount(sender[broken])
+            for at in np.flatnonzero(counts).tolist():
+                found.setdefault(deliveries[at], f"{counts[at]} rows have {what}")
+    blank = [at for at, symbol in enumerate(rows.symbols.to_pylist()) if not symbol.strip()]
+    if blank:
+        for at in np.unique(sender[np.isin(rows.code, blank)]).tolist():
+            found.setdefault(deliveries[at], "a row has no symbol")
+    descends = (rows.code[1:] <= rows.code[:-1]) & (sender[1:] == sender[:-1])
+    for at in np.unique(sender[1:][descends]).tolist():
+        found.setdefault(deliveries[at], "symbols are repeated or out of order")
+    return found
 
 
 def _broken_rows(
@@ -99,52 +93,31 @@ def _broken_rows(
     }
 
 
-def _has_blank_symbol(rows: DailyColumns) -> bool:
-    return any(not symbol.strip() for symbol in rows.symbols.to_pylist())
-
-
-def merge_sessions(received: Sequence[tuple[Delivery, DailyColumns]]) -> MergedSessions:
+def merge_rows(
+    rows: DailyColumns, deliveries: Sequence[Delivery], lengths: Sequence[int]
+) -> MergedSessions:
     """Let the newest delivery win, row by row, and note what it changed.
 
     A symbol that a newer delivery leaves out keeps its row: absence is not deletion.
 
     Args:
-        received: Every delivery of the sessions in question, in the deliveries' own
-            order (session, then received, then source), each sorted by symbol.
-    """
-    received = [(delivery, columns) for delivery, columns in received if len(columns)]
-    if not received:
-        return MergedSessions(DailyColumns.empty(), no_restatements(), {})
-    return merge_rows(
-        concat_columns([columns for _, columns in received]),
-        [delivery for delivery, _ in received],
-        [len(columns) for _, columns in received],
-    )
-
-
-def merge_rows(
-    rows: DailyColumns, deliveries: Sequence[Delivery], lengths: Sequence[int]
-) -> MergedSessions:
-    """Do the same with deliveries that already lie one under the other.
-
-    Args:
-        rows: The rows of every delivery.
-        deliveries: Whose they are, in the deliveries' own order.
-        lengths: How many each of them has.
+        rows: The rows of every delivery of the sessions in question, one delivery under the
+            other, each sorted by symbol.
+        deliveries: Whose they are, in the deliveries' own order (session, then received,
+            then source).
+        lengths: How many rows each of them has.
     """
     if not len(rows):
-        return MergedSessions(DailyColumns.empty(), no_restatements(), {})
-    sender = np.repeat(np.arange(len(deliveries), dtype=np.int32), lengths)
+        return MergedSessions(DailyColumns.empty(), {})
     key = (rows.day - int(rows.day[0])).astype(np.int64) * len(rows.symbols) + rows.code
     if (key[1:] > key[:-1]).all():
-        return MergedSessions(rows, no_restatements(), session_digests(rows))
-    order = np.argsort(key, kind="stable")
-    rows, sender, key = rows.take(order), sender[order], key[order]
-    same = key[1:] == key[:-1]
-    newest = np.append(~same, True)
-    restatements = _restated(rows, sender, np.flatnonzero(same), deliveries)
+        return MergedSessions(rows, session_digests(rows))
+    order, newest = order_by_key(key)
+    rows = rows.take(order)
+    sender = np.repeat(np.arange(len(deliveries), dtype=np.int32), lengths)[order]
+    restatements = _restated(rows, sender, np.flatnonzero(~newest), deliveries)
     kept = rows.take(newest)
-    return MergedSessions(kept, restatements, session_digests(kept))
+    return MergedSessions(kept, session_digests(kept), restatements)
 
 
 def by_session(rows: DailyColumns) -> DailyColumns:
@@ -184,7 +157,12 @@ def by_symbol(parts: Sequence[DailyColumns], *, workers: int = 1) -> DailyColumn
 
 
 def session_digests(rows: DailyColumns) -> dict[int, str]:
-    """Digest every session's rows, splits left out; rows sorted by (date, symbol)."""
+    """Digest every session's rows, by its day; rows sorted by (date, symbol).
+
+    A digest covers symbols and values alone, as little-endian bytes: no positions in a list
+    of symbols, which depend on the other rows, and no split ratios, which
+    :func:`with_split_digests` adds, as they also depend on other years.
+    """
     if not len(rows):
         return {}
     names = np.array([_name_digest(name) for name in rows.symbols.to_pylist()], dtype=np.uint64)[
@@ -192,7 +170,10 @@ def session_digests(rows: DailyColumns) -> dict[int, str]:
     ]
     starts = np.flatnonzero(np.append(True, rows.day[1:] != rows.day[:-1]))
     ends = np.append(starts[1:], len(rows))
-    columns: list[npt.NDArray[Any]] = [names, *(getattr(rows, name) for name in _HASHED)]
+    columns: list[npt.NDArray[Any]] = [
+        names,
+        *(getattr(rows, name) for name in schema.RESTATED_FIELDS),
+    ]
     digests = {}
     for start, end in zip(starts, ends, strict=True):
         digest = hashlib.sha256()
@@ -207,9 +188,28 @@ def _name_digest(name: str) -> int:
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
 
 
+def with_split_digests(digests: Mapping[int, str], bars: DailyColumns) -> dict[str, str]:
+    """Add the splits on rows to the digests of their sessions.
+
+    Returns:
+        ISO date and digest of each session, ascending. One without a split keeps its digest,
+        so a split touches the sessions that carry it and no others.
+    """
+    by_day: dict[int, list[tuple[str, float]]] = {}
+    for row in np.flatnonzero(bars.split_ratio != 1.0):
+        ratio = (bars.symbols[int(bars.code[row])].as_py(), float(bars.split_ratio[row]))
+        by_day.setdefault(int(bars.day[row]), []).append(ratio)
+    return {
+        date_of(day).isoformat(): (
+            fingerprint(digest, by_day[day])[:16] if day in by_day else digest
+        )
+        for day, digest in sorted(digests.items())
+    }
+
+
 def sort_restatements(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
     """Put restatements in their published order."""
-    rows = pl.concat([no_restatements(), *parts])
+    rows = pl.concat([empty_frame(schema.RESTATEMENTS), *parts])
     return rows.sort(["symbol", "date", "received_at", "source", "field"])
 
 
@@ -229,7 +229,7 @@ def _restated(
         },
         schema={"received_at": pl.Datetime("us", "UTC"), "source": pl.String},
     )
-    changed = []
+    changed = [empty_frame(schema.RESTATEMENTS)]
     for name in schema.RESTATED_FIELDS:
         values: npt.NDArray[Any] = getattr(rows, name)
         old, new = values[older], values[newer]
@@ -250,7 +250,7 @@ def _restated(
                 }
             ).hstack(senders[sender[at]])
         )
-    return pl.concat(changed) if changed else no_restatements()
+    return pl.concat(changed)
 
 
 def _nullable(name: str, values: npt.NDArray[Any]) -> pl.Series:
@@ -258,13 +258,3 @@ def _nullable(name: str, values: npt.NDArray[Any]) -> pl.Series:
     if name == "trades":
         floats[values == NO_TRADES] = np.nan
     return pl.Series(floats).fill_nan(None)
-
-
-def no_restatements() -> pl.DataFrame:
-    """Return no rows of :data:`batch.core.schema.RESTATEMENTS`."""
-    return empty_frame(schema.RESTATEMENTS)
-
-
-def keep_restatements(rows: pl.DataFrame, days: set[int]) -> pl.DataFrame:
-    """Return the restatements of some sessions."""
-    return rows.filter(pl.col("date").is_in([date_of(day) for day in sorted(days)]))

@@ -1,71 +1,76 @@
-"""Which daily partitions must be made again, and from what. Pure."""
+"""What a consolidation works from, and which years it must make again. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
 from enum import Enum
 
 import polars as pl
 
-from batch.core.layout import Delivery
-from batch.lake.manifest import DailyRecord, fingerprint
+from batch.core.layout import carry_key, inputs_key
+from batch.core.sessions import Calendar
+from batch.lake.inputs import YearInputs
+from batch.lake.manifest import DailyRecord, Manifest, fingerprint
+from batch.lake.partitions import TablePartitions
 from batch.version import RESULTS_VERSION
 
 
-@dataclass(frozen=True, slots=True)
-class YearInputs:
-    """The deliveries of one year's sessions.
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """What the lake held when an attempt began.
 
     Attributes:
-        year: Year of the sessions.
-        deliveries: Size in bytes of each delivery that counts.
+        manifest: Records of the daily partitions.
+        calendar: Reaches from the oldest delivery and the oldest published session on.
+        inputs: The deliveries, known at the instant asked for, of every year that may have
+            news; a year that is not in it has those of its record.
+        splits: The splits known at that instant, as ``splits_known_at`` returns them.
+        daily: The daily partitions there are.
+        restated: The partitions of restatements there are.
+        kept: Keys of the carried states and lists of deliveries beside the manifest.
+        arrivals: Keys of the announcements.
+        problems: Objects under bronze that count for nothing: key and reason.
     """
 
-    year: int
-    deliveries: Mapping[Delivery, int]
+    manifest: Manifest[DailyRecord]
+    calendar: Calendar
+    inputs: Mapping[int, YearInputs]
+    splits: pl.DataFrame
+    daily: TablePartitions
+    restated: TablePartitions
+    kept: frozenset[str]
+    arrivals: tuple[str, ...]
+    problems: tuple[str, ...]
 
     @property
-    def sizes(self) -> dict[str, int]:
-        """Key and size of each delivery, as manifests keep them."""
-        return {delivery.key: self.deliveries[delivery] for delivery in sorted(self.deliveries)}
+    def years(self) -> list[int]:
+        """Every year of which there is anything, ascending."""
+        records = self.manifest.partitions
+        return sorted({*records, *self.inputs, *self.daily.objects, *self.restated.objects})
 
-    @property
-    def digest(self) -> str:
-        """Digest of the list of deliveries."""
-        return fingerprint(self.sizes)
+    def splits_for(self, year: int, *, after_year: int | None) -> pl.DataFrame:
+        """Return the splits that a year's rows wait for: its own, and those of a gap before it.
 
-    def known_at(self, as_of: datetime | None) -> YearInputs:
-        """Leave out what was received after an instant."""
-        if as_of is None:
-            return self
-        known = {d: size for d, size in self.deliveries.items() if d.received_at <= as_of}
-        return YearInputs(self.year, known)
-
-    def without(self, unreadable: Iterable[Delivery]) -> YearInputs:
-        """Leave out some deliveries."""
-        left_out = set(unreadable)
-        kept = {d: size for d, size in self.deliveries.items() if d not in left_out}
-        return YearInputs(self.year, kept)
-
-    def sessions_that_differ(self, known: Mapping[str, int]) -> set[date]:
-        """Return the sessions whose deliveries are not those of an earlier list."""
-        mine = self.sizes
-        keys = {key for key in mine.keys() | known.keys() if mine.get(key) != known.get(key)}
-        return {found.session for key in keys if (found := Delivery.parse(key))}
+        Args:
+            year: Year of the rows.
+            after_year: The year before it that has rows, which took the splits up to its
+                end; None for the first one of all.
+        """
+        first = year if after_year is None else after_year + 1
+        return self.splits.filter(pl.col("date").dt.year().is_between(first, year))
 
 
 class Verdict(Enum):
     """What has to be done for a year."""
 
     CURRENT = "nothing"
-    RECHAIN = "hand on what earlier years hand in; its rows stay"
+    RECHAIN = "pass on the changed state of earlier years; its rows stay"
     REBUILD = "make it again"
 
 
 def judge(
-    record: DailyRecord | None,
+    record: DailyRecord,
     *,
     inputs_digest: str,
     splits_digest: str,
@@ -75,16 +80,15 @@ def judge(
     """Compare what a partition was made from with what it would be made from now.
 
     Args:
-        record: What the manifest says of it; None if it was never made.
+        record: What the manifest says of it.
         inputs_digest: Digest of its deliveries.
         splits_digest: Digest of the splits that the year's rows wait for.
-        carry_digest: Digest of all that earlier years hand in.
-        carry_slice: Gives the digest of the part of that which the year depends on;
-            asked only where the whole has changed.
+        carry_digest: Digest of the whole state that earlier years pass on.
+        carry_slice: Returns the digest of the part of it on which the rows depend; called
+            only where the whole has changed, as it reads the state.
     """
     if (
-        record is None
-        or record.results_version != RESULTS_VERSION
+        record.results_version != RESULTS_VERSION
         or record.inputs_digest != inputs_digest
         or record.splits_digest != splits_digest
     ):
@@ -95,7 +99,7 @@ def judge(
 
 
 def splits_digest(splits: pl.DataFrame) -> str:
-    """Digest of a slice of the splits."""
+    """Digest of a slice of the splits: only what changes a ratio, and so no other column."""
     return fingerprint(
         splits["symbol"].to_list(),
         [str(executed) for executed in splits["date"].to_list()],
@@ -103,25 +107,8 @@ def splits_digest(splits: pl.DataFrame) -> str:
     )
 
 
-def splits_of_year(
-    splits: pl.DataFrame, year: int, *, after_year: int | None, as_of: datetime | None
-) -> pl.DataFrame:
-    """Return the splits that a year's rows wait for: its own, and those of a gap before it.
-
-    Args:
-        splits: Columns of :data:`batch.core.schema.SPLITS`, any order; where a (symbol,
-            date) occurs twice the last one counts.
-        year: Year of the rows.
-        after_year: The year before it that has rows, which took the splits up to its end;
-            None for the first one of all.
-        as_of: Leave out what was executed after this instant.
-    """
-    first = year if after_year is None else after_year + 1
-    chosen = splits.filter(pl.col("date").dt.year().is_between(first, year))
-    if as_of is not None:
-        chosen = chosen.filter(pl.col("date") <= as_of.astimezone(UTC).date())
-    return (
-        chosen.unique(["symbol", "date"], keep="last", maintain_order=True)
-        .sort("symbol", "date")
-        .select("symbol", "date", "ratio")
-    )
+def kept_keys(year: int, record: DailyRecord | None) -> set[str]:
+    """Return the keys of what a record refers to beside the manifest."""
+    if record is None:
+        return set()
+    return {carry_key(year, record.carry_digest), inputs_key(year, record.inputs_digest)}

@@ -209,6 +209,11 @@ def load_calendar(first: date = EPOCH, last: date = _DEFAULT_LAST) -> Calendar:
     return _load(decade, until)
 
 
+def calendar_from(oldest: date | None) -> Calendar:
+    """Return the XNYS calendar from the epoch or an older date on, as far back as it reaches."""
+    return load_calendar(max(min(oldest or EPOCH, EPOCH), EARLIEST))
+
+
 @lru_cache(maxsize=8)
 def _load(first: date, last: date) -> Calendar:
     if (first, last) == (EPOCH, _DEFAULT_LAST) and version("exchange-calendars") == xnys.TAKEN_FROM:

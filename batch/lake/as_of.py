@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, datetime
 
 import numpy as np
@@ -13,13 +13,15 @@ from batch.core import schema
 from batch.core.errors import DataRefused
 from batch.core.frames import empty_frame, to_arrow, to_polars
 from batch.core.layout import BRONZE, DAILY_TABLE, Anchor, Delivery, partition_key
-from batch.core.sessions import EPOCH, Calendar, date_of, load_calendar, year_of
+from batch.core.sessions import calendar_from, date_of, year_of
 from batch.kernel.columns import DailyColumns
-from batch.kernel.splits import SplitColumns, attach_splits
+from batch.kernel.newest import order_by_key
 from batch.kernel.windows import calendar_reaching
 from batch.kernel.years import CalendarPiece, Carried, ListingPiece, Piece
-from batch.lake.manifest import fingerprint, load_daily_manifest
-from batch.lake.reference import read_splits
+from batch.lake.carry import Carry, attach_carried_splits
+from batch.lake.inputs import BronzeListing
+from batch.lake.manifest import load_daily_manifest
+from batch.lake.reference import read_splits, splits_known_at
 from batch.storage.parquet import read_table
 from batch.storage.scan import Access, of_symbols, reading
 from batch.storage.store import ObjectStore
@@ -72,9 +74,9 @@ def known_daily(
 ) -> KnownDaily:
     """Make the daily bars again as they were known at an instant.
 
-    The rule is that of ``ohlcv consolidate --as-of``: deliveries received by then, and
-    splits executed by that date. A year of which every delivery had come by then is taken
-    from its published partition, which holds the same rows.
+    The rules are those of ``ohlcv consolidate --as-of``: :meth:`YearInputs.known_at` for
+    deliveries, :func:`splits_known_at` for splits. A year of which every delivery was known
+    by then is taken from its published partition, which holds the same rows.
 
     Args:
         store: The lake.
@@ -82,45 +84,49 @@ def known_daily(
         symbols: Which; all where None.
 
     Raises:
-        DataRefused: A delivery of then is damaged; it is named.
+        DataRefused: A delivery known by then is damaged; it is named.
     """
-    by_year = _deliveries_by_year(store)
-    calendar = _calendar_around(by_year)
+    listing = BronzeListing.of(store.list(BRONZE))
     published = load_daily_manifest(store).partitions
     access = Access.of(store)
     parts: list[pl.LazyFrame] = []
     read: list[Delivery] = []
     newest: date | None = None
-    for year, deliveries in sorted(by_year.items()):
-        inside = [d for d in sorted(deliveries) if calendar.is_session(d.session)]
-        known = [delivery for delivery in inside if delivery.received_at <= as_of]
+    for year, inputs in sorted(listing.by_year(calendar_from(listing.oldest)).items()):
+        known = sorted(inputs.known_at(as_of).deliveries)
         if not known:
             continue
-        newest = max(known).session
+        newest = known[-1].session
         record = published.get(year)
-        sizes = {delivery.key: deliveries[delivery] for delivery in inside}
-        if len(known) == len(inside) and record and record.inputs_digest == fingerprint(sizes):
+        all_known = len(known) == len(inputs.deliveries)
+        if all_known and record and record.inputs_digest == inputs.digest:
             rows = access.scan([partition_key(DAILY_TABLE, year)], schema.DAILY)
             parts.append(of_symbols(rows, symbols).drop("split_ratio"))
         else:
             read += known
             rows = access.scan([delivery.key for delivery in known], schema.DELIVERY)
-            parts.append(
-                of_symbols(rows, symbols).unique(
-                    ["symbol", "date"], keep="last", maintain_order=True
-                )
-            )
+            parts.append(of_symbols(rows, symbols))
     if not parts:
         return KnownDaily(DailyColumns.empty(), None)
     try:
         with reading(store.uri):
-            merged = pl.concat(parts).collect().sort("symbol", "date")
+            received = pl.concat(parts).collect()
     except DataRefused:
         _require_readable(store, read)
         raise
-    columns = DailyColumns.from_table(to_arrow(merged))
-    splits = read_splits(store).filter(pl.col("date") <= as_of.date())
-    return KnownDaily(_with_splits(columns, splits), newest)
+    columns = DailyColumns.from_table(to_arrow(received))
+    splits = splits_known_at(read_splits(store), as_of)
+    daily, _ = attach_carried_splits(_newest_rows(columns), splits, Carry.none())
+    return KnownDaily(daily, newest)
+
+
+def _newest_rows(received: DailyColumns) -> DailyColumns:
+    """Keep the newest row of every (symbol, date), sorted by both."""
+    if not len(received):
+        return received
+    day = received.day - received.day.min()
+    order, newest = order_by_key(received.code.astype(np.int64) * (int(day.max()) + 1) + day)
+    return received.take(order[newest])
 
 
 def _require_readable(store: ObjectStore, deliveries: Sequence[Delivery]) -> None:
@@ -128,35 +134,3 @@ def _require_readable(store: ObjectStore, deliveries: Sequence[Delivery]) -> Non
     for delivery in deliveries:
         named = f"{store.uri}/{delivery.key}"
         read_table(store.read(delivery.key), schema.DELIVERY.names, named=named)
-
-
-def _deliveries_by_year(store: ObjectStore) -> dict[int, dict[Delivery, int]]:
-    found: dict[int, dict[Delivery, int]] = {}
-    for item in store.list(BRONZE):
-        delivery = Delivery.parse(item.key)
-        if delivery is not None:
-            found.setdefault(delivery.session.year, {})[delivery] = item.size_bytes
-    return found
-
-
-def _calendar_around(by_year: dict[int, dict[Delivery, int]]) -> Calendar:
-    if not by_year:
-        return load_calendar()
-    return load_calendar(min(date(min(by_year), 1, 1), EPOCH), date(max(by_year), 12, 31))
-
-
-def _with_splits(rows: DailyColumns, splits: pl.DataFrame) -> DailyColumns:
-    symbols = pl.DataFrame({"symbol": pl.Series(rows.symbols.to_pylist(), dtype=pl.String)})
-    placed = splits.join(symbols.with_row_index("place"), on="symbol").sort("place", "date")
-    attached = attach_splits(
-        rows.code,
-        rows.day,
-        SplitColumns(
-            placed["place"].to_numpy().astype(np.int32),
-            placed["date"].cast(pl.Int32).to_numpy(),
-            placed["ratio"].to_numpy(),
-        ),
-        seen_before=np.zeros(len(rows.symbols), dtype=np.bool_),
-        pending_before=np.ones(len(rows.symbols)),
-    )
-    return replace(rows, split_ratio=attached.split_ratio)

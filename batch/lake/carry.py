@@ -1,34 +1,146 @@
-"""What each year of consolidation hands to the next, as kept beside the manifests."""
+"""The state that consolidation carries from year to year, and the splits attached by it.
+
+A split goes to its symbol's first row on or after its date, and one dated before the symbol's
+very first row is dropped. Either row may lie in another year than the split, so every year
+passes on which symbols have had rows and which ratios still wait for one.
+"""
 
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass, replace
+from functools import cached_property
 
+import numpy as np
 import polars as pl
+import pyarrow.compute as pc
 
 from batch.core import schema
 from batch.core.errors import CommitConflict, DeliveryUnreadable, ObjectMissing, StateDamaged
-from batch.core.frames import to_arrow, to_polars
+from batch.core.frames import empty_frame, to_arrow, to_polars
 from batch.core.layout import carry_key
+from batch.kernel.arrow import arrow_text, numpy_of
+from batch.kernel.columns import DailyColumns, union_symbols
+from batch.kernel.splits import SplitColumns, attach_splits
+from batch.lake.manifest import fingerprint
 from batch.storage.parquet import read_table, table_bytes
 from batch.storage.store import ObjectStore
 
 
-def carry_digest(state: pl.DataFrame) -> str:
-    """Digest of a state; empty text for the one before the first year."""
-    if state.is_empty():
-        return ""
-    return hashlib.sha256(state.write_csv().encode()).hexdigest()[:16]
+@dataclass(frozen=True, eq=False)
+class Carry:
+    """What the years up to some point pass on to the next one.
+
+    Attributes:
+        state: Columns of :data:`batch.core.schema.CARRY`, sorted by symbol.
+    """
+
+    state: pl.DataFrame
+
+    @classmethod
+    def none(cls) -> Carry:
+        """Return the state before the first year."""
+        return cls(empty_frame(schema.CARRY))
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of the whole state; empty text for the state before the first year."""
+        if self.state.is_empty():
+            return ""
+        return hashlib.sha256(self.state.write_csv().encode()).hexdigest()[:16]
+
+    def slice_digest(self, splits: pl.DataFrame) -> str:
+        """Digest of the part on which the rows of a year with these splits depend.
+
+        That is which of the splits' symbols had rows before, and every waiting ratio. The
+        counts of rows are left out: they change with each correction that adds an old row,
+        and do not touch later years' rows.
+        """
+        seen = self.state.filter(pl.col("symbol").is_in(splits["symbol"].implode()))["symbol"]
+        pending = self.state.filter(pl.col("pending_ratio") != 1.0)
+        return fingerprint(
+            seen.to_list(), pending["symbol"].to_list(), pending["pending_ratio"].to_list()
+        )
+
+    def after(self, rows: pl.DataFrame, pending: pl.DataFrame) -> Carry:
+        """Return the state after one more year.
+
+        Args:
+            rows: ``symbol`` and ``rows``: the daily bars of each symbol that has any in it.
+            pending: ``symbol`` and ``pending_ratio`` after that year; 1.0 for the others.
+        """
+        state = (
+            self.state.select("symbol", rows_before=pl.col("rows_before") + pl.col("rows"))
+            .join(rows, on="symbol", how="full", coalesce=True)
+            .join(pending, on="symbol", how="left")
+            .with_columns(
+                pl.col("rows_before", "rows").fill_null(0).cast(pl.Int64),
+                pl.col("pending_ratio").fill_null(1.0),
+            )
+        )
+        return Carry(state.select(schema.CARRY.names).sort("symbol"))
 
 
-def write_carry(store: ObjectStore, year: int, state: pl.DataFrame) -> None:
-    """Keep what a year hands on: columns of :data:`batch.core.schema.CARRY`."""
-    table = to_arrow(state, schema.CARRY)
-    store.write(carry_key(year, carry_digest(state)), table_bytes(table))
+def attach_carried_splits(
+    bars: DailyColumns, splits: pl.DataFrame, carry: Carry
+) -> tuple[DailyColumns, Carry]:
+    """Give splits, and those that still wait, to the rows of a stretch of time.
+
+    Args:
+        bars: All daily bars of the stretch, such as a year, sorted by (symbol, date).
+        splits: ``symbol``, ``date`` and ``ratio`` of the stretch: one per (symbol, date),
+            sorted by both.
+        carry: The state before the stretch.
+
+    Returns:
+        The bars with their ``split_ratio``, and the state after the stretch.
+    """
+    state = carry.state
+    symbols, (own_place, carried_place) = union_symbols(
+        [bars.symbols, arrow_text(state["symbol"].to_list())]
+    )
+    seen_before = np.zeros(len(symbols), np.bool_)
+    seen_before[carried_place] = True
+    pending_before = np.ones(len(symbols))
+    pending_before[carried_place] = state["pending_ratio"].to_numpy()
+    code = own_place[bars.code]
+    place = numpy_of(pc.index_in(arrow_text(splits["symbol"].to_list()), value_set=symbols), -1)
+    known = place >= 0
+    attached = attach_splits(
+        code,
+        bars.day,
+        SplitColumns(
+            place[known],
+            splits["date"].cast(pl.Int32).to_numpy()[known],
+            splits["ratio"].to_numpy()[known],
+        ),
+        seen_before=seen_before,
+        pending_before=pending_before,
+    )
+    after = pl.DataFrame(
+        {
+            "symbol": pl.Series(symbols.to_pylist(), dtype=pl.String),
+            "rows": np.bincount(code, minlength=len(symbols)),
+            "pending_ratio": attached.pending,
+        }
+    )
+    return (
+        replace(bars, split_ratio=attached.split_ratio),
+        carry.after(
+            after.select("symbol", "rows").filter(pl.col("rows") > 0),
+            after.select("symbol", "pending_ratio"),
+        ),
+    )
 
 
-def read_carry(store: ObjectStore, year: int, digest: str) -> pl.DataFrame:
-    """Read what a year handed on, sorted by symbol.
+def write_carry(store: ObjectStore, year: int, carry: Carry) -> None:
+    """Keep what a year passes on, under a key that holds its digest."""
+    table = to_arrow(carry.state, schema.CARRY)
+    store.write(carry_key(year, carry.digest), table_bytes(table))
+
+
+def read_carry(store: ObjectStore, year: int, digest: str) -> Carry:
+    """Read what a year passed on.
 
     Raises:
         CommitConflict: It is gone: another job has published the year again.
@@ -42,7 +154,7 @@ def read_carry(store: ObjectStore, year: int, digest: str) -> pl.DataFrame:
         raise CommitConflict(f"{store.uri}/{key}: another job has replaced it; run again") from err
     except DeliveryUnreadable as err:
         raise StateDamaged(advice, key) from err
-    state = to_polars(table, schema.CARRY)
-    if carry_digest(state) != digest:
+    carry = Carry(to_polars(table, schema.CARRY))
+    if carry.digest != digest:
         raise StateDamaged(advice, key)
-    return state
+    return carry

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
@@ -31,6 +32,29 @@ def read_splits(store: ObjectStore) -> pl.DataFrame:
     splits = to_polars(table, schema.SPLITS)
     require_ratios(splits, named=f"{store.uri}/{SPLITS}")
     return splits.sort("symbol", "date")
+
+
+def splits_known_at(splits: pl.DataFrame, as_of: datetime | None) -> pl.DataFrame:
+    """Return the splits known at an instant, all where it is None.
+
+    A split is known from the day on which it is executed, that day being UTC's: the same
+    instant written in another time zone knows the same splits.
+
+    Args:
+        splits: Columns of :data:`batch.core.schema.SPLITS`; where a (symbol, date) occurs
+            twice the last one counts.
+        as_of: An aware instant.
+
+    Returns:
+        ``symbol``, ``date`` and ``ratio``, one row per (symbol, date), sorted by both.
+    """
+    if as_of is not None:
+        splits = splits.filter(pl.col("date") <= as_of.astimezone(UTC).date())
+    return (
+        splits.unique(["symbol", "date"], keep="last", maintain_order=True)
+        .sort("symbol", "date")
+        .select("symbol", "date", "ratio")
+    )
 
 
 def require_ratios(splits: pl.DataFrame, *, named: str) -> None:

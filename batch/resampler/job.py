@@ -304,7 +304,7 @@ class _Job:
             return {}
         from batch.lake.carry import read_carry  # noqa: PLC0415 - brings polars
 
-        state = read_carry(self.store, year, record.carry_digest)
+        state = read_carry(self.store, year, record.carry_digest).state
         return dict(state.filter(state["rows"] > 0).select("symbol", "rows_before").iter_rows())
 
 

@@ -87,7 +87,7 @@ def command(
             "differences": made.verification.count,
         }
         run.report.partitions = [*made.consolidation.published, *made.resampling.published]
-        run.report.problems = made.consolidation.problems
+        run.report.problems = [*made.consolidation.problems]
     tables = [
         (name, partitions, rows, sum(item.size_bytes for item in list_partitions(store, name)))
         for name, partitions, rows in made.verification.checked

@@ -1,0 +1,102 @@
+"""Which deliveries count for a year, and which of them were known at an instant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from batch.core.layout import Delivery
+from batch.core.sessions import Calendar
+from batch.lake.manifest import fingerprint
+from batch.storage.store import StoredObject
+
+
+@dataclass(frozen=True, slots=True)
+class YearInputs:
+    """The deliveries of one year's sessions.
+
+    Attributes:
+        year: Year of the sessions.
+        deliveries: Size in bytes of each.
+    """
+
+    year: int
+    deliveries: Mapping[Delivery, int]
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Key and size of each delivery, as the lake keeps them beside the manifest."""
+        return {delivery.key: self.deliveries[delivery] for delivery in sorted(self.deliveries)}
+
+    @property
+    def digest(self) -> str:
+        """Digest of keys and sizes; a key holds a digest of its rows, so nothing is read."""
+        return fingerprint(self.sizes)
+
+    def known_at(self, as_of: datetime | None) -> YearInputs:
+        """Leave out what was received after an instant; nothing where it is None."""
+        if as_of is None:
+            return self
+        return self._keeping(d for d in self.deliveries if d.received_at <= as_of)
+
+    def without(self, left_out: Iterable[Delivery]) -> YearInputs:
+        """Leave out some deliveries."""
+        return self._keeping(self.deliveries.keys() - set(left_out))
+
+    def _keeping(self, kept: Iterable[Delivery]) -> YearInputs:
+        return YearInputs(self.year, {delivery: self.deliveries[delivery] for delivery in kept})
+
+    def sessions_that_differ(self, sizes: Mapping[str, int]) -> set[date]:
+        """Return the sessions whose deliveries are not those of another list of sizes."""
+        mine = self.sizes
+        keys = {key for key in mine.keys() | sizes.keys() if mine.get(key) != sizes.get(key)}
+        return {found.session for key in keys if (found := Delivery.parse(key))}
+
+
+@dataclass(frozen=True, slots=True)
+class BronzeListing:
+    """What a listing under bronze shows.
+
+    Attributes:
+        deliveries: Size in bytes of each delivery.
+        strays: Keys that are not a delivery's; hidden files are not among them.
+    """
+
+    deliveries: Mapping[Delivery, int]
+    strays: tuple[str, ...]
+
+    @classmethod
+    def of(cls, objects: Iterable[StoredObject]) -> BronzeListing:
+        """Tell deliveries from other objects."""
+        deliveries: dict[Delivery, int] = {}
+        strays = []
+        for item in objects:
+            delivery = Delivery.parse(item.key)
+            if delivery is not None:
+                deliveries[delivery] = item.size_bytes
+            elif not item.key.rpartition("/")[2].startswith((".", "_")):
+                strays.append(item.key)
+        return cls(deliveries, tuple(strays))
+
+    @property
+    def oldest(self) -> date | None:
+        """Oldest date of a delivery, session or not."""
+        return min((delivery.session for delivery in self.deliveries), default=None)
+
+    def by_year(self, calendar: Calendar) -> dict[int, YearInputs]:
+        """Return the deliveries that count: those of sessions of the exchange."""
+        years: dict[int, dict[Delivery, int]] = {}
+        for delivery, size_bytes in self.deliveries.items():
+            if calendar.is_session(delivery.session):
+                years.setdefault(delivery.session.year, {})[delivery] = size_bytes
+        return {year: YearInputs(year, found) for year, found in years.items()}
+
+    def unusable(self, calendar: Calendar) -> dict[str, str]:
+        """Return the keys that count for nothing, ascending, each with the reason."""
+        found = dict.fromkeys(self.strays, "is not a delivery's name") | {
+            delivery.key: "is not a session"
+            for delivery in self.deliveries
+            if not calendar.is_session(delivery.session)
+        }
+        return dict(sorted(found.items()))
