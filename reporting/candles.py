@@ -7,15 +7,13 @@ same sessions line up, and a halt is seen as a gap.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
 from datetime import date
-from typing import Any
 
 import numpy as np
 import polars as pl
 
 from batch.core.sessions import Calendar, day_of
-from batch.kernel.columns import Floats
 from batch.runtime.formats import compact_text, price_text, split_text
 from reporting.svg import Scale, date_ticks, padded, px, text_at, tick_texts
 
@@ -27,39 +25,51 @@ _BETWEEN_FLAGS = 2.0
 _VOLUME_SHARE = 0.2
 _GAP = 10
 _LETTER = 6.6
+_SPACE = "\N{NO-BREAK SPACE}"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Series:
-    """The bars of one symbol at one interval.
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One bar.
 
     Attributes:
-        width: Sessions per bar.
-        start_no: Session number of the first session of each window.
-        end_no: Session number of its last session, inclusive.
-        start: The same as dates.
-        end: The same as dates.
-        open: Prices, one per bar; so are ``high``, ``low`` and ``close``.
+        start_no: Session number of the first session of its window.
+        end_no: Session number of the last one, inclusive.
+        start: The first session.
+        end: The last session.
+        open: Price; so are ``high``, ``low`` and ``close``.
         volume: Shares.
-        sessions: Daily bars in each.
+        sessions: Daily bars in it.
         complete: Whether its window has closed.
     """
 
+    start_no: int
+    end_no: int
+    start: date
+    end: date
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+    sessions: int
+    complete: bool
+
+    @property
+    def kind(self) -> str:
+        """Its CSS class by its direction."""
+        return "rise" if self.close >= self.open else "fall"
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """The bars of one symbol at one interval, in their order; ``width`` is sessions per bar."""
+
     width: int
-    start_no: list[int]
-    end_no: list[int]
-    start: list[date]
-    end: list[date]
-    open: Floats
-    high: Floats
-    low: Floats
-    close: Floats
-    volume: Floats
-    sessions: list[int]
-    complete: list[bool]
+    bars: Sequence[Bar]
 
     def __len__(self) -> int:
-        return len(self.start)
+        return len(self.bars)
 
     @property
     def label(self) -> str:
@@ -77,30 +87,14 @@ def series_of(bars: pl.DataFrame, width: int, calendar: Calendar) -> Series:
     """
     if "start" not in bars.columns:
         bars = bars.with_columns(
-            start=pl.col("date"),
-            end=pl.col("date"),
-            sessions=pl.lit(1),
-            complete=pl.lit(value=True),
+            start=pl.col("date"), end=pl.col("date"), sessions=1, complete=pl.lit(value=True)
         )
-
-    def numbers(name: str) -> list[int]:
-        days = np.array([day_of(day) for day in bars[name]], dtype=np.int32)
-        return [int(number) for number in calendar.session_nos(days)]
-
-    return Series(
-        width=width,
-        start_no=numbers("start"),
-        end_no=numbers("end"),
-        start=bars["start"].to_list(),
-        end=bars["end"].to_list(),
-        open=bars["open"].to_numpy(),
-        high=bars["high"].to_numpy(),
-        low=bars["low"].to_numpy(),
-        close=bars["close"].to_numpy(),
-        volume=bars["volume"].to_numpy(),
-        sessions=bars["sessions"].to_list(),
-        complete=bars["complete"].to_list(),
-    )
+    numbers = {
+        f"{edge}_no": pl.Series(calendar.session_nos(bars[edge].cast(pl.Int32).to_numpy()))
+        for edge in ("start", "end")
+    }
+    rows = bars.with_columns(**numbers).select(field.name for field in fields(Bar))
+    return Series(width, [Bar(*row) for row in rows.iter_rows()])
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +117,31 @@ def split_marks(splits: pl.DataFrame, calendar: Calendar) -> list[SplitMark]:
         splits: Of one symbol, with ``date`` and ``ratio`` (shares after one before).
         calendar: Must cover the dates.
     """
-    marks = []
-    for day, ratio in splits.select("date", "ratio").iter_rows():
-        at = int(np.searchsorted(calendar.days, day_of(day)))
-        marks.append(SplitMark(at + calendar.first_no, split_text(ratio)))
-    return marks
+    return [
+        SplitMark(
+            int(np.searchsorted(calendar.days, day_of(day))) + calendar.first_no, split_text(ratio)
+        )
+        for day, ratio in splits.select("date", "ratio").iter_rows()
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where a script finds the bars of a panel.
+
+    Attributes:
+        plot: Left, top, right and bottom of the plot in pixels.
+        span: First session number on the axis and the one after the last.
+        starts: Session number at which each bar starts.
+        ends: Session number at which each bar ends, inclusive.
+        readouts: What the caption says of each bar.
+    """
+
+    plot: tuple[float, float, float, float]
+    span: tuple[int, int]
+    starts: list[int]
+    ends: list[int]
+    readouts: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +158,7 @@ class Drawing:
     markup: str
     width: float
     height: float
-    places: dict[str, Any] = field(default_factory=dict)
+    places: Places
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,12 +172,9 @@ class Span:
     def of(cls, all_series: Sequence[Series]) -> Span:
         """Return the sessions that hold every bar."""
         return cls(
-            min(series.start_no[0] for series in all_series),
-            max(series.end_no[-1] for series in all_series),
+            min(series.bars[0].start_no for series in all_series),
+            max(series.bars[-1].end_no for series in all_series),
         )
-
-    def __len__(self) -> int:
-        return self.last_no - self.first_no + 1
 
     def __contains__(self, session_no: int) -> bool:
         return self.first_no <= session_no <= self.last_no
@@ -190,65 +201,47 @@ def draw_candles(
         height: Of the panel, in pixels.
         log: Whether equal ratios of price are equally high.
     """
+    bars, newest = series.bars, series.bars[-1]
     right, bottom = width - _AXIS_WIDTH, height - _DATES_HEIGHT
     marks = [mark for mark in marks if mark.session_no in span]
     top = _TOP + (_FLAGS_HEIGHT if marks else 0)
     volume_top = bottom - (bottom - top) * _VOLUME_SHARE
     x = Scale(span.first_no, span.last_no + 1, 0, right)
-    low, high = padded(float(series.low.min()), float(series.high.max()), 0.05, log=log)
+    low, high = padded(min(bar.low for bar in bars), max(bar.high for bar in bars), 0.05, log=log)
     y = Scale(low, high, volume_top - _GAP, top, log)
-    tallest = float(series.volume.max()) or 1.0
+    tallest = max(bar.volume for bar in bars) or 1.0
     v = Scale(0, tallest, bottom, volume_top)
     parts = [
-        *_price_axis(y, right, hidden_near=y(float(series.close[-1]))),
+        *_price_axis(y, right, hidden_near=y(newest.close)),
         *_volume_axis(v, tallest, right),
         *_date_axis(span, calendar, x, top, bottom),
-        *_volumes(series, x, v),
-        *_bars(series, x, y),
+        *_volumes(bars, x, v),
+        *(_candle(bar, x, y) for bar in bars),
         *_splits(marks, x, top, bottom),
         *_open_notes(series, x, y, right),
-        _newest_close(series, y, right, width),
+        _newest_close(newest, y, right, width),
     ]
-    places = {
-        "plot": [0, top, right, bottom],
-        "span": [span.first_no, span.last_no + 1],
-        "starts": series.start_no,
-        "ends": series.end_no,
-        "readouts": readouts(series),
-    }
+    places = Places(
+        plot=(0, top, right, bottom),
+        span=(span.first_no, span.last_no + 1),
+        starts=[bar.start_no for bar in bars],
+        ends=[bar.end_no for bar in bars],
+        readouts=[_readout(bar, series.width) for bar in bars],
+    )
     return Drawing("".join(parts), width, height, places)
 
 
-def readouts(series: Series) -> list[str]:
-    """Return what is said of each bar: its dates, prices, volume and sessions."""
-    lines = []
-    for n in range(len(series)):
-        start, end = series.start[n], series.end[n]
-        dates = f"{start}" if start == end else f"{start} to {end}"
-        prices = "  ".join(
-            f"{name}\N{NO-BREAK SPACE}{price_text(float(values[n]))}"
-            for name, values in (
-                ("O", series.open),
-                ("H", series.high),
-                ("L", series.low),
-                ("C", series.close),
-            )
-        )
-        volume = f"V\N{NO-BREAK SPACE}{compact_text(float(series.volume[n]))}"
-        lines.append(f"{dates}  {prices}  {volume}{_state(series, n)}")
-    return lines
-
-
-def _state(series: Series, n: int) -> str:
-    if not series.complete[n]:
-        return _kept_together(f"open, {series.sessions[n]} of {series.width}")
-    if series.sessions[n] < series.width:
-        return _kept_together(f"{series.sessions[n]} of {series.width} traded")
-    return ""
-
-
-def _kept_together(words: str) -> str:
-    return "  " + words.replace(" ", "\N{NO-BREAK SPACE}")
+def _readout(bar: Bar, width: int) -> str:
+    """Return what the caption says of a bar; what belongs together stays on one line."""
+    dates = f"{bar.start}" if bar.start == bar.end else f"{bar.start} to {bar.end}"
+    prices = zip("OHLC", (bar.open, bar.high, bar.low, bar.close), strict=True)
+    values = [f"{name} {price_text(price)}" for name, price in prices]
+    values.append(f"V {compact_text(bar.volume)}")
+    if not bar.complete:
+        values.append(f"open, {bar.sessions} of {width}")
+    elif bar.sessions < width:
+        values.append(f"{bar.sessions} of {width} traded")
+    return "  ".join([dates, *(value.replace(" ", _SPACE) for value in values)])
 
 
 def _price_axis(y: Scale, right: float, *, hidden_near: float) -> list[str]:
@@ -284,49 +277,34 @@ def _date_axis(span: Span, calendar: Calendar, x: Scale, top: float, bottom: flo
     return parts
 
 
-def _sides(series: Series, n: int, x: Scale) -> tuple[float, float]:
+def _sides(bar: Bar, x: Scale) -> tuple[float, float]:
     """Left and right edge of a bar's body, with a gap to its neighbours."""
-    left, right = x(series.start_no[n]), x(series.end_no[n] + 1)
+    left, right = x(bar.start_no), x(bar.end_no + 1)
     gap = min(max((right - left) * 0.18, 0.4), 7.0)
     return left + gap / 2, right - gap / 2
 
 
-def _kind(series: Series, n: int) -> str:
-    return "rise" if series.close[n] >= series.open[n] else "fall"
+def _candle(bar: Bar, x: Scale, y: Scale) -> str:
+    left, right = _sides(bar, x)
+    middle = (left + right) / 2
+    top = y(max(bar.open, bar.close))
+    bottom = max(y(min(bar.open, bar.close)), top + 0.8)
+    shape = (
+        f"M{px(middle)} {px(y(bar.high))}V{px(top)}M{px(middle)} {px(bottom)}V{px(y(bar.low))}"
+        f"M{px(left)} {px(top)}H{px(right)}V{px(bottom)}H{px(left)}z"
+    )
+    if bar.complete:
+        return f'<path class="bar {bar.kind}" d="{shape}"/>'
+    return f'<path class="bar {bar.kind} open" style="fill:url(#hatch-{bar.kind})" d="{shape}"/>'
 
 
-def _bars(series: Series, x: Scale, y: Scale) -> list[str]:
-    parts = []
-    for n in range(len(series)):
-        left, right = _sides(series, n, x)
-        middle = (left + right) / 2
-        top = y(max(float(series.open[n]), float(series.close[n])))
-        bottom = y(min(float(series.open[n]), float(series.close[n])))
-        high, low = y(float(series.high[n])), y(float(series.low[n]))
-        bottom = max(bottom, top + 0.8)
-        shape = (
-            f"M{px(middle)} {px(high)}V{px(top)}M{px(middle)} {px(bottom)}V{px(low)}"
-            f"M{px(left)} {px(top)}H{px(right)}V{px(bottom)}H{px(left)}z"
-        )
-        kind = _kind(series, n)
-        if series.complete[n]:
-            parts.append(f'<path class="bar {kind}" d="{shape}"/>')
-        else:
-            fill = f"fill:url(#hatch-{kind})"
-            parts.append(f'<path class="bar {kind} open" style="{fill}" d="{shape}"/>')
-    return parts
-
-
-def _volumes(series: Series, x: Scale, v: Scale) -> list[str]:
+def _volumes(bars: Sequence[Bar], x: Scale, v: Scale) -> list[str]:
     shapes: dict[str, list[str]] = {"rise": [], "fall": []}
-    for n in range(len(series)):
-        if series.volume[n] <= 0:
-            continue
-        left, right = _sides(series, n, x)
-        top = px(min(v(float(series.volume[n])), v.start - 0.5))
-        shapes[_kind(series, n)].append(
-            f"M{px(left)} {px(v.start)}V{top}H{px(right)}V{px(v.start)}z"
-        )
+    for bar in bars:
+        if bar.volume > 0:
+            left, right = _sides(bar, x)
+            top = px(min(v(bar.volume), v.start - 0.5))
+            shapes[bar.kind].append(f"M{px(left)} {px(v.start)}V{top}H{px(right)}V{px(v.start)}z")
     return [
         f'<path class="volume {kind}" d="{"".join(drawn)}"/>'
         for kind, drawn in shapes.items()
@@ -351,32 +329,32 @@ def _splits(marks: Sequence[SplitMark], x: Scale, top: float, bottom: float) -> 
 
 
 def _open_notes(series: Series, x: Scale, y: Scale, right: float) -> list[str]:
+    """Label the open bars above whatever lies below the label."""
     parts = []
-    for n in range(len(series)):
-        if series.complete[n]:
+    for bar in series.bars:
+        if bar.complete:
             continue
-        label = f"open: {series.sessions[n]} of {series.width}"
-        left, own_right = _sides(series, n, x)
+        label = f"open: {bar.sessions} of {series.width}"
+        left, own_right = _sides(bar, x)
         edge = min(max(own_right, _LETTER * len(label)), right)
         beneath = [
-            y(float(series.high[m]))
-            for m in range(len(series))
-            if x(series.end_no[m] + 1) > edge - _LETTER * len(label)
+            y(other.high)
+            for other in series.bars
+            if x(other.end_no + 1) > edge - _LETTER * len(label)
         ]
         at = max(min(beneath) - 7, y.stop + 10)
-        middle, high = (left + own_right) / 2, y(float(series.high[n]))
+        middle, high = (left + own_right) / 2, y(bar.high)
         if high - at > 12:
             parts.append(f'<path class="leader" d="M{px(middle)} {px(at + 4)}V{px(high - 3)}"/>')
         parts.append(text_at(edge, at, label, "open-note", anchor="end"))
     return parts
 
 
-def _newest_close(series: Series, y: Scale, right: float, width: float) -> str:
-    close = float(series.close[-1])
-    at, kind = y(close), _kind(series, len(series) - 1)
+def _newest_close(bar: Bar, y: Scale, right: float, width: float) -> str:
+    at = y(bar.close)
     return (
-        f'<path class="{kind}" d="M{px(right)} {px(at)}l5 -8H{px(width)}v16H{px(right + 5)}z"/>'
-        + text_at(right + 7, at + 3.5, price_text(close), "flag-text")
+        f'<path class="{bar.kind}" d="M{px(right)} {px(at)}l5 -8H{px(width)}v16H{px(right + 5)}z"/>'
+        + text_at(right + 7, at + 3.5, price_text(bar.close), "flag-text")
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
 from difflib import get_close_matches
 from html import escape
@@ -75,7 +75,7 @@ class Chart:
     @property
     def subtitle(self) -> str:
         """The dates, and what the prices are."""
-        first = min(series.start[0] for series in self.series)
+        first = min(series.bars[0].start for series in self.series)
         prices = "adjusted for splits" if self.adjusted else "as traded"
         scale = ", logarithmic" if self.log else ""
         note = f" · {self.note}" if self.note else ""
@@ -97,7 +97,7 @@ class Chart:
     @property
     def has_open_bar(self) -> bool:
         """Whether the window of a bar has not closed yet."""
-        return not all(all(series.complete) for series in self.series)
+        return any(not bar.complete for series in self.series for bar in series.bars)
 
     @property
     def shows_split(self) -> bool:
@@ -108,7 +108,14 @@ class Chart:
     def html(self, theme: str = "auto") -> str:
         """Return a self-contained page; ``theme`` is ``auto``, ``light`` or ``dark``."""
         panels = list(zip(self.series, self.drawings(), strict=True))
-        return render("chart.html", theme=theme, chart=self, panels=panels, hatches=HATCHES)
+        return render(
+            "chart.html",
+            theme=theme,
+            chart=self,
+            panels=panels,
+            places=[asdict(drawing.places) for _, drawing in panels],
+            hatches=HATCHES,
+        )
 
     def svg(self, theme: str = "light") -> str:
         """Return one SVG image with its title, for a PNG, a document or a notebook."""

@@ -11,7 +11,6 @@ from datetime import date
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
@@ -114,13 +113,13 @@ def test_the_open_bar_alone_is_hatched_and_says_how_far_it_is(calendar: Calendar
     assert drawing.markup.count("url(#hatch-") == 1
     assert 'class="bar fall open" style="fill:url(#hatch-fall)"' in drawing.markup
     assert re.findall(r'class="open-note"[^>]*>([^<]+)<', drawing.markup) == ["open: 2 of 5"]
-    assert drawing.places["readouts"][-1].endswith("open,\xa02\xa0of\xa05")
+    assert drawing.places.readouts[-1].endswith("open,\xa02\xa0of\xa05")
 
 
 def test_a_bar_that_misses_sessions_says_so(calendar: Calendar) -> None:
     drawing = drawn(some_bars(calendar, 5, [2800], sessions=3), 5, calendar)
 
-    assert drawing.places["readouts"][0].endswith("3\xa0of\xa05\xa0traded")
+    assert drawing.places.readouts[0].endswith("3\xa0of\xa05\xa0traded")
 
 
 def test_a_split_on_a_holiday_is_marked_at_the_next_session(calendar: Calendar) -> None:
@@ -233,11 +232,12 @@ def test_adjusted_prices_have_no_step_where_raw_ones_do(demo_lake: Lake) -> None
         for kind in (True, False)
     )
 
-    def steepest(close: list[float]) -> float:
-        return max(max(a / b, b / a) for a, b in pairwise(close))
+    def steepest(series: Series) -> float:
+        closes = pairwise(bar.close for bar in series.bars)
+        return max(max(a / b, b / a) for a, b in closes)
 
-    assert steepest(list(raw.close)) > 1.4
-    assert steepest(list(adjusted.close)) < steepest(list(raw.close))
+    assert steepest(raw) > 1.4
+    assert steepest(adjusted) < steepest(raw)
 
 
 def test_without_a_start_the_newest_bars_are_drawn_and_the_note_says_so(demo_lake: Lake) -> None:
@@ -247,7 +247,7 @@ def test_without_a_start_the_newest_bars_are_drawn_and_the_note_says_so(demo_lak
     chart = load_chart(demo_lake, symbol, [1])
 
     assert len(chart.series[0]) == NEWEST_BARS
-    assert chart.series[0].end[-1] == demo_lake.bars("1d", symbol)["date"].max()
+    assert chart.series[0].bars[-1].end == demo_lake.bars("1d", symbol)["date"].max()
     assert f"newest {NEWEST_BARS} bars of 1d" in chart.subtitle
 
 
@@ -264,7 +264,7 @@ def test_an_open_bar_at_the_end_of_the_lake_is_drawn(demo_lake: Lake) -> None:
 
     chart = load_chart(demo_lake, symbol, [34])
 
-    assert chart.series[0].complete[-1] is False
+    assert chart.series[0].bars[-1].complete is False
     assert chart.subtitle.split(" · ")[0].endswith("to 2025-03-14")
 
 
@@ -370,11 +370,11 @@ def test_arrow_keys_walk_through_the_bars_of_every_panel(demo_lake: Lake, tmp_pa
     seen = ask_page(chart.html(), walk, tmp_path)
 
     fives, widest = chart.drawings()
-    assert seen["before"] == [fives.places["readouts"][-1], widest.places["readouts"][-1]]
-    assert seen["after"][0] == fives.places["readouts"][-4]
-    shown = fives.places["starts"][-4]
-    at = max(n for n, start in enumerate(widest.places["starts"]) if start <= shown)
-    assert seen["after"][1] == widest.places["readouts"][at]
+    assert seen["before"] == [fives.places.readouts[-1], widest.places.readouts[-1]]
+    assert seen["after"][0] == fives.places.readouts[-4]
+    shown = fives.places.starts[-4]
+    at = max(n for n, start in enumerate(widest.places.starts) if start <= shown)
+    assert seen["after"][1] == widest.places.readouts[at]
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -423,20 +423,12 @@ def test_a_long_chart_scrolls_in_its_frame_and_stays_readable(
 
 def _repeated(series: Series) -> Series:
     """Return the same bars twice over, the second time as many sessions later."""
-    later = series.end_no[-1] + 1 - series.start_no[0]
-    twice = {
-        name: [*getattr(series, name), *getattr(series, name)]
-        for name in ("start", "end", "sessions", "complete")
-    }
-    values = {
-        name: np.tile(getattr(series, name), 2)
-        for name in ("open", "high", "low", "close", "volume")
-    }
-    numbers = {
-        name: [*getattr(series, name), *(no + later for no in getattr(series, name))]
-        for name in ("start_no", "end_no")
-    }
-    return replace(series, **twice, **values, **numbers)
+    sessions = series.bars[-1].end_no + 1 - series.bars[0].start_no
+    later = [
+        replace(bar, start_no=bar.start_no + sessions, end_no=bar.end_no + sessions)
+        for bar in series.bars
+    ]
+    return replace(series, bars=[*series.bars, *later])
 
 
 def test_a_narrow_window_does_not_scroll_sideways(demo_lake: Lake, tmp_path: Path) -> None:
