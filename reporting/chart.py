@@ -43,7 +43,7 @@ class Chart:
     It shows itself in a notebook, as :meth:`svg` does.
 
     Attributes:
-        symbol: Whose bars they are.
+        symbol: The symbol whose bars they are.
         series: One per interval, narrowest first, each with at least one bar.
         splits: Splits of the symbol.
         calendar: Must cover every window.

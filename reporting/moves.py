@@ -30,7 +30,7 @@ class Move:
     """A change of price that no split on record accounts for.
 
     Attributes:
-        symbol: Whose.
+        symbol: The symbol whose price changed.
         session: The session after the change.
         before: The close before, in the shares of the session.
         after: The close of the session.

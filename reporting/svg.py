@@ -24,7 +24,7 @@ def text_at(x: float, y: float, content: str, kind: str, *, anchor: str = "start
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Maps values to places; by their logarithms where asked.
+    """Maps values to places, linearly or by their logarithms.
 
     Attributes:
         low: Value at ``start``.

@@ -14,8 +14,8 @@ MONO: Final = "ui-monospace, 'SF Mono', Menlo, Consolas, 'DejaVu Sans Mono', mon
 class Palette:
     """Colours by what they stand for.
 
-    ``rise`` and ``fall`` differ in lightness as well as in hue, so that readers who do
-    not tell green from red tell them apart.
+    ``rise`` and ``fall`` differ in lightness as well as in hue, so that readers who
+    cannot see red and green can distinguish them.
 
     Attributes:
         paper: Background of the page.

@@ -1,4 +1,4 @@
-"""The checks find what they look for, and leave alone what only resembles it."""
+"""The checks find what they are for, and ignore what only resembles it."""
 
 from __future__ import annotations
 
@@ -224,12 +224,12 @@ def test_the_command_prints_json_and_is_strict_when_asked(
     checked(lake, calendar, {"A": series})
 
     code = run_main(cli, ["quality", "--lake", lake.uri, "--json"], name="ohlcv")
-    told = json.loads(capsys.readouterr().out)
+    printed = json.loads(capsys.readouterr().out)
     strict = run_main(cli, ["quality", "--lake", lake.uri, "--strict"], name="ohlcv")
 
     assert (code, strict) == (0, 3)
-    assert told["counts"]["repeated_bar"] == 1
-    assert told["findings"][0]["check"] == "repeated_bar"
+    assert printed["counts"]["repeated_bar"] == 1
+    assert printed["findings"][0]["check"] == "repeated_bar"
     assert "the bar before again" in capsys.readouterr().out
 
 

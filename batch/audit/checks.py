@@ -7,7 +7,7 @@ for a person: nothing is changed or removed for it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,9 +31,25 @@ VANISHED_SESSIONS = 5
 COVERAGE_SHARE = 0.95
 """Share of the usual number of symbols below which a session's coverage dropped."""
 
-# Clean ratios: those that markets reach by themselves, and those that they do not.
 _GENTLE = (1.5, 2.0, 3.0, 1 / 2, 1 / 3)
 _STEEP = (4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 12.0, 15.0, 20.0, 25.0, 30.0, 40.0, 50.0, 100.0)
+_CLEAN_RATIOS = pl.DataFrame(
+    [
+        *((ratio, 0.04, 2.5, 1.0) for ratio in _GENTLE),
+        *((ratio, 0.08, 2.5, 0.05) for ratio in _STEEP),
+        *((1 / ratio, 0.12, 15.0, 0.05) for ratio in _STEEP),
+    ],
+    schema=["ratio", "near", "most_unusual", "least_price"],
+    orient="row",
+)
+"""What a split missing from the record looks like, by its ratio.
+
+``near`` is how far the logarithm of the step may be from the ratio's, ``most_unusual`` how
+many times the usual dollar volume was traded at most, ``least_price`` the lowest price in USD.
+Gentle ratios, which markets reach by themselves, are held to a narrower tolerance than steep
+ones; only companies in distress, which join many shares into one, see much more volume.
+"""
+
 _FAR = math.log(2.5)
 
 FINDINGS = pl.Schema(
@@ -103,22 +119,32 @@ def unrecorded_splits(rows: pl.DataFrame) -> pl.DataFrame:
     """Find price steps of a clean ratio that stay, without a split on record.
 
     A fall to a half on news looks like a split, but its dollar volume is many times the
-    usual one, while a split leaves it about as it was; only companies in distress, which
-    join many shares into one, see more of it. Gentle ratios, which markets reach by
-    themselves, are held to a narrower tolerance than steep ones.
+    usual one, while a split leaves it about as it was. The value is shares after one before.
     """
-    candidates = rows.filter(
-        pl.col("split_ratio") == 1.0,
-        pl.col("gap") <= 5,
-        pl.col("was_traded"),
-        pl.col("volume") > 0,
-        (pl.col("before") / pl.col("open")).log().abs() > math.log(1.4),
-        (pl.col("earlier") / pl.col("open")).log().abs().fill_null(1.0) > math.log(1.25),
+    off = {
+        name: (pl.col("before") / pl.col(name) / pl.col("ratio")).log().abs()
+        for name in ("open", "close", "after")
+    }
+    found = (
+        rows.filter(
+            pl.col("split_ratio") == 1.0,
+            pl.col("gap") <= 5,
+            pl.col("was_traded"),
+            pl.col("volume") > 0,
+            (pl.col("before") / pl.col("open")).log().abs() > math.log(1.4),
+            (pl.col("earlier") / pl.col("open")).log().abs().fill_null(1.0) > math.log(1.25),
+        )
+        .join(_CLEAN_RATIOS, how="cross")
+        .filter(
+            off["open"] < pl.col("near"),
+            off["close"] < 2 * pl.col("near"),
+            off["after"].fill_null(0.0) < 3 * pl.col("near"),
+            pl.col("unusual") < pl.col("most_unusual"),
+            pl.min_horizontal("before", "open") >= pl.col("least_price"),
+        )
+        .sort("symbol", "date", off["open"])
+        .unique(["symbol", "date"], keep="first", maintain_order=True)
     )
-    gentle = _steps(candidates, _GENTLE, near=0.04, usual=2.5, least_price=1.0)
-    down = _steps(candidates, _STEEP, near=0.08, usual=2.5, least_price=0.05)
-    up = _steps(candidates, [1 / r for r in _STEEP], near=0.12, usual=15.0, least_price=0.05)
-    found = pl.concat([gentle, down, up]).sort("symbol", "date")
     return _findings(
         "unrecorded_split",
         found,
@@ -273,37 +299,6 @@ def vanished(last_bars: pl.DataFrame, newest_no: int, delisted: set[str]) -> pl.
         found,
         absent,
         lambda row: f"last bar {newest_no - row['no']} sessions before the newest session",
-    )
-
-
-def _steps(
-    rows: pl.DataFrame,
-    ratios: Sequence[float],
-    *,
-    near: float,
-    usual: float,
-    least_price: float,
-) -> pl.DataFrame:
-    """Keep the rows whose open is a clean ratio away from the close before, and stays there."""
-    found = []
-    for ratio in ratios:
-        scaled = {
-            name: (pl.col("before") / pl.col(name) / ratio).log().abs()
-            for name in ("open", "close", "after")
-        }
-        found.append(
-            rows.filter(
-                scaled["open"] < near,
-                scaled["close"] < 2 * near,
-                scaled["after"].fill_null(0.0) < 3 * near,
-                pl.col("unusual") < usual,
-                pl.min_horizontal("before", "open") >= least_price,
-            ).with_columns(ratio=pl.lit(ratio), off=scaled["open"])
-        )
-    return (
-        pl.concat(found)
-        .sort("symbol", "date", "off")
-        .unique(["symbol", "date"], keep="first", maintain_order=True)
     )
 
 

@@ -68,7 +68,7 @@ def check_lake(
         since: First date of the findings to return.
         calendar: The exchange calendar; the library's where not given.
         progress: Where progress is reported.
-        stop_requested: Asked between groups of symbols.
+        stop_requested: Checked between groups of symbols.
 
     Raises:
         SettingsError: There is no check of that name.

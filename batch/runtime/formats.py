@@ -63,7 +63,7 @@ def listed_text(items: Sequence[object], most: int) -> str:
 
 
 def duration_text(seconds: float) -> str:
-    """Return a duration as people say it: ``4 s``, ``3 min 20 s``, ``2 h 05 min``."""
+    """Return a duration in words: ``4 s``, ``3 min 20 s``, ``2 h 05 min``."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

@@ -1,4 +1,4 @@
-"""A headless Chromium that opens a page and tells what became of it."""
+"""A headless Chromium that opens a page and reports what became of it."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ addEventListener("securitypolicyviolation", (event) => faults.push("policy " + e
 for (const kind of ["error", "warn"]) console[kind] = (...words) => faults.push(words.join(" "));
 </script>"""
 
-_TELL = """<pre id="told"></pre><script>
-const told = (() => { QUESTION })();
+_REPORT = """<pre id="answer"></pre><script>
+const answer = (() => { QUESTION })();
 const loaded = performance.getEntriesByType("resource").map((entry) => entry.name);
-document.querySelector("#told").textContent = JSON.stringify({ told, loaded, faults });
+document.querySelector("#answer").textContent = JSON.stringify({ answer, loaded, faults });
 </script>"""
 
 
@@ -49,7 +49,7 @@ def ask_page(html: str, question: str, folder: Path, *, window: str = "1200,900"
         window: Width and height in pixels.
     """
     path = folder / "page.html"
-    question = _TELL.replace("QUESTION", question)
+    question = _REPORT.replace("QUESTION", question)
     watched = html.replace("<head>", f"<head>{_WATCH}", 1)
     path.write_text(watched.replace("</body>", f"{question}</body>"), encoding="utf-8")
     done = subprocess.run(
@@ -74,9 +74,9 @@ def ask_page(html: str, question: str, folder: Path, *, window: str = "1200,900"
         timeout=60,
         check=True,
     )
-    found = re.search(r'<pre id="told">(.*?)</pre>', done.stdout, re.DOTALL)
+    found = re.search(r'<pre id="answer">(.*?)</pre>', done.stdout, re.DOTALL)
     assert found, done.stderr
     answer: dict[str, Any] = json.loads(unescape(found[1]))
     assert answer["faults"] == []
     assert answer["loaded"] == []
-    return dict(answer["told"])
+    return dict(answer["answer"])
