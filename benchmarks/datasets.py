@@ -134,7 +134,7 @@ def land_sessions(lake: Path, exchange: SyntheticExchange, sessions: Iterable[da
 def land_splits(lake: Path, exchange: SyntheticExchange) -> None:
     """Put the exchange's splits into the reference table."""
     splits: pl.DataFrame = exchange.splits()
-    add_splits(LocalStore(lake), splits, named="the synthetic exchange")
+    add_splits(LocalStore(lake), splits, label="the synthetic exchange")
 
 
 def daily_rows(lake: Path) -> int:

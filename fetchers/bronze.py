@@ -102,7 +102,7 @@ class BronzeListing:
         largest = max(sizes, key=lambda delivery: (sizes[delivery], delivery))
         try:
             with self._store.local_copy(largest.key) as path:
-                return read_footer(path, named=largest.key).rows
+                return read_footer(path, label=largest.key).rows
         except (DeliveryUnreadable, ObjectMissing):
             return 0
 

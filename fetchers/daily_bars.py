@@ -377,7 +377,7 @@ class _Landing:
         problem = None
         try:
             require_few_refused(
-                landed, named=f"bars of {session}", share=context.settings.max_refused_share
+                landed, label=f"bars of {session}", share=context.settings.max_refused_share
             )
         except DataRefused as err:
             if landed.unchanged and before and _by_another_run(before, received_at):

@@ -179,7 +179,7 @@ class _Attempt:
             self.context.require_going()
             if page.is_empty():
                 continue
-            changed = add_splits(store, page, named="Polygon, splits")
+            changed = add_splits(store, page, label="Polygon, splits")
             fetched = replace(fetched, splits=fetched.splits + changed)
             yield fetched
             self._note_listed("splits", max(page["date"].to_list()))
@@ -304,7 +304,7 @@ def _symbols(store: ObjectStore, deliveries: Iterable[Delivery]) -> set[str]:
     found: set[str] = set()
     for delivery in deliveries:
         try:
-            table = read_table(store.read(delivery.key), ["symbol"], named=delivery.key)
+            table = read_table(store.read(delivery.key), ["symbol"], label=delivery.key)
         except (DeliveryUnreadable, ObjectMissing):
             continue
         found.update(table.column("symbol").to_pylist())

@@ -86,7 +86,7 @@ def make_demo_lake(
             progress.advance(len(calendar.sessions_between(reached, session)) - 1)
             reached = session
     progress.advance()
-    splits = add_splits(store, exchange.splits(), named="the synthetic exchange")
+    splits = add_splits(store, exchange.splits(), label="the synthetic exchange")
     consolidation = consolidate(
         store,
         workers=workers,

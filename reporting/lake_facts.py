@@ -14,10 +14,10 @@ from batch.core.layout import ARRIVALS, DAILY_TABLE, RESTATEMENTS_TABLE
 from batch.core.sessions import EPOCH, Calendar, load_calendar
 from batch.kernel.columns import Codes
 from batch.lake.manifest import load_bars_manifest, load_daily_manifest
+from batch.lake.partitions import list_tables
 from batch.lake.read import Lake
 from batch.runtime.progress import Progress
 from batch.runtime.run_report import RunReport, list_run_reports
-from batch.storage.scan import list_tables
 from batch.storage.store import ObjectStore
 from reporting.moves import Moves, find_moves
 
@@ -298,7 +298,7 @@ def count_refused(rejected: pl.DataFrame) -> Refused:
 def _tables(store: ObjectStore) -> list[StoredTable]:
     daily = load_daily_manifest(store).partitions.values()
     tables = []
-    for table, partitions in list_tables(store).items():
+    for table, there in list_tables(store).items():
         if table == DAILY_TABLE:
             rows = sum(record.rows for record in daily)
         elif table == RESTATEMENTS_TABLE:
@@ -306,6 +306,6 @@ def _tables(store: ObjectStore) -> list[StoredTable]:
         else:
             recorded = load_bars_manifest(store, table).partitions.values()
             rows = sum(record.rows for record in recorded)
-        sizes = {year: partition.size_bytes for year, partition in partitions.items()}
+        sizes = {year: partition.size_bytes for year, partition in there.objects.items()}
         tables.append(StoredTable(table, rows, sizes))
     return tables

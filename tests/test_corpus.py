@@ -55,7 +55,7 @@ def real(corpus: Path) -> Iterator[Real]:
             )
         table = pl.read_csv(corpus / "splits.csv", try_parse_dates=True)
         table = table.rename({"ticker": "symbol", "execution_date": "date"})
-        add_splits(lake.store, table, named="splits.csv")
+        add_splits(lake.store, table, label="splits.csv")
         lake.run(INTERVALS, Anchor)
         yield Real(lake, consolidated(received, splits), received, splits)
 

@@ -85,7 +85,7 @@ def test_a_split_that_waits_over_a_year_end_reaches_the_next_bar(
     for session in (date(2024, 12, 27), date(2025, 1, 8)):
         land_rows(any_lake, [bar("A", session)], calendar, received_at=received_after(session))
     split = {"symbol": "A", "date": date(2024, 12, 31), "split_from": before, "split_to": after}
-    add_splits(any_lake, pl.DataFrame([split]), named="test")
+    add_splits(any_lake, pl.DataFrame([split]), label="test")
 
     consolidate(any_lake, calendar=calendar)
 

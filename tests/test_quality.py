@@ -44,7 +44,7 @@ def checked(
             land_rows(store, rows, calendar, received_at=received_after(session))
     if splits:
         columns = ["symbol", "date", "split_from", "split_to"]
-        add_splits(store, pl.DataFrame(splits, columns, orient="row"), named="test")
+        add_splits(store, pl.DataFrame(splits, columns, orient="row"), label="test")
     consolidate(store, calendar=calendar)
     return check_lake(Lake(store), calendar=calendar)
 

@@ -51,7 +51,7 @@ def fill(store: ObjectStore, calendar: Calendar, splits: list[dict[str, Any]]) -
         ]
         land_rows(store, rows, calendar, received_at=received_after(session))
     if splits:
-        add_splits(store, pl.DataFrame(splits), named="test")
+        add_splits(store, pl.DataFrame(splits), label="test")
     consolidate(store, calendar=calendar)
     resample(store, intervals=[3, 5, 8], calendar=calendar)
     return sessions
@@ -582,7 +582,7 @@ def test_random_splits_never_leave_a_step(lake: LocalStore, calendar: Calendar) 
             close /= to
         rows = [bar("A", session, close, volume=6400.0 / close)]
         land_rows(lake, rows, calendar, received_at=received_after(session))
-    add_splits(lake, pl.DataFrame(splits), named="test")
+    add_splits(lake, pl.DataFrame(splits), label="test")
     consolidate(lake, calendar=calendar)
     resample(lake, calendar=calendar)
 

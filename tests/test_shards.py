@@ -33,7 +33,7 @@ def fill(store: LocalStore, calendar: Calendar) -> None:
             source="test",
             calendar=calendar,
         )
-    add_splits(store, exchange.splits(), named="test")
+    add_splits(store, exchange.splits(), label="test")
 
 
 def silver(store: LocalStore) -> dict[str, bytes]:

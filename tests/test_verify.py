@@ -42,7 +42,7 @@ def fill(store: ObjectStore, calendar: Calendar) -> None:
             "split_to": [7.0],
         }
     )
-    add_splits(store, splits, named="test")
+    add_splits(store, splits, label="test")
     consolidate(store, calendar=calendar)
     resample(store, calendar=calendar)
     resample(store, intervals=[1, 5, 50], calendar=calendar)
@@ -179,7 +179,7 @@ def test_the_engines_agree_on_a_synthetic_market(tmp_path: Path, calendar: Calen
         land_rows(
             lake, sent.rows.to_dicts(), calendar, received_at=sent.received_at, source=str(session)
         )
-    add_splits(lake, exchange.splits(), named="test")
+    add_splits(lake, exchange.splits(), label="test")
     consolidate(lake, calendar=calendar)
     resample(lake, intervals=[3, 13, 34, 300], calendar=calendar)
     resample(lake, intervals=[8, 34], anchor=Anchor.LISTING, calendar=calendar)

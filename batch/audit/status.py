@@ -22,8 +22,9 @@ from batch.core.schema import REJECTED as REJECTED_SCHEMA
 from batch.core.schema import RESTATEMENTS as RESTATEMENTS_SCHEMA
 from batch.core.sessions import EPOCH, Calendar, load_calendar
 from batch.lake.manifest import DailyRecord, Manifest, load_bars_manifest, load_daily_manifest
+from batch.lake.partitions import list_tables
 from batch.runtime.run_report import list_run_reports
-from batch.storage.scan import Access, list_tables, reading
+from batch.storage.scan import reading, scan_objects
 from batch.storage.store import ObjectStore, StoredObject
 
 RECENT_SESSIONS = 30
@@ -243,7 +244,7 @@ def _refused(store: ObjectStore, since: date | None) -> dict[str, int]:
     listed = _list_from_session(store, REJECTED, since)
     keys = [item.key for item in listed if item.key.endswith(".parquet")]
     with reading(f"{store.uri}/{REJECTED}"):
-        reasons = Access.of(store).scan(keys, REJECTED_SCHEMA).select("reason").collect()
+        reasons = scan_objects(store, keys, REJECTED_SCHEMA).select("reason").collect()
     counts = Counter(reason for text in reasons["reason"] for reason in text.split("; "))
     return dict(counts.most_common())
 
@@ -256,7 +257,7 @@ def _restated(
         for year, record in sorted(records.items())
         if record.restatements and (since is None or year >= since.year)
     ]
-    rows = Access.of(store).scan(keys, RESTATEMENTS_SCHEMA)
+    rows = scan_objects(store, keys, RESTATEMENTS_SCHEMA)
     if since is not None:
         rows = rows.filter(pl.col("date") >= since)
     with reading(f"{store.uri}/silver/{RESTATEMENTS_TABLE}"):
@@ -280,7 +281,7 @@ def _waiting(store: ObjectStore) -> Iterable[str]:
 
 
 def _tables(store: ObjectStore, daily: Manifest[DailyRecord]) -> Iterable[TableStatus]:
-    for table, objects in list_tables(store).items():
+    for table, there in list_tables(store).items():
         newest: date | None = None
         if table == RESTATEMENTS_TABLE:
             rows = sum(record.restatements for record in daily.partitions.values())
@@ -288,5 +289,4 @@ def _tables(store: ObjectStore, daily: Manifest[DailyRecord]) -> Iterable[TableS
             made = daily if table == DAILY_TABLE else load_bars_manifest(store, table)
             rows = sum(record.rows for record in made.partitions.values())
             newest = made.newest
-        size_bytes = sum(item.size_bytes for item in objects.values())
-        yield TableStatus(table, len(objects), rows, size_bytes, newest)
+        yield TableStatus(table, len(there.objects), rows, there.size_bytes, newest)

@@ -21,7 +21,6 @@ from batch.core.errors import DataRefused, DeliveryUnreadable, ObjectMissing
 from batch.core.frames import empty_frame, to_polars
 from batch.core.layout import ARRIVALS, BRONZE, Delivery
 from batch.lake.manifest import load_daily_manifest, load_inputs
-from batch.storage.local import LocalStore
 from batch.storage.parquet import read_table
 from batch.storage.store import ObjectStore
 
@@ -171,7 +170,7 @@ def _consolidated(store: ObjectStore) -> dict[str, int]:
 def _read(store: ObjectStore, delivery: Delivery) -> pl.DataFrame | str:
     """Read a delivery; where it cannot be read, return the reason."""
     try:
-        table = read_table(store.read(delivery.key), schema.DELIVERY.names, named=delivery.name)
+        table = read_table(store.read(delivery.key), schema.DELIVERY.names, label=delivery.name)
     except (DeliveryUnreadable, ObjectMissing) as err:
         return str(err)
     return to_polars(table, schema.DELIVERY)
@@ -246,8 +245,6 @@ def _differences(rows: pl.DataFrame, others: pl.DataFrame) -> int:
 
 
 def _left_behind(store: ObjectStore) -> tuple[str, ...]:
-    if not isinstance(store, LocalStore):
-        return ()
     return tuple(str(path) for path in store.abandoned_scratch())
 
 

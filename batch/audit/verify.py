@@ -196,7 +196,7 @@ class _Job:
             digest = record.digest if isinstance(record, DailyRecord) else record.fingerprint
             with self.store.local_copy(stored.key) as path:
                 try:
-                    footer = read_footer(path, named=stored.key)
+                    footer = read_footer(path, label=stored.key)
                 except DataRefused as err:
                     found.append(Difference(there.table, year, "", "", "file", "Parquet", str(err)))
                     continue
@@ -388,7 +388,7 @@ class _Job:
         """Tell whether all files can be read; those that cannot were told with the records."""
         for year, path in paths.items():
             try:
-                read_footer(path, named=partition_key(table, year))
+                read_footer(path, label=partition_key(table, year))
             except DataRefused:
                 return False
         return True
@@ -400,7 +400,7 @@ class _Job:
         )
 
     def _count(self, table: str, paths: dict[int, Path]) -> None:
-        rows = sum(read_footer(path, named=table).rows for path in paths.values())
+        rows = sum(read_footer(path, label=table).rows for path in paths.values())
         self.outcome.checked.append((table, len(paths), rows))
 
 

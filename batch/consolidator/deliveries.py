@@ -128,7 +128,7 @@ class DeliveryReader:
         """Take the sessions without news from the published partitions."""
         key = partition_key(DAILY_TABLE, year)
         with self.store.local_copy(key) as path:
-            bars = DailyColumns.from_table(read_table(path, schema.DAILY.names, named=key))
+            bars = DailyColumns.from_table(read_table(path, schema.DAILY.names, label=key))
         left_out = np.isin(bars.day, [day_of(session) for session in changed])
         bars = by_session(bars.take(~left_out))
         bars = replace(bars, split_ratio=np.ones(len(bars)))
@@ -160,8 +160,8 @@ class DeliveryReader:
             ObjectMissing: It is gone.
         """
         content = self.store.read(delivery.key)
-        table = read_table(content, schema.DELIVERY.names, named=delivery.key)
-        table = require_schema(table, schema.DELIVERY, named=delivery.key)
+        table = read_table(content, schema.DELIVERY.names, label=delivery.key)
+        table = require_schema(table, schema.DELIVERY, label=delivery.key)
         symbols = table.column("symbol")
         if symbols.type != _ENCODED:
             encoded = symbols.cast(pa.string()).dictionary_encode()

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, time
 from batch.core.errors import SettingsError
 
 
-def parse_date(text: str, *, named: str) -> date:
+def parse_date(text: str, *, label: str) -> date:
     """Read an ISO 8601 date.
 
     Raises:
@@ -16,7 +16,7 @@ def parse_date(text: str, *, named: str) -> date:
     try:
         return date.fromisoformat(text)
     except ValueError as err:
-        raise SettingsError(f"{named} {text!r}: expected a date such as 2025-01-31") from err
+        raise SettingsError(f"{label} {text!r}: expected a date such as 2025-01-31") from err
 
 
 def parse_instant(text: str) -> datetime:

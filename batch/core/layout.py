@@ -50,7 +50,7 @@ _DELIVERY = re.compile(
 )
 _INCOMPLETE = re.compile(r"_state/incomplete/date=(\d{4}-\d\d-\d\d)\.json")
 _RUN_REPORT = re.compile(rf"{RUNS}\d{{8}}T\d{{12}}Z-.+-[^-]+\.json")
-_YEAR = re.compile(r"/year=(\d{4})/data\.parquet$")
+_PARTITION = re.compile(r"silver/([^/]+)/year=(\d{4})/data\.parquet")
 
 
 class Anchor(StrEnum):
@@ -244,10 +244,10 @@ def partition_key(table: str, year: int) -> str:
     return f"{SILVER}{table}/year={year:04d}/data.parquet"
 
 
-def partition_year(key: str) -> int | None:
-    """Year of a silver partition's key, or None if it is no partition's."""
-    found = _YEAR.search(key)
-    return int(found[1]) if found else None
+def parse_partition_key(key: str) -> tuple[str, int] | None:
+    """Return table and year of a key of :func:`partition_key`; None for any other key."""
+    found = _PARTITION.fullmatch(key)
+    return (found[1], int(found[2])) if found else None
 
 
 def manifest_key(table: str) -> str:

@@ -23,7 +23,7 @@ from batch.lake.inputs import BronzeListing
 from batch.lake.manifest import load_daily_manifest
 from batch.lake.reference import read_splits, splits_known_at
 from batch.storage.parquet import read_table
-from batch.storage.scan import Access, of_symbols, reading
+from batch.storage.scan import of_symbols, reading, scan_objects
 from batch.storage.store import ObjectStore
 
 
@@ -88,7 +88,6 @@ def known_daily(
     """
     listing = BronzeListing.of(store.list(BRONZE))
     published = load_daily_manifest(store).partitions
-    access = Access.of(store)
     parts: list[pl.LazyFrame] = []
     read: list[Delivery] = []
     newest: date | None = None
@@ -100,11 +99,11 @@ def known_daily(
         record = published.get(year)
         all_known = len(known) == len(inputs.deliveries)
         if all_known and record and record.inputs_digest == inputs.digest:
-            rows = access.scan([partition_key(DAILY_TABLE, year)], schema.DAILY)
+            rows = scan_objects(store, [partition_key(DAILY_TABLE, year)], schema.DAILY)
             parts.append(of_symbols(rows, symbols).drop("split_ratio"))
         else:
             read += known
-            rows = access.scan([delivery.key for delivery in known], schema.DELIVERY)
+            rows = scan_objects(store, [delivery.key for delivery in known], schema.DELIVERY)
             parts.append(of_symbols(rows, symbols))
     if not parts:
         return KnownDaily(DailyColumns.empty(), None)
@@ -132,5 +131,5 @@ def _newest_rows(received: DailyColumns) -> DailyColumns:
 def _require_readable(store: ObjectStore, deliveries: Sequence[Delivery]) -> None:
     """Read deliveries one by one, so that the damaged one among them is named."""
     for delivery in deliveries:
-        named = f"{store.uri}/{delivery.key}"
-        read_table(store.read(delivery.key), schema.DELIVERY.names, named=named)
+        label = f"{store.uri}/{delivery.key}"
+        read_table(store.read(delivery.key), schema.DELIVERY.names, label=label)

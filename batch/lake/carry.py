@@ -149,7 +149,7 @@ def read_carry(store: ObjectStore, year: int, digest: str) -> Carry:
     key = carry_key(year, digest)
     advice = f"{store.uri}/{key}: damaged; rebuild with `ohlcv consolidate --full`"
     try:
-        table = read_table(store.read(key), schema.CARRY.names, named=key)
+        table = read_table(store.read(key), schema.CARRY.names, label=key)
     except ObjectMissing as err:
         raise CommitConflict(f"{store.uri}/{key}: another job has replaced it; run again") from err
     except DeliveryUnreadable as err:

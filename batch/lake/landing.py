@@ -111,7 +111,7 @@ def land(
     )
 
 
-def require_few_refused(landed: Landed, *, named: str, share: float) -> None:
+def require_few_refused(landed: Landed, *, label: str, share: float) -> None:
     """Refuse a delivery of which too many rows were refused; they are kept all the same.
 
     Raises:
@@ -120,7 +120,7 @@ def require_few_refused(landed: Landed, *, named: str, share: float) -> None:
     if landed.refused_share > share:
         told = ", ".join(f"{reason}: {count}" for reason, count in landed.reasons.most_common())
         raise DataRefused(
-            f"{named}: {landed.refused_rows} of {landed.accepted_rows + landed.refused_rows} rows"
+            f"{label}: {landed.refused_rows} of {landed.accepted_rows + landed.refused_rows} rows"
             f" refused ({told}), more than {share:.2%}; the others are in bronze,"
             " these are under bronze/rejected"
         )

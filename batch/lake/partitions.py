@@ -1,4 +1,4 @@
-"""Silver partitions: which are there, whether they are what a manifest says, publishing them."""
+"""Silver partitions: listing them, comparing them with a manifest, publishing them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from batch.core import schema
 from batch.core.errors import DataRefused, ObjectMissing
-from batch.core.layout import SILVER, partition_key, partition_year
+from batch.core.layout import (
+    DAILY_TABLE,
+    RESTATEMENTS_TABLE,
+    SILVER,
+    parse_partition_key,
+    partition_key,
+    table_order,
+)
 from batch.storage.parquet import TableWriter, read_footer
 from batch.storage.store import Expect, Expectation, ObjectStore, StoredObject
 
@@ -20,7 +28,7 @@ class TablePartitions:
 
     Attributes:
         table: Name of the table.
-        objects: The object of each year.
+        objects: The object of each year, ascending.
     """
 
     table: str
@@ -29,12 +37,17 @@ class TablePartitions:
     @classmethod
     def list(cls, store: ObjectStore, table: str) -> TablePartitions:
         """List the partitions of a table."""
-        found = {}
-        for item in store.list(f"{SILVER}{table}/"):
-            year = partition_year(item.key)
-            if year is not None:
-                found[year] = item
-        return cls(table, found)
+        return list_tables(store, f"{SILVER}{table}/").get(table) or cls(table, {})
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys of the objects, by year."""
+        return tuple(stored.key for stored in self.objects.values())
+
+    @property
+    def size_bytes(self) -> int:
+        """Length of all objects together."""
+        return sum(stored.size_bytes for stored in self.objects.values())
 
     def expectation(self, year: int) -> Expectation:
         """Return what a conditional write of a year should expect."""
@@ -42,10 +55,10 @@ class TablePartitions:
         return there.version if there else Expect.NOTHING
 
     def holds(self, store: ObjectStore, year: int, version: str, digest: str) -> bool:
-        """Tell whether a year's object is the one that a record describes.
+        """Return whether a year's object is the one that a record describes.
 
-        Its version tells; where that differs, as in a copied lake, the digest in the
-        file's own metadata does.
+        Versions are compared first; where they differ, as in a copied lake, the digest in
+        the file's own metadata decides.
         """
         there = self.objects.get(year)
         if there is None:
@@ -54,7 +67,7 @@ class TablePartitions:
             return True
         try:
             with store.local_copy(there.key) as path:
-                footer = read_footer(path, named=there.key)
+                footer = read_footer(path, label=there.key)
         except (ObjectMissing, DataRefused):
             return False
         return footer.metadata.get(DIGEST_ENTRY) == digest
@@ -91,10 +104,21 @@ class PublishedPartition:
         return cls(content["table"], content["year"], content["rows"], content["bytes"])
 
 
-def list_partitions(store: ObjectStore, table: str) -> list[StoredObject]:
-    """List the objects of a silver table, oldest year first."""
-    there = TablePartitions.list(store, table)
-    return [there.objects[year] for year in sorted(there.objects)]
+def list_tables(store: ObjectStore, prefix: str = SILVER) -> dict[str, TablePartitions]:
+    """List the silver tables by name: the narrowest bars first, other tables last."""
+    tables: dict[str, TablePartitions] = {}
+    for item in store.list(prefix):
+        if found := parse_partition_key(item.key):
+            table, year = found
+            tables.setdefault(table, TablePartitions(table, {})).objects[year] = item
+    return {table: tables[table] for table in sorted(tables, key=table_order)}
+
+
+def table_schema(table: str) -> Any:
+    """Return the Arrow schema of a silver table by its name."""
+    if table == DAILY_TABLE:
+        return schema.DAILY
+    return schema.RESTATEMENTS if table == RESTATEMENTS_TABLE else schema.BARS
 
 
 def publish_partition(
@@ -102,14 +126,14 @@ def publish_partition(
     table: str,
     year: int,
     batches: list[Any],
-    table_schema: Any,
+    partition_schema: Any,
     metadata: dict[str, str],
     expect: Expectation,
 ) -> StoredObject:
     """Write a partition that is in memory, if what is there is what was expected."""
     with store.scratch() as folder:
         path = folder / "partition"
-        with TableWriter(path, table_schema, metadata) as writer:
+        with TableWriter(path, partition_schema, metadata) as writer:
             for batch in batches:
                 writer.append(batch)
         return store.write(partition_key(table, year), path, expect=expect)

@@ -26,15 +26,9 @@ from batch.core.layout import (
 )
 from batch.lake.adjust import adjust_for_splits, split_events
 from batch.lake.manifest import load_daily_manifest
-from batch.lake.partitions import TablePartitions
+from batch.lake.partitions import TablePartitions, list_tables, table_schema
 from batch.lake.reference import read_reference, read_splits
-from batch.storage.scan import (
-    Access,
-    list_tables,
-    of_symbols,
-    reading,
-    table_schema,
-)
+from batch.storage.scan import of_symbols, reading, scan_objects
 from batch.storage.store import ObjectStore, open_store, require_lake
 
 Interval = int | str
@@ -200,10 +194,10 @@ class Lake:
         keys = [item.key for item in self.store.list(REJECTED) if item.key.endswith(".parquet")]
         if not keys:
             return empty_frame(schema.REJECTED).with_columns(delivery=pl.lit("", pl.String))
-        access = Access.of(self.store)
+        rows = scan_objects(self.store, keys, schema.REJECTED, include_file_paths="delivery")
         with reading(self.store.uri):
-            rows = access.scan(keys, schema.REJECTED, include_file_paths="delivery").collect()
-        return rows.with_columns(
+            received = rows.collect()
+        return received.with_columns(
             pl.col("delivery").str.split(f"/{REJECTED}").list.last().alias("delivery")
         )
 
@@ -250,7 +244,7 @@ class Lake:
             for year in years
             if (first is None or year >= first.year) and (last is None or year <= last.year)
         ]
-        return Access.of(self.store).scan(keys, table_schema(table))
+        return scan_objects(self.store, keys, table_schema(table))
 
     def _known(
         self, width: int, anchor: Anchor, symbols: list[str] | None, as_of: datetime
@@ -286,7 +280,7 @@ def _day(value: Day | None, named: str) -> date | None:
         return value.date()
     if value is None or isinstance(value, date):
         return value
-    return parse_date(value, named=named)
+    return parse_date(value, label=named)
 
 
 def _instant(value: datetime | str) -> datetime:

@@ -28,9 +28,9 @@ def read_splits(store: ObjectStore) -> pl.DataFrame:
         content = store.read(SPLITS)
     except ObjectMissing:
         return empty_frame(schema.SPLITS)
-    table = read_table(content, schema.SPLITS.names, named=f"{store.uri}/{SPLITS}")
+    table = read_table(content, schema.SPLITS.names, label=f"{store.uri}/{SPLITS}")
     splits = to_polars(table, schema.SPLITS)
-    require_ratios(splits, named=f"{store.uri}/{SPLITS}")
+    require_ratios(splits, label=f"{store.uri}/{SPLITS}")
     return splits.sort("symbol", "date")
 
 
@@ -57,7 +57,7 @@ def splits_known_at(splits: pl.DataFrame, as_of: datetime | None) -> pl.DataFram
     )
 
 
-def require_ratios(splits: pl.DataFrame, *, named: str) -> None:
+def require_ratios(splits: pl.DataFrame, *, label: str) -> None:
     """Refuse splits without a symbol or date, or whose ratio cannot be true.
 
     Raises:
@@ -72,7 +72,7 @@ def require_ratios(splits: pl.DataFrame, *, named: str) -> None:
     if wrong.height:
         first = wrong.row(0, named=True)
         raise DataRefused(
-            f"{named}: {wrong.height} splits without symbol, date or a ratio above zero,"
+            f"{label}: {wrong.height} splits without symbol, date or a ratio above zero,"
             f" the first: {first}"
         )
 
@@ -87,7 +87,7 @@ def read_reference(store: ObjectStore, key: str, table_schema: Any) -> pl.DataFr
         content = store.read(key)
     except ObjectMissing:
         return empty_frame(table_schema)
-    table = read_table(content, table_schema.names, named=f"{store.uri}/{key}")
+    table = read_table(content, table_schema.names, label=f"{store.uri}/{key}")
     return to_polars(table.cast(table_schema))
 
 
@@ -124,13 +124,13 @@ def rewrite_reference(
     raise CommitConflict(f"{store.uri}/{key}: others kept writing it; run the command again")
 
 
-def add_splits(store: ObjectStore, splits: pl.DataFrame, *, named: str) -> int:
+def add_splits(store: ObjectStore, splits: pl.DataFrame, *, label: str) -> int:
     """Add splits to the reference table; one of the same symbol and date is replaced.
 
     Args:
         store: Where the lake is.
         splits: ``symbol``, ``date``, ``split_from``, ``split_to``.
-        named: Where they come from, for errors.
+        label: Where they come from, for errors.
 
     Returns:
         How many splits are new or changed.
@@ -142,7 +142,7 @@ def add_splits(store: ObjectStore, splits: pl.DataFrame, *, named: str) -> int:
     added = conform(
         splits.with_columns(ratio=pl.col("split_to") / pl.col("split_from")), schema.SPLITS
     ).unique(["symbol", "date"], keep="last", maintain_order=True)
-    require_ratios(added, named=named)
+    require_ratios(added, label=label)
     for _ in range(_TRIES):
         seen = store.head(SPLITS)
         there = read_splits(store) if seen else empty_frame(schema.SPLITS)

@@ -1,4 +1,4 @@
-"""A full disk, told in one way whoever ran into it."""
+"""One error for a full disk, whichever library was writing."""
 
 from __future__ import annotations
 
@@ -9,27 +9,21 @@ from pathlib import Path
 
 from batch.core.errors import StoreFull
 
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""What the operating system calls a full disk."""
-
-
-def no_room(path: Path) -> StoreFull:
-    """Return the error that tells of a disk without room."""
-    return StoreFull(
-        f"{path}: no space left; nothing was published, free some and run the job again"
-    )
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
-def room_watched(folder: Path) -> Iterator[None]:
-    """Tell of a full disk as the store does, whatever library was writing into a folder.
+def full_disk_raised(path: Path) -> Iterator[None]:
+    """Raise ``StoreFull`` where writing at ``path`` fails for lack of room.
 
     Raises:
-        StoreFull: There was no room for a file.
+        StoreFull: The disk, the quota or the largest file size is exhausted.
     """
     try:
         yield
     except OSError as err:
-        if err.errno in NO_ROOM:
-            raise no_room(folder) from err
-        raise
+        if err.errno not in _FULL:
+            raise
+        raise StoreFull(
+            f"{path}: no space left; nothing was published, free some and run the job again"
+        ) from err

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from batch.core.errors import (
@@ -24,7 +25,7 @@ from batch.core.errors import (
     StoreUnavailable,
 )
 from batch.core.layout import STATE
-from batch.storage.disk_space import NO_ROOM, no_room, room_watched
+from batch.storage.disk_space import full_disk_raised
 from batch.storage.objects import Expect, Expectation, StoredObject
 
 _LOCK = f"{STATE}lock"
@@ -33,11 +34,11 @@ _ABANDONED_AFTER_S = 86_400
 
 
 class LocalStore:
-    """Objects as files below one folder.
+    """Objects as files below one folder, which the first write makes.
 
-    A write goes to a file beside, is flushed to the disk and takes its place by a rename
-    under an exclusive lock, so that a comparison with what is there and the write are one
-    step. The folder is made by the first write.
+    A write goes to a scratch file, is flushed to the disk and takes its place by a rename,
+    which no reader can see half done. Comparing what is there with what was expected and
+    renaming are one step because both happen under an exclusive lock.
     """
 
     def __init__(self, root: Path) -> None:
@@ -49,7 +50,7 @@ class LocalStore:
         return str(self.root)
 
     def exists(self) -> bool:
-        """Tell whether the folder is there.
+        """Return whether the folder is there.
 
         Raises:
             SettingsError: The path is a file.
@@ -123,21 +124,20 @@ class LocalStore:
         path = self.root / key
         with _translated(path):
             if isinstance(content, Path):
-                beside = content
-                _flush(beside)
+                written = content
+                _flush(written)
             else:
-                beside = self._beside(content)
+                written = self._write_scratch(content)
             try:
                 with self._locked():
-                    there = self.head(key)
-                    self._require(key, there, expect)
+                    self._require(key, expect)
                     path.parent.mkdir(parents=True, exist_ok=True)
-                    _date_after(beside, path)
-                    beside.replace(path)
-                    _flush(path.parent)
+                    _date_after(written, path)
+                    written.replace(path)
+                    _flush(path.parent)  # the rename survives a power cut only from here on
                     return _stored(key, path.stat())
             except BaseException:
-                beside.unlink(missing_ok=True)
+                written.unlink(missing_ok=True)
                 raise
 
     def delete(self, keys: Iterable[str]) -> None:
@@ -154,32 +154,44 @@ class LocalStore:
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
-        """Give a folder on the lake's own disk, so that a rename can publish from it."""
+        """Give a folder on the lake's own disk, from which a rename can publish.
+
+        Its owner holds a lock on it as long as it lives, so a folder whose lock is free
+        was left by a job that was killed.
+        """
         with _translated(self.root):
             base = self.root / _SCRATCH
             base.mkdir(parents=True, exist_ok=True)
-            with self._locked():  # or another job could take the folder for an abandoned one
+            with self._locked():  # else a job could find the folder before its owner locks it
                 _remove_abandoned(base)
                 folder = Path(tempfile.mkdtemp(dir=base))
                 owner = (folder / ".owner").open("w")
                 fcntl.flock(owner, fcntl.LOCK_EX)
         try:
-            with room_watched(folder):
+            with full_disk_raised(folder):
                 yield folder
         finally:
             owner.close()
             shutil.rmtree(folder, ignore_errors=True)
 
     def abandoned_scratch(self) -> tuple[Path, ...]:
-        """Return the scratch files and folders that killed jobs left.
-
-        The next :meth:`scratch` removes them.
-        """
+        """Return what killed jobs left behind; the next :meth:`scratch` removes it."""
         base = self.root / _SCRATCH
         with _translated(base):
             return tuple(_abandoned(base)) if base.is_dir() else ()
 
-    def _beside(self, content: bytes) -> Path:
+    def location(self, key: str) -> str:
+        """Return the path of the file."""
+        return str(self.root / key)
+
+    def polars_options(self) -> dict[str, Any]:
+        """Return no options: Polars opens local paths as they are."""
+        return {}
+
+    def arrow_filesystem(self) -> None:
+        """Return None: locations are local paths."""
+
+    def _write_scratch(self, content: bytes) -> Path:
         base = self.root / _SCRATCH
         base.mkdir(parents=True, exist_ok=True)
         path = base / uuid4().hex
@@ -201,9 +213,10 @@ class LocalStore:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    def _require(self, key: str, there: StoredObject | None, expect: Expectation) -> None:
+    def _require(self, key: str, expect: Expectation) -> None:
         if expect is Expect.ANYTHING:
             return
+        there = self.head(key)
         found = there.version if there else None
         wanted = None if expect is Expect.NOTHING else expect
         if found != wanted:
@@ -218,24 +231,27 @@ def _stored(key: str, found: os.stat_result) -> StoredObject:
     return StoredObject(key, found.st_size, f"{found.st_mtime_ns}-{found.st_size}", modified_at)
 
 
-def _date_after(beside: Path, path: Path) -> None:
-    """Date a file now, and after the one whose place it takes: versions are made of dates."""
+def _date_after(written: Path, path: Path) -> None:
+    """Date a file later than the one it replaces, which the clock alone does not guarantee.
+
+    A version is made of date and size, so two writes must never share a date.
+    """
     now_ns = time.time_ns()
     with suppress(FileNotFoundError):
         now_ns = max(now_ns, path.stat().st_mtime_ns + 1000)
-    os.utime(beside, ns=(now_ns, now_ns))
+    os.utime(written, ns=(now_ns, now_ns))
 
 
 def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
+    opened = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        os.fsync(opened)
     finally:
-        os.close(handle)
+        os.close(opened)
 
 
 def _abandoned(base: Path) -> Iterator[Path]:
-    """Find what a killed job left: folders whose lock nobody holds, files of yesterday."""
+    """Find what killed jobs left: folders whose lock is free, files older than a day."""
     for path in sorted(base.iterdir()):
         try:
             if path.is_file():
@@ -261,7 +277,8 @@ def _remove_abandoned(base: Path) -> None:
 def _translated(path: Path) -> Iterator[None]:
     """Turn the operating system's errors into the store's."""
     try:
-        yield
+        with full_disk_raised(path):
+            yield
     except OhlcvError:
         raise
     except PermissionError as err:
@@ -274,8 +291,6 @@ def _translated(path: Path) -> Iterator[None]:
             f"{err.filename or path}: a file stands where a folder is needed; choose another lake"
         ) from err
     except OSError as err:
-        if err.errno in NO_ROOM:
-            raise no_room(path) from err
         if err.errno == errno.EROFS:
             raise StoreDenied(f"{path}: the file system is read-only") from err
         raise StoreUnavailable(f"{path}: {err.strerror or err}") from err

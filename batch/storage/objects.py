@@ -1,4 +1,4 @@
-"""An object store: the one edge to storage. A local folder and S3 behave alike."""
+"""What an object store does: the one edge to storage. A local folder and S3 behave alike."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class StoredObject:
         key: Path relative to the root, with ``/`` between its parts.
         size_bytes: Length of its content.
         version: Changes whenever the content is written again; opaque.
-        modified_at: When it was written, where the store told.
+        modified_at: When it was written, where the store says.
     """
 
     key: str
@@ -55,7 +55,7 @@ class ObjectStore(Protocol):
         """The root as a user would write it."""
 
     def exists(self) -> bool:
-        """Tell whether the root is there: a folder, or a bucket that answers."""
+        """Return whether the root is there: a folder, or a bucket that answers."""
 
     def list(self, prefix: str, *, start_after: str = "") -> Iterator[StoredObject]:
         """Return the objects whose key begins with ``prefix``, ascending by key.
@@ -93,7 +93,22 @@ class ObjectStore(Protocol):
         """
 
     def delete(self, keys: Iterable[str]) -> None:
-        """Remove objects; keys that are not there are passed over."""
+        """Remove objects; keys that are not there are ignored."""
 
     def scratch(self) -> AbstractContextManager[Path]:
         """Give an empty local folder, from which :meth:`write` may take files."""
+
+    def abandoned_scratch(self) -> tuple[Path, ...]:
+        """Return what killed jobs left where :meth:`scratch` works; it will be removed."""
+
+    def location(self, key: str) -> str:
+        """Return where other libraries open an object: a local path or an ``s3://`` URI."""
+
+    def polars_options(self) -> dict[str, Any]:
+        """Return the keyword arguments with which ``pl.scan_parquet`` opens a location."""
+
+    def arrow_filesystem(self) -> Any | None:
+        """Return the Arrow file system of the objects, None where locations are local paths.
+
+        Its paths are locations without ``s3://``.
+        """

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from batch.core.errors import DeliveryUnreadable
 from batch.kernel.arrow import arrow_of, numpy_of
-from batch.storage.disk_space import room_watched
+from batch.storage.disk_space import full_disk_raised
 
 ROW_GROUP_ROWS = 131_072
 """Rows per row group: about 128k, so that one symbol's rows lie in one or two of them."""
@@ -35,7 +35,7 @@ _REPETITIVE = (
 def with_encoded_symbols(table_schema: Any) -> Any:
     """Return a schema whose symbol column holds dictionary indices in memory.
 
-    The file shows plain text all the same: the Arrow schema is not stored in it.
+    Files hold plain text either way: the Arrow schema is not stored in them.
     """
     at = table_schema.get_field_index("symbol")
     encoded = pa.dictionary(pa.int32(), pa.string())
@@ -46,7 +46,7 @@ class TableWriter:
     """Writes one Parquet file in row groups of :data:`ROW_GROUP_ROWS`.
 
     The bytes depend on the rows, the schema and the metadata alone, never on the sizes
-    of the batches handed in.
+    of the batches appended.
 
     Raises:
         StoreFull: From every method: the disk has no room for the file.
@@ -58,7 +58,7 @@ class TableWriter:
         self._waiting: list[Any] = []
         self._waiting_rows = 0
         self.rows = 0
-        with room_watched(path):
+        with full_disk_raised(path):
             self._writer = pq.ParquetWriter(
                 path,
                 self._schema,
@@ -77,7 +77,7 @@ class TableWriter:
         if kind is None:
             self.close()
         else:
-            with room_watched(self._path):
+            with full_disk_raised(self._path):
                 self._writer.close()
 
     def close(self) -> None:
@@ -85,7 +85,7 @@ class TableWriter:
         if self._waiting_rows:
             self._write(pa.Table.from_batches(self._waiting, self._schema))
         self._waiting, self._waiting_rows = [], 0
-        with room_watched(self._path):
+        with full_disk_raised(self._path):
             self._writer.close()
 
     def append(self, batch: Any) -> None:
@@ -103,7 +103,7 @@ class TableWriter:
         self._waiting_rows -= whole
 
     def _write(self, rows: Any) -> None:
-        with room_watched(self._path):
+        with full_disk_raised(self._path):
             self._writer.write_table(_compact_symbols(rows), ROW_GROUP_ROWS)
 
 
@@ -121,13 +121,13 @@ def table_bytes(table: Any, metadata: dict[str, str] | None = None) -> bytes:
     return sink.getvalue()
 
 
-def read_table(source: Path | bytes, columns: list[str], *, named: str) -> Any:
+def read_table(source: Path | bytes, columns: list[str], *, label: str) -> Any:
     """Read some columns of a Parquet file, symbols as dictionary indices.
 
     Args:
         source: A local file or the content of one.
         columns: Which; all must be there.
-        named: What to call the file in an error.
+        label: What to call the file in an error.
 
     Raises:
         DeliveryUnreadable: It is not a whole Parquet file, or a column is missing.
@@ -140,18 +140,18 @@ def read_table(source: Path | bytes, columns: list[str], *, named: str) -> Any:
         missing = [name for name in columns if name not in file.schema_arrow.names]
         if missing:
             raise DeliveryUnreadable(
-                f"{named}: no column {', '.join(missing)}; it has"
+                f"{label}: no column {', '.join(missing)}; it has"
                 f" {', '.join(file.schema_arrow.names)}"
             )
         return file.read(columns, use_threads=False)
     except KeyError as err:
-        raise DeliveryUnreadable(f"{named}: no column symbol") from err
+        raise DeliveryUnreadable(f"{label}: no column symbol") from err
     except (pa.ArrowException, OSError) as err:
         reason = str(err).splitlines()[0]
-        raise DeliveryUnreadable(f"{named}: not a readable Parquet file: {reason}") from err
+        raise DeliveryUnreadable(f"{label}: not a readable Parquet file: {reason}") from err
 
 
-def require_schema(table: Any, table_schema: Any, *, named: str) -> Any:
+def require_schema(table: Any, table_schema: Any, *, label: str) -> Any:
     """Return a table with a schema's types; numbers of another width are widened.
 
     Symbols keep their dictionary indices.
@@ -159,7 +159,7 @@ def require_schema(table: Any, table_schema: Any, *, named: str) -> Any:
     Args:
         table: What :func:`read_table` returned.
         table_schema: The same columns, in the same order.
-        named: What to call the file in an error.
+        label: What to call the file in an error.
 
     Raises:
         DeliveryUnreadable: A column holds another kind of value, numbers that do not fit,
@@ -172,17 +172,17 @@ def require_schema(table: Any, table_schema: Any, *, named: str) -> Any:
             found = found.value_type
         if _kind(found) != _kind(wanted):
             raise DeliveryUnreadable(
-                f"{named}: column {field.name} holds {found}, expected {wanted}"
+                f"{label}: column {field.name} holds {found}, expected {wanted}"
             )
         if column.null_count and not field.nullable:
             raise DeliveryUnreadable(
-                f"{named}: column {field.name} has {column.null_count} nulls, expected none"
+                f"{label}: column {field.name} has {column.null_count} nulls, expected none"
             )
         if _kind(wanted) != "text" and column.type != wanted:
             try:
                 column = column.cast(wanted)  # noqa: PLW2901 - the same column, widened
             except pa.ArrowInvalid as err:
-                raise DeliveryUnreadable(f"{named}: column {field.name}: {err}") from err
+                raise DeliveryUnreadable(f"{label}: column {field.name}: {err}") from err
         columns.append(column)
     return pa.table(columns, names=table_schema.names)
 
@@ -208,7 +208,7 @@ class Footer:
     metadata: dict[str, str]
 
 
-def read_footer(path: Path, *, named: str) -> Footer:
+def read_footer(path: Path, *, label: str) -> Footer:
     """Read the footer of a Parquet file.
 
     Raises:
@@ -217,7 +217,7 @@ def read_footer(path: Path, *, named: str) -> Footer:
     try:
         file = pq.read_metadata(path)
     except (pa.ArrowException, OSError) as err:
-        raise DeliveryUnreadable(f"{named}: not a readable Parquet file: {err}") from err
+        raise DeliveryUnreadable(f"{label}: not a readable Parquet file: {err}") from err
     entries = {key.decode(): value.decode() for key, value in (file.metadata or {}).items()}
     return Footer(file.num_rows, entries)
 

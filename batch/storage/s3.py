@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -34,7 +35,7 @@ from batch.core.errors import (
     StoreDenied,
     StoreUnavailable,
 )
-from batch.storage.disk_space import room_watched
+from batch.storage.disk_space import full_disk_raised
 from batch.storage.objects import Expect, Expectation, StoredObject
 
 PART_BYTES = 16 * 1024 * 1024
@@ -50,6 +51,9 @@ class S3Store:
     """Objects below ``s3://bucket/prefix``.
 
     Conditional writes are S3's own (``If-Match``, ``If-None-Match``); a version is an ETag.
+    The SDK repeats a write whose answer was lost, and the repetition of a write that took
+    effect fails its own condition. So every write carries a random id in the object's
+    metadata: a conflict with an object of that id is a success.
     Credentials, region and endpoint come from where every AWS tool takes them.
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
     """
@@ -76,7 +80,7 @@ class S3Store:
     def at_endpoint(
         cls, endpoint_url: str, bucket: str, prefix: str, *, access_key_id: str, secret_key: str
     ) -> S3Store:
-        """Return a store of somebody else's, with an endpoint and keys of its own.
+        """Return a store with an endpoint and keys of its own, such as a vendor's.
 
         Raises:
             SettingsError: The endpoint is not usable.
@@ -95,14 +99,12 @@ class S3Store:
         return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
 
     def exists(self) -> bool:
-        """Tell whether the bucket answers; a prefix needs not be made."""
-        with self._translated(""):
-            try:
+        """Return whether the bucket answers; a prefix need not be made."""
+        try:
+            with self._translated(""):
                 self.client.head_bucket(Bucket=self.bucket)
-            except ClientError as err:
-                if _code(err) in {*_MISSING, "NoSuchBucket"}:
-                    return False
-                raise
+        except (LakeMissing, ObjectMissing):
+            return False
         return True
 
     def list(self, prefix: str, *, start_after: str = "") -> Iterator[StoredObject]:
@@ -121,7 +123,7 @@ class S3Store:
         """Ask for an object's size and ETag; see :class:`ObjectStore`."""
         try:
             with self._translated(key):
-                found = self.client.head_object(Bucket=self.bucket, Key=self.prefix + key)
+                found = self.client.head_object(**self._at(key))
         except ObjectMissing:
             return None
         return StoredObject(key, found["ContentLength"], _etag(found))
@@ -129,7 +131,7 @@ class S3Store:
     def read(self, key: str) -> bytes:
         """Fetch a whole object; see :class:`ObjectStore`."""
         with self._translated(key):
-            answer = self.client.get_object(Bucket=self.bucket, Key=self.prefix + key)
+            answer = self.client.get_object(**self._at(key))
             content: bytes = answer["Body"].read()
         return content
 
@@ -157,14 +159,15 @@ class S3Store:
         condition = _condition(expect)
         size_bytes = content.stat().st_size if isinstance(content, Path) else len(content)
         try:
-            with self._translated(key, writing=bool(condition), expects_one="IfMatch" in condition):
+            with self._translated(key, condition):
                 if isinstance(content, Path) and size_bytes > 4 * PART_BYTES:
                     answer = self._put_parts(key, content, writer, condition)
-                elif isinstance(content, Path):
-                    with content.open("rb") as file:
-                        answer = self._put(key, file, writer, condition)
                 else:
-                    answer = self._put(key, content, writer, condition)
+                    whole = content if isinstance(content, bytes) else content.open("rb")
+                    with nullcontext(whole) if isinstance(whole, bytes) else whole as body:
+                        answer = self.client.put_object(
+                            **self._at(key), Body=body, Metadata={_WRITER: writer}, **condition
+                        )
         except CommitConflict:
             ours = self._written_by(key, writer)
             if ours is None:
@@ -181,36 +184,74 @@ class S3Store:
                 answer = self.client.delete_objects(
                     Bucket=self.bucket, Delete={"Objects": names, "Quiet": True}
                 )
-            if failed := answer.get("Errors"):
-                told = f"s3://{self.bucket}/{failed[0]['Key']}: not deleted"
-                if failed[0].get("Code") in _DENIED:
-                    raise StoreDenied(
-                        f"{told}: S3 refused access ({failed[0].get('Message')});"
-                        " check the credentials and the role's policy"
-                    )
-                raise StoreUnavailable(f"{told}: {failed[0].get('Message')}; run the job again")
+            for failed in answer.get("Errors", ()):
+                where = f"s3://{self.bucket}/{failed['Key']}: not deleted"
+                raise self._refusal(where, str(failed.get("Code")), str(failed.get("Message")))
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
         """Give a folder in the system's temporary space."""
         folder = Path(tempfile.mkdtemp(prefix="ohlcv-"))
         try:
-            with room_watched(folder):
+            with full_disk_raised(folder):
                 yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _put(self, key: str, body: Any, writer: str, condition: dict[str, str]) -> Any:
-        return self.client.put_object(
-            Bucket=self.bucket,
-            Key=self.prefix + key,
-            Body=body,
-            Metadata={_WRITER: writer},
-            **condition,
+    def abandoned_scratch(self) -> tuple[Path, ...]:
+        """Return nothing: the system clears its temporary space."""
+        return ()
+
+    def location(self, key: str) -> str:
+        """Return the object's URI."""
+        return f"s3://{self.bucket}/{self.prefix}{key}"
+
+    def polars_options(self) -> dict[str, Any]:
+        """Return the credentials that boto3 finds, renewed before they expire."""
+        credentials: Any = boto3.session.Session().get_credentials()
+
+        def current() -> tuple[dict[str, str], int | None]:
+            frozen = credentials.get_frozen_credentials()
+            found = {
+                "aws_access_key_id": frozen.access_key,
+                "aws_secret_access_key": frozen.secret_key,
+                "aws_session_token": frozen.token,
+            }
+            expiry: datetime | None = getattr(credentials, "_expiry_time", None)
+            given = {name: value for name, value in found.items() if value}
+            return given, int(expiry.timestamp()) if expiry else None
+
+        endpoint = str(self.client.meta.endpoint_url)
+        storage = {"aws_region": str(self.client.meta.region_name), "aws_endpoint_url": endpoint}
+        if endpoint.startswith("http://"):
+            storage["aws_allow_http"] = "true"
+        return {
+            "storage_options": storage,
+            "credential_provider": None if credentials is None else current,
+        }
+
+    def arrow_filesystem(self) -> Any:
+        """Return Arrow's S3 file system with the credentials that boto3 finds."""
+        from pyarrow.fs import S3FileSystem  # noqa: PLC0415 - only SQL needs it
+
+        credentials = boto3.session.Session().get_credentials()
+        frozen = credentials.get_frozen_credentials() if credentials else None
+        scheme, _, host = str(self.client.meta.endpoint_url).partition("://")
+        return S3FileSystem(
+            access_key=frozen.access_key if frozen else None,
+            secret_key=frozen.secret_key if frozen else None,
+            session_token=frozen.token if frozen else None,
+            anonymous=frozen is None,
+            region=self.client.meta.region_name,
+            scheme=scheme,
+            endpoint_override=host,
         )
 
+    def _at(self, key: str) -> dict[str, str]:
+        return {"Bucket": self.bucket, "Key": self.prefix + key}
+
     def _put_parts(self, key: str, path: Path, writer: str, condition: dict[str, str]) -> Any:
-        where = {"Bucket": self.bucket, "Key": self.prefix + key}
+        where = self._at(key)
         upload = self.client.create_multipart_upload(**where, Metadata={_WRITER: writer})
         where["UploadId"] = upload["UploadId"]
 
@@ -233,29 +274,25 @@ class S3Store:
             raise
 
     def _written_by(self, key: str, writer: str) -> StoredObject | None:
-        """Tell a lost race from a retry of a write of ours whose answer was lost."""
-        with self._translated(key):
-            try:
-                found = self.client.head_object(Bucket=self.bucket, Key=self.prefix + key)
-            except ClientError as err:
-                if _code(err) in _MISSING:
-                    return None
-                raise
+        """Return the object if that writer wrote it: a write whose answer was lost."""
+        try:
+            with self._translated(key):
+                found = self.client.head_object(**self._at(key))
+        except ObjectMissing:
+            return None
         if found.get("Metadata", {}).get(_WRITER) != writer:
             return None
         return StoredObject(key, found["ContentLength"], _etag(found))
 
     @contextmanager
-    def _translated(
-        self, key: str, *, writing: bool = False, expects_one: bool = False
-    ) -> Iterator[None]:
+    def _translated(self, key: str, condition: Mapping[str, str] | None = None) -> Iterator[None]:
         """Turn the SDK's errors into the store's.
 
         Args:
             key: What the call is about.
-            writing: The call is a conditional write, so a broken connection leaves a doubt.
-            expects_one: The write expects a version; S3 answers 404 where there is no object
-                at all, which is a lost race like any other.
+            condition: That of a conditional write. Where the connection breaks after it was
+                sent, nobody knows whether it took effect. Where a version is expected and
+                there is no object at all, S3 answers 404: a lost race like any other.
         """
         where = f"{self.uri}/{key}" if key else self.uri
         try:
@@ -264,42 +301,39 @@ class S3Store:
             raise
         except ClientError as err:
             code = _code(err)
-            told = err.response.get("Error", {}).get("Message", code)
-            if code in _CONFLICT or (expects_one and code in _MISSING):
+            if code in _CONFLICT or (condition and "IfMatch" in condition and code in _MISSING):
                 raise CommitConflict(
                     f"{where}: another job wrote it first; nothing was published over it,"
                     " run the job again"
                 ) from err
-            if code == "NoSuchBucket":
-                raise LakeMissing(
-                    f"s3://{self.bucket}: no such bucket; create it or correct OHLCV_LAKE"
-                ) from err
-            if code in _MISSING:
-                raise ObjectMissing(f"{where}: no such object") from err
-            if code in _DENIED:
-                raise StoreDenied(
-                    f"{where}: S3 refused access ({code}: {told});"
-                    " check the credentials and the role's policy"
-                ) from err
-            raise StoreUnavailable(
-                f"{where}: S3 answered {code}: {told}; run the job again"
-            ) from err
+            message = err.response.get("Error", {}).get("Message", code)
+            raise self._refusal(where, code, message) from err
         except (NoCredentialsError, PartialCredentialsError) as err:
             raise StoreDenied(
                 f"{where}: no AWS credentials found; log in or set a profile"
             ) from err
-        except (
-            ConnectTimeoutError,
-            EndpointConnectionError,
-            BotoCoreError,
-            OSError,
-        ) as err:
-            if writing and not isinstance(err, EndpointConnectionError | ConnectTimeoutError):
+        except (BotoCoreError, OSError) as err:
+            if condition and not isinstance(err, EndpointConnectionError | ConnectTimeoutError):
                 raise CommitUnknown(
                     f"{where}: the connection broke while publishing ({err});"
                     " the next run finds out whether it took effect"
                 ) from err
             raise StoreUnavailable(f"{where}: S3 cannot be reached: {err}") from err
+
+    def _refusal(self, where: str, code: str, message: str) -> OhlcvError:
+        """Return the error of an answer other than success or conflict."""
+        if code == "NoSuchBucket":
+            return LakeMissing(
+                f"s3://{self.bucket}: no such bucket; create it or correct OHLCV_LAKE"
+            )
+        if code in _MISSING:
+            return ObjectMissing(f"{where}: no such object")
+        if code in _DENIED:
+            return StoreDenied(
+                f"{where}: S3 refused access ({code}: {message});"
+                " check the credentials and the role's policy"
+            )
+        return StoreUnavailable(f"{where}: S3 answered {code}: {message}; run the job again")
 
 
 def _client(**access: Any) -> Any:

@@ -33,7 +33,7 @@ def main() -> None:
 
 
 def _read(path: Path) -> None:
-    read_table(path.read_bytes(), schema.DELIVERY.names, named=path.name)
+    read_table(path.read_bytes(), schema.DELIVERY.names, label=path.name)
 
 
 def _write(store: LocalStore, ready: Path, year: int) -> None:

@@ -128,7 +128,7 @@ def import_files(
                     " import splits only for dates after the files were downloaded"
                 )
             try:
-                require_few_refused(landed, named=file.named, share=max_refused_share)
+                require_few_refused(landed, label=file.named, share=max_refused_share)
             except DataRefused as err:
                 problem(str(err))
     if folders:
@@ -149,7 +149,7 @@ def import_files(
             outcome.add(landed)
             try:
                 named = f"session {part.rows['date'][0]} of the symbol folders"
-                require_few_refused(landed, named=named, share=max_refused_share)
+                require_few_refused(landed, label=named, share=max_refused_share)
             except DataRefused as err:
                 problem(str(err))
     return outcome
@@ -196,4 +196,4 @@ def import_splits(store: ObjectStore, file: SourceFile) -> int:
         split_from=before.cast(pl.Float64, strict=False),
         split_to=after.cast(pl.Float64, strict=False),
     )
-    return add_splits(store, splits, named=named)
+    return add_splits(store, splits, label=named)

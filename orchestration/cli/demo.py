@@ -56,7 +56,7 @@ def command(
     """
     from batch.core.errors import DataRefused  # noqa: PLC0415 - help stays quick
     from batch.core.sessions import load_calendar  # noqa: PLC0415
-    from batch.lake.partitions import list_partitions  # noqa: PLC0415
+    from batch.lake.partitions import TablePartitions  # noqa: PLC0415
     from batch.lake.read import Lake  # noqa: PLC0415
     from batch.runtime.settings import Settings  # noqa: PLC0415
     from batch.storage.store import open_store  # noqa: PLC0415
@@ -89,7 +89,7 @@ def command(
         run.report.partitions = [*made.consolidation.published, *made.resampling.published]
         run.report.problems = [*made.consolidation.problems]
     tables = [
-        (name, partitions, rows, sum(item.size_bytes for item in list_partitions(store, name)))
+        (name, partitions, rows, TablePartitions.list(store, name).size_bytes)
         for name, partitions, rows in made.verification.checked
     ]
     output.result(

@@ -50,7 +50,7 @@ def command(
     from batch.runtime.settings import Settings  # noqa: PLC0415
 
     settings = Settings.read(**options)
-    first = parse_date(since, named="--since") if since else None
+    first = parse_date(since, label="--since") if since else None
     lake = Lake.open(settings.lake)
     with StopSwitch().armed() as switch, output.progress() as progress:
         quality = check_lake(

@@ -67,7 +67,7 @@ def command(
         Lake.open(settings.lake).store,
         now=datetime.now(UTC),
         policy=FreshnessPolicy(timedelta(hours=delay), max_age_sessions),
-        since=parse_date(since, named="--since") if since else None,
+        since=parse_date(since, label="--since") if since else None,
     )
     output.result(asdict(status))
     _show(output, status)

@@ -171,7 +171,7 @@ def test_splits_that_somebody_imported_stay(polygon: Vendor, lake: LocalStore) -
     own = pl.DataFrame(
         {"symbol": ["OWN"], "date": [date(2024, 1, 5)], "split_from": [1.0], "split_to": [2.0]}
     )
-    add_splits(lake, own, named="own")
+    add_splits(lake, own, label="own")
 
     fetch(polygon, lake)
 

@@ -292,7 +292,7 @@ def test_a_page_of_a_dirty_lake_shows_what_is_wrong_with_it(
         pl.DataFrame(
             {"symbol": ["AAA"], "date": [sessions[0]], "split_from": [1.0], "split_to": [2.0]}
         ),
-        named="test",
+        label="test",
     )
     consolidate(lake, calendar=calendar)
     resample(lake, calendar=calendar, intervals=[5])

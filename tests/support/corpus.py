@@ -52,7 +52,7 @@ def land_corpus(
             vwap=pl.lit(None, pl.Float64), trades=pl.lit(None, pl.Int64)
         )
         land(store, rows, received_at=received_at(path), source="pystock", calendar=calendar)
-    add_splits(store, corpus_splits(corpus), named="splits.csv")
+    add_splits(store, corpus_splits(corpus), label="splits.csv")
 
 
 def corpus_splits(corpus: Path) -> pl.DataFrame:

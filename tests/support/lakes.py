@@ -104,7 +104,7 @@ class Filled:
                 },
                 orient="row",
             )
-            add_splits(self.store, table, named="test")
+            add_splits(self.store, table, label="test")
             self.splits += splits
 
     def expected(self, as_of: datetime | None = None) -> Lake:

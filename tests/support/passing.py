@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 from batch.storage.store import Expect, Expectation, ObjectStore, StoredObject
 
@@ -44,3 +45,15 @@ class PassingStore:
 
     def delete(self, keys: Iterable[str]) -> None:
         self.store.delete(keys)
+
+    def abandoned_scratch(self) -> tuple[Path, ...]:
+        return self.store.abandoned_scratch()
+
+    def location(self, key: str) -> str:
+        return self.store.location(key)
+
+    def polars_options(self) -> dict[str, Any]:
+        return self.store.polars_options()
+
+    def arrow_filesystem(self) -> Any | None:
+        return self.store.arrow_filesystem()
