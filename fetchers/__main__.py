@@ -6,8 +6,9 @@ import sys
 
 import click
 
-from batch.runtime.command import lake_option, output_options, run_main
+from batch.runtime.command import run_main
 from batch.runtime.environment import environment
+from batch.runtime.options import output_options, settings_options
 from batch.runtime.output import Output
 from fetchers.fetch import run_fetch
 from fetchers.request import FetchRequest
@@ -15,11 +16,11 @@ from fetchers.settings import FetchSettings
 
 
 @click.command(name="fetch")
-@lake_option
+@settings_options(FetchSettings)
 @output_options
-def command(output: Output, lake: str | None) -> None:
+def command(settings: FetchSettings, output: Output) -> None:
     """Fetch the sessions that the lake lacks, the last few again, and reference data."""
-    run_fetch(FetchSettings.read(lake=lake), environment(), FetchRequest(), output)
+    run_fetch(settings, environment(), FetchRequest(), output)
 
 
 if __name__ == "__main__":

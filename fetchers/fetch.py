@@ -10,9 +10,10 @@ from typing import Any
 
 from batch.core.errors import OhlcvError
 from batch.core.sessions import EPOCH, load_calendar
-from batch.runtime.command import Run, job_run
-from batch.runtime.output import Output, beside
+from batch.runtime.output import Output
 from batch.runtime.progress import StopRequested, never
+from batch.runtime.run import Run, job_run
+from batch.runtime.run_report import RunOutcome
 from batch.storage.store import ObjectStore, open_store
 from fetchers import flat_files
 from fetchers.context import FetchContext
@@ -85,7 +86,7 @@ def fetch(context: FetchContext, environment: Mapping[str, str], request: FetchR
         return Fetched(bars=fetch_daily_bars(context, source, request.sessions))
     client = connect(context, environment)
     both = request.bars and request.reference
-    aside = replace(context, progress=beside(context.progress)) if both else context
+    aside = replace(context, progress=context.progress.parallel()) if both else context
     with ThreadPoolExecutor(2) as pool:
         bars = (
             pool.submit(fetch_daily_bars, context, bars_source(context, client), request.sessions)
@@ -167,8 +168,7 @@ def fetch_in_run(
         lambda: run.stop_requested() or out_of_time(),
     )
     fetched = fetch(context, environment, request)
-    run.report.counts = fetched.counts
-    run.report.problems = fetched.problems
+    run.outcome = RunOutcome(fetched.counts, problems=fetched.problems)
     return fetched
 
 
@@ -183,7 +183,7 @@ def run_fetch(
     store = open_store(settings.lake)
     with job_run("fetch", store, settings, output) as run:
         fetched = fetch_in_run(run, store, settings, environment, request)
-        output.result({"lake": store.uri, **fetched.counts, "problems": fetched.problems})
+        output.result({"lake": store.uri, **run.outcome.to_json()})
         for part in fetched.parts:
             output.say(part.summary)
         fetched.require_success(strict=settings.strict)

@@ -5,70 +5,73 @@ The API key is not among them: see :mod:`fetchers.secrets`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar
+from typing import Annotated, TypeVar
 
 from pydantic import Field
 
-from batch.runtime.settings import Settings
+from batch.runtime.settings import ENVIRONMENT_ONLY, Option, RefusalSettings
+
+Value = TypeVar("Value")
+FromEnvironment = Annotated[Value, ENVIRONMENT_ONLY]
+"""A setting of an installation rather than of one run: it has no option."""
 
 
-class FetchSettings(Settings):
+class FetchSettings(RefusalSettings):
     """What fetching reads once, at its start."""
 
-    OPTIONS: ClassVar[Mapping[str, str]] = {
-        "polygon_requests_per_minute": "requests-per-minute",
-        "details_per_run": "details",
-    }
-
-    polygon_base_url: str = Field(
+    polygon_base_url: FromEnvironment[str] = Field(
         "https://api.polygon.io",
         pattern=r"^https?://[^\s?#@]+$",
-        description="Where the vendor's HTTP interface is.",
+        description="The vendor's HTTP interface; https://api.massive.com works as well.",
     )
-    polygon_requests_per_minute: int = Field(
-        5, ge=0, description="Most requests in any minute; 0 for no limit."
+    polygon_requests_per_minute: Annotated[int, Option("requests-per-minute")] = Field(
+        5, ge=0, description="Most requests in any minute; 0 for no limit (paid plans)."
     )
-    polygon_retry_s: float = Field(
-        180.0, ge=0, description="Seconds that one request is tried again before the run gives up."
+    polygon_retry_s: FromEnvironment[float] = Field(
+        180.0, ge=0, description="Seconds for which one request is retried before the run gives up."
     )
-    polygon_timeout_s: float = Field(
+    polygon_timeout_s: FromEnvironment[float] = Field(
         60.0, gt=0, description="Seconds of silence after which a request is given up."
     )
-    polygon_secret: str | None = Field(
+    polygon_secret: FromEnvironment[str | None] = Field(
         None, description="Name or ARN of the Secrets Manager secret that holds the API key."
     )
-    polygon_parameter: str | None = Field(
+    polygon_parameter: FromEnvironment[str | None] = Field(
         None, description="Name of the SSM parameter that holds the API key."
     )
-    close_delay_minutes: float = Field(
-        5.0, ge=0, description="Minutes after a session's close before its bars are asked for."
+    close_delay_minutes: FromEnvironment[float] = Field(
+        5.0, ge=0, description="Minutes after a session's close before its bars are requested."
     )
-    trailing_sessions: int = Field(
-        5, ge=0, le=250, description="Sessions before the newest one that are asked for again."
+    trailing_sessions: FromEnvironment[int] = Field(
+        5, ge=0, le=250, description="Sessions before the newest one that are fetched again."
     )
-    lookback_sessions: int = Field(
+    lookback_sessions: FromEnvironment[int] = Field(
         30, ge=1, le=2_000, description="How far back a run looks for sessions that are missing."
     )
-    incomplete_below: float = Field(
+    incomplete_below: FromEnvironment[float] = Field(
         0.8,
         ge=0,
         le=1,
         description="Share of the usual number of rows below which a session is incomplete.",
     )
     strict: bool = Field(False, description="Fail the run where a session is incomplete.")
-    details_per_run: int = Field(
-        20, ge=0, description="Tickers whose details are asked for in one run."
+    details_per_run: Annotated[int, Option("details")] = Field(
+        20, ge=0, description="Tickers whose details are requested in one run."
     )
-    downloads: int = Field(
-        8, ge=1, le=64, description="Requests to the vendor under way side by side."
+    downloads: FromEnvironment[int] = Field(
+        8,
+        ge=1,
+        le=64,
+        description="Requests to the vendor at a time; two at most where their rate is limited.",
     )
-    flat_files_url: str = Field(
+    flat_files_url: FromEnvironment[str] = Field(
         "https://files.massive.com",
         pattern=r"^https?://[^\s?#@]+$",
         description="Endpoint of the vendor's flat files, which speaks S3.",
     )
-    flat_files_bucket: str = Field("flatfiles", description="Bucket of the flat files.")
-    flat_files_prefix: str = Field(
+    flat_files_bucket: FromEnvironment[str] = Field(
+        "flatfiles", description="Bucket of the flat files."
+    )
+    flat_files_prefix: FromEnvironment[str] = Field(
         "us_stocks_sip/day_aggs_v1", description="Folder of the daily flat files in it."
     )

@@ -6,7 +6,8 @@ import sys
 
 import click
 
-from batch.runtime.command import output_options, run_main
+from batch.runtime.command import run_main
+from batch.runtime.options import output_options
 from batch.runtime.output import Output
 
 
@@ -88,7 +89,7 @@ def command(
 
     from batch.core.errors import SettingsError  # noqa: PLC0415
     from batch.core.sessions import load_calendar  # noqa: PLC0415
-    from batch.runtime.command import StopSwitch  # noqa: PLC0415
+    from batch.runtime.run import StopSwitch  # noqa: PLC0415
     from simulation.vendor_market import FolderMarket, SyntheticMarket  # noqa: PLC0415
     from simulation.vendor_server import Fault, VendorStub, serve_until  # noqa: PLC0415
 

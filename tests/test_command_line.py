@@ -20,7 +20,8 @@ from batch.core.errors import SettingsError
 from batch.core.sessions import Calendar
 from batch.runtime.command import run_main
 from batch.runtime.formats import duration_text, rate_text, wrapped
-from batch.runtime.output import LOGGER, LoggedProgress, Output
+from batch.runtime.output import Output
+from batch.runtime.progress import LOGGER, LoggedProgress
 from batch.runtime.settings import ResamplerSettings
 from batch.storage.local import LocalStore
 from orchestration.cli.main import SECTIONS, cli
@@ -251,7 +252,7 @@ def small_lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
     arguments = ["demo", "--symbols", "8", "--first", "2025-01-02", "--last", "2025-03-14"]
     lines = lines_of(in_terminal(*arguments, folder=folder))
     assert max(map(len, lines)) <= 80
-    assert any("what a second engine computes" in line for line in lines)
+    assert any("match a second engine's recomputation" in line for line in lines)
     return folder
 
 

@@ -7,14 +7,14 @@ from io import StringIO
 from rich.console import Console
 from rich.progress import Progress
 
-from batch.runtime.output import DrawnProgress, LoggedProgress, beside
-from batch.runtime.progress import Silent
+from batch.runtime.drawing import DrawnProgress
+from batch.runtime.progress import LoggedProgress, Silent
 
 
 def test_two_jobs_move_bars_of_their_own_on_one_terminal() -> None:
     drawing = Progress(console=Console(file=StringIO()))
     first = DrawnProgress(drawing)
-    second = beside(first)
+    second = first.parallel()
 
     first.begin("bars", 10, "sessions")
     second.begin("reference", 5, "parts")
@@ -30,10 +30,10 @@ def test_two_jobs_move_bars_of_their_own_on_one_terminal() -> None:
 def test_log_lines_of_two_jobs_do_not_share_a_step() -> None:
     first = LoggedProgress()
 
-    assert beside(first) is not first
+    assert first.parallel() is not first
 
 
 def test_where_nobody_watches_nobody_watches_the_second_job_either() -> None:
     silent = Silent()
 
-    assert beside(silent) is silent
+    assert silent.parallel() is silent

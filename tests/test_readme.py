@@ -5,36 +5,21 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pytest
-
 from batch.core.errors import ExitCode
-from batch.core.layout import Anchor
-from batch.runtime.settings import ConsolidatorSettings, ResamplerSettings, Settings
+from batch.runtime.settings import ConsolidatorSettings, ResamplerSettings
 from orchestration.cli.main import SECTIONS
+from tests.support.settings_tables import settings_table, table_shown
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
 
-def shown(default: object) -> str:
-    """Return a default as the table writes it."""
-    if default is None or default is False:
-        return "none" if default is None else "off"
-    if isinstance(default, tuple):
-        return ",".join(map(str, default))
-    return str(default.value) if isinstance(default, Anchor) else str(default)
+def test_the_table_of_settings_is_what_the_settings_declare() -> None:
+    expected = settings_table([ResamplerSettings, ConsolidatorSettings])
 
+    shown = table_shown(ROOT / "README.md", expected)
 
-@pytest.mark.parametrize("model", [Settings, ConsolidatorSettings, ResamplerSettings])
-def test_every_setting_is_in_the_table_with_its_default(model: type[Settings]) -> None:
-    rows = re.findall(r"^\| `--([a-z-]+)` \| `(\w+)` \| `?([^|`]+?)`? \|", README, re.MULTILINE)
-    table = {environment: default for _, environment, default in rows}
-
-    expected = {
-        f"OHLCV_{name.upper()}": shown(field.default) for name, field in model.model_fields.items()
-    }
-
-    assert expected.items() <= table.items()
+    assert shown == expected
 
 
 def test_the_exit_codes_are_those_of_the_code() -> None:

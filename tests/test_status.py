@@ -202,7 +202,7 @@ def test_the_command_ends_with_0_when_well(
 
     out = capsys.readouterr().out
     assert code == 0
-    assert "well: fresh, without gaps" in out
+    assert "ok: fresh and without gaps" in out
     assert max(map(len, out.splitlines()[1:])) <= 80
 
 

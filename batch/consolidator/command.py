@@ -2,32 +2,50 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
-from batch.runtime.command import job_run, lake_option, output_options, sharing_options
+from batch.consolidator.job import Consolidation, consolidate
+from batch.core.sessions import Calendar
 from batch.runtime.formats import size_text
+from batch.runtime.options import output_options, settings_options
 from batch.runtime.output import Output
+from batch.runtime.progress import Progress, StopRequested
+from batch.runtime.run import job_run
+from batch.runtime.run_report import RunOutcome
+from batch.runtime.settings import ConsolidatorSettings
+from batch.storage.store import ObjectStore, open_store
+
+
+def consolidate_as_set(
+    settings: ConsolidatorSettings,
+    store: ObjectStore,
+    *,
+    progress: Progress,
+    stop_requested: StopRequested,
+    calendar: Calendar | None = None,
+) -> Consolidation:
+    """Consolidate as settings say; every command that consolidates goes through here.
+
+    Raises:
+        OhlcvError: As :func:`batch.consolidator.job.consolidate`.
+    """
+    return consolidate(
+        store,
+        full=settings.full,
+        as_of=settings.as_of,
+        workers=settings.workers,
+        memory_limit=settings.memory_limit,
+        shard=settings.this_shard,
+        progress=progress,
+        stop_requested=stop_requested,
+        calendar=calendar,
+    )
 
 
 @click.command(name="consolidate")
-@lake_option
-@click.option(
-    "--full", is_flag=True, default=None, help="Make every year again.  [env: OHLCV_FULL]"
-)
-@click.option(
-    "--as-of",
-    metavar="INSTANT",
-    help="Use only what was received by then, such as 2025-01-10 or 2025-01-10T09:00Z;"
-    " a run without it returns to the present.  [env: OHLCV_AS_OF]",
-)
-@click.option(
-    "--workers", type=int, metavar="N", help="Threads that read deliveries.  [env: OHLCV_WORKERS]"
-)
-@sharing_options
+@settings_options(ConsolidatorSettings)
 @output_options
-def command(output: Output, **options: Any) -> None:
+def command(settings: ConsolidatorSettings, output: Output) -> None:
     """Merge the deliveries that arrived into clean daily bars.
 
     The newest delivery of a symbol and session wins; what it changed is kept under
@@ -39,51 +57,34 @@ def command(output: Output, **options: Any) -> None:
       ohlcv consolidate --full
       ohlcv consolidate --lake s3://bucket/market --as-of 2025-01-10T09:00Z
     """
-    from batch.consolidator.job import consolidate  # noqa: PLC0415 - help stays quick
-    from batch.runtime.settings import ConsolidatorSettings  # noqa: PLC0415
-    from batch.storage.store import open_store  # noqa: PLC0415
-
-    settings = ConsolidatorSettings.read(**options)
     store = open_store(settings.lake)
     with job_run("consolidate", store, settings, output) as run:
-        outcome = consolidate(
-            store,
-            full=settings.full,
-            as_of=settings.as_of,
-            workers=settings.workers,
-            memory_limit=settings.memory_limit,
-            shard=settings.this_shard,
-            progress=run.progress,
-            stop_requested=run.stop_requested,
+        done = consolidate_as_set(
+            settings, store, progress=run.progress, stop_requested=run.stop_requested
         )
-        run.report.counts = {
-            "current": outcome.current,
-            "removed": outcome.removed,
-            "deliveries_read": outcome.deliveries_read,
-            "newest_session": outcome.newest,
-        }
-        run.report.partitions = [*outcome.published]
-        run.report.problems = [*outcome.problems]
-        output.result(
+        run.outcome = RunOutcome(
             {
-                "lake": store.uri,
-                **run.report.counts,
-                "published": [part.to_json() for part in outcome.published],
-                "problems": outcome.problems,
-            }
+                "current": done.current,
+                "removed": done.removed,
+                "deliveries_read": done.deliveries_read,
+                "newest_session": done.newest,
+            },
+            published=done.published,
+            problems=done.problems,
         )
-        if outcome.published:
+        output.result({"lake": store.uri, **run.outcome.to_json()})
+        if done.published:
             output.table(
                 ["table", "year", "rows", "size"],
                 [
                     (part.table, str(part.year), part.rows, size_text(part.size_bytes))
-                    for part in outcome.published
+                    for part in done.published
                 ],
             )
-        if outcome.removed:
-            output.say(f"years without deliveries, removed: {[*outcome.removed]}")
+        if done.removed:
+            output.say(f"years without deliveries, removed: {[*done.removed]}")
         output.say(
-            f"{outcome.deliveries_read:,} deliveries read, {outcome.current} years up to date,"
-            f" newest session {outcome.newest or 'none'}"
+            f"{done.deliveries_read:,} deliveries read, {done.current} years up to date,"
+            f" newest session {done.newest or 'none'}"
         )
         run.require_no_problems()

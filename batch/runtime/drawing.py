@@ -1,4 +1,4 @@
-"""Bars of progress on a terminal: how far, how fast, how long still."""
+"""Progress bars on a terminal: how far, how fast, how long still."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
 from rich.text import Text
 
 from batch.runtime.formats import count_text, duration_text, rate_text
@@ -36,6 +36,41 @@ class _Pace(ProgressColumn):
         return Text(f"{rate_text(task.speed)}/s, {duration_text(task.time_remaining)} left")
 
 
+class DrawnProgress:
+    """Draws a bar per step on a terminal."""
+
+    def __init__(self, drawing: Progress) -> None:
+        self._drawing = drawing
+        self._task: TaskID | None = None
+
+    def begin(self, step: str, total: int, unit: str) -> None:
+        """Start a bar."""
+        if not self._drawing.live.is_started:  # the first step, or a result was printed since
+            for task in self._drawing.task_ids:
+                self._drawing.remove_task(task)
+            self._drawing.start()
+        self._task = self._drawing.add_task(step, total=total, unit=unit)
+
+    def advance(self, count: int = 1) -> None:
+        """Move the bar."""
+        if self._task is not None:
+            self._drawing.advance(self._task, count)
+
+    def note(self, text: str) -> None:
+        """Print a line above the bars."""
+        self._drawing.console.print(text, highlight=False, markup=False)
+
+    def warn(self, text: str) -> None:
+        """Print a warning above the bars."""
+        self._drawing.console.print(
+            f"warning: {text}", style="yellow", highlight=False, markup=False
+        )
+
+    def parallel(self) -> DrawnProgress:
+        """Return one that draws bars of its own on the same terminal."""
+        return DrawnProgress(self._drawing)
+
+
 def steps_drawing() -> Progress:
     """Return a drawing with one line per step, on stderr, within 80 columns."""
     return Progress(
@@ -51,14 +86,14 @@ def steps_drawing() -> Progress:
 
 
 class _AboveTheBars(logging.Handler):
-    """Prints records above the bars, which would be torn by lines written between them."""
+    """Prints log records above the bars, which lines between them would tear."""
 
     def __init__(self, drawing: Progress) -> None:
         super().__init__()
         self._console = drawing.console
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print a record without its instant, for somebody who watches."""
+        """Print a record without its instant."""
         self._console.print(
             f"{record.levelname.lower()}: {record.getMessage()}",
             style="yellow" if record.levelno >= logging.WARNING else None,

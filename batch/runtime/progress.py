@@ -1,31 +1,40 @@
-"""How a job tells what it is doing, without knowing who watches."""
+"""How a job reports its progress, without knowing where that is shown."""
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol, Self
 
 from batch.core.errors import Interrupted
+from batch.runtime.formats import count_text, duration_text, rate_text
+
+LOGGER: Final = logging.getLogger("ohlcv")
+_LOG_EVERY_S = 10.0
 
 
 class Progress(Protocol):
-    """Hears about the steps of a job; a terminal draws them, a log prints them."""
+    """Reports progress in steps: on a terminal as bars, elsewhere as log lines."""
 
     def begin(self, step: str, total: int, unit: str) -> None:
         """Start a step of ``total`` units, such as rows or partitions."""
 
     def advance(self, count: int = 1) -> None:
-        """Tell that ``count`` more units of the current step are done."""
+        """Report that ``count`` more units of the current step are done."""
 
     def note(self, text: str) -> None:
-        """Tell something worth a line."""
+        """Report something worth a line."""
 
     def warn(self, text: str) -> None:
-        """Tell something that somebody should look at."""
+        """Report something that somebody should look at."""
+
+    def parallel(self) -> Progress:
+        """Return a progress for work that runs at the same time, with steps of its own."""
 
 
 class Silent:
-    """Nobody watches."""
+    """Reports nothing."""
 
     def begin(self, step: str, total: int, unit: str) -> None:
         """Ignore the step."""
@@ -39,20 +48,69 @@ class Silent:
     def warn(self, text: str) -> None:
         """Ignore the warning."""
 
+    def parallel(self) -> Self:
+        """Return itself."""
+        return self
+
+
+class LoggedProgress:
+    """Reports progress in log lines, one every ten seconds at most."""
+
+    def __init__(self) -> None:
+        self._step, self._unit = "", ""
+        self._total = self._done = 0
+        self._started_at = self._logged_at = time.monotonic()
+
+    def begin(self, step: str, total: int, unit: str) -> None:
+        """Start a step."""
+        self._step, self._unit, self._total, self._done = step, unit, total, 0
+        self._started_at = self._logged_at = time.monotonic()
+        LOGGER.info("%s: %s", step, count_text(total, unit))
+
+    def advance(self, count: int = 1) -> None:
+        """Count units, and log them now and then."""
+        self._done += count
+        now = time.monotonic()
+        if now - self._logged_at >= _LOG_EVERY_S:
+            self._logged_at = now
+            rate = self._done / (now - self._started_at)
+            left_s = max(self._total - self._done, 0) / rate if rate else 0.0
+            LOGGER.info(
+                "%s: %s of %s %s, %s/s, %s left",
+                self._step,
+                f"{self._done:,}",
+                f"{self._total:,}",
+                self._unit,
+                rate_text(rate),
+                duration_text(left_s),
+            )
+
+    def note(self, text: str) -> None:
+        """Log a line."""
+        LOGGER.info(text)
+
+    def warn(self, text: str) -> None:
+        """Log a warning."""
+        LOGGER.warning(text)
+
+    def parallel(self) -> LoggedProgress:
+        """Return one with a step of its own."""
+        return LoggedProgress()
+
 
 StopRequested = Callable[[], bool]
 
 
 def never() -> bool:
-    """Nobody asks to stop."""
+    """Return False: nobody requests a stop."""
     return False
 
 
 def require_going(stop_requested: StopRequested) -> None:
-    """Stop between two writes if somebody asked to.
+    """Stop between two writes where a stop was requested.
 
     Raises:
-        Interrupted: Somebody did.
+        Interrupted: It was.
     """
     if stop_requested():
         raise Interrupted(

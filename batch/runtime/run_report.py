@@ -3,18 +3,42 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from typing import Any
 
 from batch.core.errors import DataRefused
-from batch.core.layout import RUNS, is_run_report, run_report_key
+from batch.core.layout import RUNS, is_run_report, run_report_key, table_order
 from batch.lake.partitions import PublishedPartition
+from batch.runtime.formats import size_text
 from batch.storage.store import ObjectStore
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class RunOutcome:
+    """What a run did, as its report and its JSON result say it.
+
+    Attributes:
+        counts: Rows, partitions, bytes and the like, by name.
+        published: Partitions that were published; None where the result has no such key.
+        problems: Every file, symbol or session that could not be done; None likewise.
+    """
+
+    counts: Mapping[str, object] = field(default_factory=dict)
+    published: Sequence[PublishedPartition] | None = None
+    problems: Sequence[str] | None = None
+
+    def to_json(self) -> dict[str, object]:
+        """Return it as the keys of a command's JSON result."""
+        content = dict(self.counts)
+        if self.published is not None:
+            content["published"] = [partition.to_json() for partition in self.published]
+        if self.problems is not None:
+            content["problems"] = list(self.problems)
+        return content
+
+
+@dataclass(frozen=True, slots=True)
 class RunReport:
     """What one run of a job did.
 
@@ -34,13 +58,13 @@ class RunReport:
     job: str
     run_id: str
     started_at: datetime
-    settings: Mapping[str, Any]
+    settings: Mapping[str, object]
     finished_at: datetime | None = None
     exit_code: int | None = None
     error: str | None = None
-    counts: dict[str, Any] = field(default_factory=dict)
-    partitions: list[PublishedPartition] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
+    counts: Mapping[str, object] = field(default_factory=dict)
+    partitions: Sequence[PublishedPartition] = field(default_factory=list)
+    problems: Sequence[str] = field(default_factory=list)
 
     @property
     def duration_s(self) -> float | None:
@@ -106,3 +130,18 @@ def list_run_reports(store: ObjectStore, limit: int) -> list[RunReport]:
         RunReport.from_json(store.read(key), f"{store.uri}/{key}")
         for key in sorted(keys, reverse=True)[:limit]
     ]
+
+
+def summary_by_table(
+    published: Sequence[PublishedPartition],
+) -> list[tuple[str, str, int, str]]:
+    """Return name, years, rows and size of each published table, the narrowest bars first."""
+    summary = []
+    for table in sorted({partition.table for partition in published}, key=table_order):
+        partitions = [partition for partition in published if partition.table == table]
+        years = [partition.year for partition in partitions]
+        span = str(years[0]) if len(years) == 1 else f"{min(years)}-{max(years)}"
+        rows = sum(partition.rows for partition in partitions)
+        size_bytes = sum(partition.size_bytes for partition in partitions)
+        summary.append((table, span, rows, size_text(size_bytes)))
+    return summary

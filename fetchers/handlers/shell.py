@@ -86,9 +86,9 @@ def run_function(
     asked = read_event(kind, event)
 
     # Lambda counts the import of a handler as its start: what takes long is imported here.
-    from batch.runtime.command import job_run  # noqa: PLC0415
     from batch.runtime.environment import environment  # noqa: PLC0415
     from batch.runtime.output import Output  # noqa: PLC0415
+    from batch.runtime.run import job_run  # noqa: PLC0415
     from batch.storage.store import open_store  # noqa: PLC0415
     from fetchers.fetch import fetch_in_run  # noqa: PLC0415
     from fetchers.settings import FetchSettings  # noqa: PLC0415

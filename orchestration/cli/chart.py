@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from batch.runtime.command import lake_option, output_options
+from batch.core.errors import SettingsError
+from batch.core.layout import INTERVALS, require_interval
+from batch.lake.read import Lake
 from batch.runtime.formats import size_text
+from batch.runtime.options import date_option, output_options, settings_options
 from batch.runtime.output import Output
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
-
-    from reporting.chart import Chart
+from batch.runtime.settings import Settings
+from reporting.chart import Chart, load_chart
+from reporting.png import to_png
 
 FORMATS = ("html", "svg", "png")
 
@@ -41,13 +42,8 @@ FORMATS = ("html", "svg", "png")
     default=True,
     help="Prices adjusted for splits (the default), or as traded.",
 )
-@click.option(
-    "--start",
-    type=click.DateTime(["%Y-%m-%d"]),
-    metavar="DATE",
-    help="First date, inclusive.  [default: the newest 150 of the narrowest bars]",
-)
-@click.option("--end", type=click.DateTime(["%Y-%m-%d"]), metavar="DATE", help="Last, inclusive.")
+@date_option("--start", "First date, inclusive.  [default: the newest 150 of the narrowest bars]")
+@date_option("--end", "Last date, inclusive.")
 @click.option("--log", is_flag=True, help="Logarithmic prices: equal ratios are equally high.")
 @click.option(
     "--theme",
@@ -63,17 +59,17 @@ FORMATS = ("html", "svg", "png")
     metavar="FILE",
     help="Where to: .html, .svg or .png.  [default: SYMBOL.html here]",
 )
-@lake_option
+@settings_options(Settings)
 @output_options
 def command(
+    settings: Settings,
     output: Output,
-    lake: str | None,
     symbol: str,
     intervals: tuple[str, ...],
     all_six: bool,
     adjusted: bool,
-    start: datetime | None,
-    end: datetime | None,
+    start: date | None,
+    end: date | None,
     log: bool,
     theme: str,
     path: Path | None,
@@ -91,12 +87,6 @@ def command(
       ohlcv chart NFLX -i 1d -i 21d --raw       two intervals, prices as traded
       ohlcv chart AAPL --start 2020-01-01 --output aapl.png
     """
-    from batch.core.errors import SettingsError  # noqa: PLC0415 - help stays quick
-    from batch.core.layout import INTERVALS, require_interval  # noqa: PLC0415
-    from batch.lake.read import Lake  # noqa: PLC0415
-    from batch.runtime.settings import Settings  # noqa: PLC0415
-    from reporting.chart import load_chart  # noqa: PLC0415
-
     if all_six and intervals:
         raise SettingsError("--all and --interval: give one of the two")
     widths = sorted({require_interval(text, "--interval") for text in intervals}) or [*INTERVALS]
@@ -104,13 +94,12 @@ def command(
     kind = path.suffix.lower().removeprefix(".")
     if kind not in FORMATS:
         raise SettingsError(f"--output {path}: expected a name ending in .html, .svg or .png")
-    settings = Settings.read(lake=lake)
     chart = load_chart(
         Lake.open(settings.lake),
         symbol,
         widths,
-        start=start.date() if start else None,
-        end=end.date() if end else None,
+        start=start,
+        end=end,
         adjusted=adjusted,
         log=log,
     )
@@ -140,8 +129,6 @@ def _render(chart: Chart, kind: str, theme: str) -> bytes:
     svg = chart.svg("dark" if theme == "dark" else "light")
     if kind == "svg":
         return svg.encode()
-    from reporting.png import to_png  # noqa: PLC0415 - an extra
-
     return to_png(svg)
 
 

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import click
-from click.shell_completion import get_completion_class
+from click.shell_completion import BashComplete, FishComplete, ShellComplete, ZshComplete
+
+SHELLS: dict[str, type[ShellComplete]] = {
+    "bash": BashComplete,
+    "zsh": ZshComplete,
+    "fish": FishComplete,
+}
 
 
 @click.command(name="completion")
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-def command(shell: str) -> None:
+@click.argument("shell", type=click.Choice([*SHELLS]))
+@click.pass_context
+def command(context: click.Context, shell: str) -> None:
     """Print the script that completes commands and options in SHELL.
 
     \b
@@ -17,8 +24,5 @@ def command(shell: str) -> None:
       echo 'eval "$(ohlcv completion zsh)"' >> ~/.zshrc    # below compinit
       ohlcv completion fish > ~/.config/fish/completions/ohlcv.fish
     """
-    from orchestration.cli.main import cli  # noqa: PLC0415 - main finds this module by its name
-
-    completion = get_completion_class(shell)
-    assert completion is not None  # noqa: S101 - click has all three
-    click.echo(completion(cli, {}, "ohlcv", "_OHLCV_COMPLETE").source())
+    ohlcv = context.find_root().command
+    click.echo(SHELLS[shell](ohlcv, {}, "ohlcv", "_OHLCV_COMPLETE").source())

@@ -1,20 +1,143 @@
-"""The command ``ohlcv demo``."""
+"""The command ``ohlcv demo``: a whole lake from the synthetic exchange."""
 
 from __future__ import annotations
 
 import shlex
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Any
 
 import click
 
-from batch.runtime.command import command_name, job_run, lake_option, output_options
+from batch.audit.verify import Verification, verify
+from batch.consolidator.command import consolidate_as_set
+from batch.consolidator.job import Consolidation
+from batch.core.errors import DataRefused, SettingsError
+from batch.core.layout import BRONZE, Delivery
+from batch.core.sessions import Calendar, load_calendar
+from batch.lake.landing import land
+from batch.lake.partitions import TablePartitions
+from batch.lake.read import Lake
+from batch.lake.reference import add_splits
+from batch.resampler.command import resample_as_set
+from batch.resampler.job import Resampling
+from batch.runtime.command import command_name
 from batch.runtime.formats import size_text
+from batch.runtime.options import date_option, output_options, settings_options
 from batch.runtime.output import Output
+from batch.runtime.progress import Progress, StopRequested, require_going
+from batch.runtime.run import job_run
+from batch.runtime.run_report import RunOutcome
+from batch.runtime.settings import (
+    ConsolidatorSettings,
+    MemorySettings,
+    ResamplerSettings,
+    WorkerSettings,
+)
+from batch.storage.store import ObjectStore, open_store
+from simulation.exchange import SOURCE, ExchangeSpec, SyntheticExchange
+
+
+class DemoSettings(WorkerSettings, MemorySettings):
+    """What the demonstration reads; all else of its jobs is as by default."""
+
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """What a demonstration made.
+
+    Attributes:
+        deliveries: Deliveries that were new to the lake.
+        refused_rows: Rows that the lake keeps as refused.
+        splits: Splits in the reference table that are new.
+        consolidation: What consolidation did.
+        resampling: What resampling did.
+        verification: What verification found.
+    """
+
+    deliveries: int
+    refused_rows: int
+    splits: int
+    consolidation: Consolidation
+    resampling: Resampling
+    verification: Verification
+
+
+def make_demo_lake(
+    store: ObjectStore,
+    spec: ExchangeSpec,
+    settings: DemoSettings,
+    *,
+    calendar: Calendar,
+    progress: Progress,
+    stop_requested: StopRequested,
+) -> Demo:
+    """Fill a lake from a synthetic exchange and make every interval of it.
+
+    Doing it again writes nothing; a later last session adds what is new.
+
+    Raises:
+        SettingsError: The lake holds deliveries that are not synthetic.
+        Interrupted: A stop was requested.
+    """
+    require_synthetic(store)
+    exchange = SyntheticExchange(spec, calendar)
+    written = 0
+    progress.begin("delivering", len(exchange.sessions), "sessions")
+    reached = exchange.sessions[0]
+    for sent in exchange.deliveries():
+        require_going(stop_requested)
+        landed = land(
+            store, sent.rows, received_at=sent.received_at, source=sent.source, calendar=calendar
+        )
+        written += len(landed.written)
+        session = max((delivery.session for delivery in landed.deliveries), default=reached)
+        if session > reached:
+            progress.advance(len(calendar.sessions_between(reached, session)) - 1)
+            reached = session
+    progress.advance()
+    splits = add_splits(store, exchange.splits(), label="the synthetic exchange")
+    consolidation = consolidate_as_set(
+        ConsolidatorSettings.model_construct(**dict(settings)),
+        store,
+        progress=progress,
+        stop_requested=stop_requested,
+        calendar=calendar,
+    )
+    resampling = resample_as_set(
+        ResamplerSettings.model_construct(**dict(settings)),
+        store,
+        progress=progress,
+        stop_requested=stop_requested,
+        calendar=calendar,
+    )
+    verification = verify(
+        store,
+        progress=progress,
+        stop_requested=stop_requested,
+        memory_limit=settings.memory_limit,
+    )
+    refused = Lake(store).rejected().height
+    return Demo(written, refused, splits, consolidation, resampling, verification)
+
+
+def require_synthetic(store: ObjectStore) -> None:
+    """Refuse a lake that holds deliveries of another source.
+
+    Raises:
+        SettingsError: It does.
+    """
+    if not store.exists():
+        return
+    for item in store.list(BRONZE):
+        delivery = Delivery.parse(item.key)
+        if delivery is None or not delivery.source.startswith(f"{SOURCE}-"):
+            raise SettingsError(
+                f"{store.uri}: holds deliveries that are not synthetic ({item.key});"
+                " choose another --lake for the demonstration"
+            )
 
 
 @click.command(name="demo")
-@lake_option
 @click.option(
     "--symbols",
     type=click.IntRange(1, 20_000),
@@ -23,25 +146,25 @@ from batch.runtime.output import Output
     show_default=True,
     help="Stocks listed at any time.",
 )
-@click.option("--first", metavar="DATE", help="First date.  [default: three years before the last]")
-@click.option("--last", metavar="DATE", help="Last date.  [default: the newest closed session]")
+@date_option("--first", "First date.  [default: three years before the last]")
+@date_option("--last", "Last date.  [default: the newest closed session]")
 @click.option(
     "--seed",
     type=click.IntRange(0),
     metavar="N",
     default=7,
     show_default=True,
-    help="Which market.",
+    help="Another seed, another market.",
 )
-@click.option("--workers", type=int, metavar="N", help="Threads of the jobs.  [env: OHLCV_WORKERS]")
+@settings_options(DemoSettings)
 @output_options
 def command(
+    settings: DemoSettings,
     output: Output,
     symbols: int,
-    first: str | None,
-    last: str | None,
+    first: date | None,
+    last: date | None,
     seed: int,
-    **options: Any,
 ) -> None:
     """Make a whole lake from a synthetic exchange: no key, no network.
 
@@ -54,40 +177,33 @@ def command(
       ohlcv demo --lake demo-lake
       ohlcv demo --symbols 50 --first 2020-01-01 --last 2020-12-31
     """
-    from batch.core.errors import DataRefused  # noqa: PLC0415 - help stays quick
-    from batch.core.sessions import load_calendar  # noqa: PLC0415
-    from batch.lake.partitions import TablePartitions  # noqa: PLC0415
-    from batch.lake.read import Lake  # noqa: PLC0415
-    from batch.runtime.settings import Settings  # noqa: PLC0415
-    from batch.storage.store import open_store  # noqa: PLC0415
-    from orchestration.demo import make_demo_lake, three_years_to  # noqa: PLC0415
-    from simulation.exchange import ExchangeSpec  # noqa: PLC0415
-
-    settings = Settings.read(**options)
     calendar = load_calendar()
-    until = _date(last, "--last") or calendar.newest_closed(datetime.now(UTC))
-    since = _date(first, "--first") or three_years_to(until)
+    until = last or calendar.newest_closed(datetime.now(UTC))
+    since = first or three_years_before(until)
     if since > until:
-        raise click.BadParameter(f"--first {since} is after --last {until}")
+        raise SettingsError(f"--first {since} is after --last {until}")
     spec = ExchangeSpec(symbols=symbols, first=since, last=until, seed=seed)
     store = open_store(settings.lake)
     with job_run("demo", store, settings, output) as run:
         made = make_demo_lake(
             store,
             spec,
+            settings,
             calendar=calendar,
-            workers=settings.workers,
             progress=run.progress,
             stop_requested=run.stop_requested,
         )
-        run.report.counts = {
+        counts = {
             "new_deliveries": made.deliveries,
             "refused_rows": made.refused_rows,
             "newest_session": made.consolidation.newest,
             "differences": made.verification.count,
         }
-        run.report.partitions = [*made.consolidation.published, *made.resampling.published]
-        run.report.problems = [*made.consolidation.problems]
+        run.outcome = RunOutcome(
+            counts,
+            published=[*made.consolidation.published, *made.resampling.published],
+            problems=made.consolidation.problems,
+        )
     tables = [
         (name, partitions, rows, TablePartitions.list(store, name).size_bytes)
         for name, partitions, rows in made.verification.checked
@@ -98,7 +214,7 @@ def command(
             "tables": [
                 dict(zip(("table", "years", "rows", "bytes"), row, strict=True)) for row in tables
             ],
-            **run.report.counts,
+            **counts,
         }
     )
     output.table(
@@ -107,12 +223,12 @@ def command(
     )
     output.say(
         f"The lake is {store.uri}: {symbols} synthetic stocks, {since} to {until};\n"
-        f"broken rows, refused on the way and kept with their reasons: {made.refused_rows:,}."
+        f"broken rows, refused and kept with their reasons: {made.refused_rows:,}."
     )
     if made.verification.count:
         raise DataRefused(f"{made.verification.count} values differ: run `ohlcv verify`")
     where = "" if settings.lake == "./lake" else f" --lake {shlex.quote(settings.lake)}"
-    output.say("Every value is what a second engine computes. Try next:\n")
+    output.say("All values match a second engine's recomputation. Try next:\n")
     ohlcv = command_name()
     symbol = shlex.quote(Lake(store).symbols()[0])
     output.say(f"  {ohlcv} status{where}")
@@ -121,10 +237,6 @@ def command(
     output.say(f'  {ohlcv} sql{where} "select * from bars_5d limit 5"')
 
 
-def _date(text: str | None, option: str) -> date | None:
-    try:
-        return date.fromisoformat(text) if text else None
-    except ValueError as err:
-        raise click.BadParameter(
-            f"{text!r} is not a date such as 2025-01-31", param_hint=option
-        ) from err
+def three_years_before(last: date) -> date:
+    """Return the first day of the three years that end on a date."""
+    return date(last.year - 3, last.month, min(last.day, 28))

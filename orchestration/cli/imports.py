@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
-from batch.runtime.command import job_run, lake_option, output_options
+from batch.core.instants import parse_instant
+from batch.core.sessions import load_calendar
+from batch.runtime.options import output_options, settings_options
 from batch.runtime.output import Output
+from batch.runtime.run import job_run
+from batch.runtime.run_report import RunOutcome
+from batch.runtime.settings import RefusalSettings, WorkerSettings
+from batch.storage.store import open_store
+from fetchers.files.imports import import_files, import_splits
+from fetchers.files.reader import find_files
+
+
+class ImportSettings(WorkerSettings, RefusalSettings):
+    """What the import of files reads."""
 
 
 @click.command(name="import")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path())
-@lake_option
 @click.option(
     "--splits",
     type=click.Path(),
@@ -22,40 +31,31 @@ from batch.runtime.output import Output
 @click.option(
     "--received-at",
     metavar="INSTANT",
-    help="When the files were received, such as 2025-01-10T21:30Z; else the date in a"
-    " file's name, else its modification time.",
+    help="When the files were received, such as 2025-01-10T21:30Z; by default the date in"
+    " a file's name, else its modification time.",
 )
 @click.option(
     "--source",
     metavar="NAME",
     default="import",
     show_default=True,
-    help="Who the deliveries are from.",
+    help="Name of their source.",
 )
-@click.option(
-    "--max-refused-share",
-    type=float,
-    metavar="SHARE",
-    help="Share of refused rows that makes a file a problem."
-    "  [env: OHLCV_MAX_REFUSED_SHARE; default: 0.01]",
-)
-@click.option(
-    "--workers", type=int, metavar="N", help="Files read side by side.  [env: OHLCV_WORKERS]"
-)
+@settings_options(ImportSettings)
 @output_options
 def command(
+    settings: ImportSettings,
     output: Output,
     files: tuple[str, ...],
     splits: str | None,
     received_at: str | None,
     source: str,
-    **options: Any,
 ) -> None:
     """Bring deliveries into the lake: CSV, CSV.gz or Parquet files and folders.
 
-    The columns may have the names of Polygon, Yahoo, Stooq or any other sensible ones;
-    what was taken for what is printed. A folder of symbol=*/data.parquet and
-    symbol=*/date=*.parquet files is taken as an existing lake. Rows that cannot be true
+    Columns may be named as by Polygon, Yahoo, Stooq or in any other sensible way; prints
+    which column was read as what. A folder of symbol=*/data.parquet and
+    symbol=*/date=*.parquet files is read as an existing lake. Rows that cannot be true
     are kept under bronze/rejected with a reason.
 
     \b
@@ -64,14 +64,6 @@ def command(
       ohlcv import AAPL.csv --received-at 2025-01-10T21:30Z
       ohlcv import s3://old-bucket/processed/
     """
-    from batch.core.instants import parse_instant  # noqa: PLC0415
-    from batch.core.sessions import load_calendar  # noqa: PLC0415 - help stays quick
-    from batch.runtime.settings import Settings  # noqa: PLC0415
-    from batch.storage.store import open_store  # noqa: PLC0415
-    from fetchers.files.imports import import_files, import_splits  # noqa: PLC0415
-    from fetchers.files.reader import find_files  # noqa: PLC0415
-
-    settings = Settings.read(**options)
     received = parse_instant(received_at) if received_at else None
     store = open_store(settings.lake)
     store.exists()
@@ -91,25 +83,26 @@ def command(
         )
         if split_file:
             outcome.splits = import_splits(store, split_file)
-        counts = {
-            "files": outcome.files,
-            "deliveries": outcome.deliveries,
-            "new_deliveries": outcome.written,
-            "accepted_rows": outcome.accepted_rows,
-            "refused_rows": outcome.refused_rows,
-            "refused": dict(outcome.reasons.most_common()),
-            "splits": outcome.splits,
-            "layouts": dict(outcome.layouts.most_common()),
-        }
-        run.report.counts = counts
-        run.report.problems = outcome.problems
-        output.result({"lake": store.uri, **counts, "problems": outcome.problems})
+        run.outcome = RunOutcome(
+            {
+                "files": outcome.files,
+                "deliveries": outcome.deliveries,
+                "new_deliveries": outcome.written,
+                "accepted_rows": outcome.accepted_rows,
+                "refused_rows": outcome.refused_rows,
+                "refused": dict(outcome.reasons.most_common()),
+                "splits": outcome.splits,
+                "layouts": dict(outcome.layouts.most_common()),
+            },
+            problems=outcome.problems,
+        )
+        output.result({"lake": store.uri, **run.outcome.to_json()})
         for layout, count in outcome.layouts.most_common():
             output.say(f"{count:,} files: {layout}")
         for note in outcome.notes:
             run.progress.warn(note)
         output.table(
-            ["files", "deliveries", "of them new", "rows", "refused", "splits", "problems"],
+            ["files", "deliveries", "new", "rows", "refused", "splits", "problems"],
             [
                 (
                     outcome.files,

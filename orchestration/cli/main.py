@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Final
 
 import click
+from click.shell_completion import CompletionItem
 
 from batch.runtime.command import run_main
 from batch.version import __version__
@@ -27,13 +28,13 @@ SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "resample": ("batch.resampler.command", "Fold daily bars into bars of N sessions."),
     },
     "Look at it": {
-        "status": ("orchestration.cli.status", "Tell how fresh and whole the lake is."),
+        "status": ("orchestration.cli.status", "Show how fresh and complete the lake is."),
         "chart": ("orchestration.cli.chart", "Draw the candles of a symbol."),
-        "report": ("orchestration.cli.report", "Make one page of the lake's state."),
+        "report": ("orchestration.cli.report", "Make one page on the state of the lake."),
         "sql": ("orchestration.cli.sql", "Run a DuckDB query over the lake."),
     },
     "Trust it": {
-        "quality": ("orchestration.cli.quality", "Look for bars that are not what they seem."),
+        "quality": ("orchestration.cli.quality", "Find bars that look wrong."),
         "verify": ("orchestration.cli.verify", "Recompute every bar with another engine."),
     },
     "Keep house": {
@@ -58,15 +59,23 @@ class LazyGroup(click.Group):
         """Import the module that holds a subcommand, as its ``command``."""
         for section in SECTIONS.values():
             if cmd_name in section:
-                command = import_module(section[cmd_name][0]).command
-                assert isinstance(command, click.Command)  # noqa: S101 - tells the type checker
+                command: click.Command = import_module(section[cmd_name][0]).command
                 return command
         return None
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete names of subcommands, without importing them, and own options."""
+        return [
+            CompletionItem(name, help=text)
+            for section in SECTIONS.values()
+            for name, (_, text) in section.items()
+            if name.startswith(incomplete)
+        ] + click.Command.shell_complete(self, ctx, incomplete)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the subcommand; say what may have been meant where there is none."""
+        """Return the subcommand, or fail with the names that are near."""
         names = self.list_commands(ctx)
         if args[0] not in names and not args[0].startswith("-"):
             near = get_close_matches(args[0], names, n=2, cutoff=0.6)

@@ -2,37 +2,44 @@
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import date
 
 import click
 
-from batch.runtime.command import StopSwitch, lake_option, output_options
+from batch.audit.quality import check_lake
+from batch.core.errors import DataRefused
+from batch.lake.read import Lake
+from batch.runtime.options import date_option, output_options, settings_options
 from batch.runtime.output import Output
+from batch.runtime.run import StopSwitch
+from batch.runtime.settings import Settings
 
 
 @click.command(name="quality")
-@lake_option
-@click.option("--check", "checks", multiple=True, metavar="NAME", help="Only this; repeatable.")
-@click.option("--since", metavar="DATE", help="Only findings from this date on.")
+@settings_options(Settings)
+@click.option(
+    "--check", "checks", multiple=True, metavar="NAME", help="Only this check; may be repeated."
+)
+@date_option("--since", "Only findings from this date on.")
 @click.option(
     "--show",
     type=click.IntRange(0),
     metavar="N",
     default=3,
     show_default=True,
-    help="Findings to print each.",
+    help="Findings to print per check.",
 )
-@click.option("--strict", is_flag=True, help="End with exit code 3 when anything was found.")
+@click.option("--strict", is_flag=True, help="Exit with code 3 when anything was found.")
 @output_options
 def command(
+    settings: Settings,
     output: Output,
     checks: tuple[str, ...],
-    since: str | None,
+    since: date | None,
     show: int,
     strict: bool,
-    **options: Any,
 ) -> None:
-    """Look for bars that keep every rule and still are not what they seem.
+    """Find bars that keep every rule and still look wrong.
 
     Splits missing from the record, splits that the price does not show, stale and repeated
     bars, runs without volume, drops in coverage, symbols that vanish. Findings are hints:
@@ -43,18 +50,10 @@ def command(
       ohlcv quality --since 2025-01-01
       ohlcv quality --check unrecorded_split --show 50
     """
-    from batch.audit.quality import check_lake  # noqa: PLC0415
-    from batch.core.errors import DataRefused  # noqa: PLC0415 - help stays quick
-    from batch.core.instants import parse_date  # noqa: PLC0415
-    from batch.lake.read import Lake  # noqa: PLC0415
-    from batch.runtime.settings import Settings  # noqa: PLC0415
-
-    settings = Settings.read(**options)
-    first = parse_date(since, label="--since") if since else None
     lake = Lake.open(settings.lake)
     with StopSwitch().armed() as switch, output.progress() as progress:
         quality = check_lake(
-            lake, names=checks, since=first, progress=progress, stop_requested=switch
+            lake, names=checks, since=since, progress=progress, stop_requested=switch
         )
     output.result(
         {
@@ -74,6 +73,6 @@ def command(
             output.say(f"{name}: the newest {min(show, count):,} of {count:,}")
             for row in quality.findings.filter(check=name).head(show).iter_rows(named=True):
                 output.say(f"  {row['date']}  {row['symbol'] or '':<6}  {row['told']}", hanging=22)
-    output.say(f"{quality.bars:,} daily bars of {quality.symbols:,} symbols looked at")
+    output.say(f"{quality.bars:,} daily bars of {quality.symbols:,} symbols checked")
     if strict and quality.findings.height:
         raise DataRefused(f"{quality.findings.height:,} findings")

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
-from batch.runtime.command import lake_option, output_options
+from batch.core.errors import SettingsError
+from batch.lake.read import Lake
 from batch.runtime.formats import size_text
+from batch.runtime.options import output_options, settings_options
 from batch.runtime.output import Output
+from batch.runtime.settings import Settings
+from reporting.lake_facts import gather_facts
+from reporting.lake_page import report_page
 
 
 @click.command(name="report")
@@ -27,9 +33,9 @@ from batch.runtime.output import Output
     default="auto",
     help="Colours; auto follows the reader's system. Print is always light.",
 )
-@lake_option
+@settings_options(Settings)
 @output_options
-def command(output: Output, lake: str | None, path: Path, theme: str) -> None:
+def command(settings: Settings, output: Output, path: Path, theme: str) -> None:
     """Make one HTML page of the lake's state, to read or to send.
 
     Coverage of every session, gaps, refused rows by reason, what later deliveries changed,
@@ -42,15 +48,7 @@ def command(output: Output, lake: str | None, path: Path, theme: str) -> None:
       ohlcv report --output monday.html --theme light
       ohlcv report --lake s3://bucket/market --output market.html
     """
-    from datetime import UTC, datetime  # noqa: PLC0415 - help stays quick
-
-    from batch.core.errors import SettingsError  # noqa: PLC0415
-    from batch.lake.read import Lake  # noqa: PLC0415
-    from batch.runtime.settings import Settings  # noqa: PLC0415
-    from reporting.lake_facts import gather_facts  # noqa: PLC0415
-    from reporting.lake_page import report_page  # noqa: PLC0415
-
-    opened = Lake.open(Settings.read(lake=lake).lake)
+    opened = Lake.open(settings.lake)
     with output.progress() as progress:
         facts = gather_facts(opened, now=datetime.now(UTC), progress=progress)
     content = report_page(facts, theme=theme).encode()

@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, date, datetime, timedelta
 
 import click
 
-from batch.runtime.command import lake_option, output_options
+from batch.audit.status import FreshnessPolicy, Status, read_status
+from batch.core.errors import DataRefused
+from batch.lake.read import Lake
 from batch.runtime.formats import size_text
+from batch.runtime.options import date_option, output_options, settings_options
 from batch.runtime.output import Output
-
-if TYPE_CHECKING:
-    from batch.audit.status import Status
+from batch.runtime.settings import Settings
 
 _SHOWN = 5
 
 
 @click.command(name="status")
-@lake_option
+@settings_options(Settings)
 @click.option(
     "--delay",
     type=click.FloatRange(0),
     default=4.0,
     show_default=True,
     metavar="HOURS",
-    help="How long after the close a session may take to be there.",
+    help="How long after the close a session may take to arrive.",
 )
 @click.option(
     "--max-age-sessions",
@@ -34,40 +34,32 @@ _SHOWN = 5
     metavar="N",
     default=0,
     show_default=True,
-    help="How many sessions the lake may be behind all the same.",
+    help="How many sessions the lake may be behind.",
 )
-@click.option(
+@date_option(
     "--since",
-    metavar="DATE",
-    help="Look for gaps, lateness, refused rows and corrections from this date on."
+    "Report gaps, late sessions, refused rows and corrections from this date on."
     "  [default: the last 30 sessions; gaps: the whole lake]",
 )
 @output_options
 def command(
-    output: Output, delay: float, max_age_sessions: int, since: str | None, **options: Any
+    settings: Settings, output: Output, delay: float, max_age_sessions: int, since: date | None
 ) -> None:
-    """Tell how the lake is doing: freshness, gaps, refused rows, sizes, last runs.
+    """Show how fresh and complete the lake is: gaps, refused rows, sizes, last runs.
 
-    Ends with exit code 3 when the lake is stale or gapped, or its bars are older than its
-    daily bars, so that a monitor can call it. Nothing is written.
+    Exits with code 3 when the lake is stale or has gaps, or when its bars are older than
+    its daily bars, so that a monitor can call it. Nothing is written.
 
     \b
     Examples:
       ohlcv status
       ohlcv status --json --max-age-sessions 1 | jq .problems
     """
-    from batch.audit.status import FreshnessPolicy, read_status  # noqa: PLC0415
-    from batch.core.errors import DataRefused  # noqa: PLC0415 - help stays quick
-    from batch.core.instants import parse_date  # noqa: PLC0415
-    from batch.lake.read import Lake  # noqa: PLC0415
-    from batch.runtime.settings import Settings  # noqa: PLC0415
-
-    settings = Settings.read(**options)
     status = read_status(
         Lake.open(settings.lake).store,
         now=datetime.now(UTC),
         policy=FreshnessPolicy(timedelta(hours=delay), max_age_sessions),
-        since=parse_date(since, label="--since") if since else None,
+        since=since,
     )
     output.result(asdict(status))
     _show(output, status)
@@ -123,7 +115,7 @@ def _show(output: Output, status: Status) -> None:
             ],
         )
     if not status.problems:
-        output.say("well: fresh, without gaps")
+        output.say("ok: fresh and without gaps")
 
 
 def _some(items: list[str]) -> str:

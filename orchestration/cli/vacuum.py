@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
 
 import click
 
-from batch.runtime.command import job_run, lake_option, output_options
+from batch.audit.vacuum import VacuumPlan, apply_vacuum, plan_vacuum
+from batch.core.layout import BRONZE
+from batch.lake.read import Lake
 from batch.runtime.formats import size_text
+from batch.runtime.options import output_options, settings_options
 from batch.runtime.output import Output
-
-if TYPE_CHECKING:
-    from batch.audit.vacuum import VacuumPlan
+from batch.runtime.run import job_run
+from batch.runtime.run_report import RunOutcome
+from batch.runtime.settings import WorkerSettings
 
 _SHOWN = 10
 
 
 @click.command(name="vacuum")
-@lake_option
 @click.option("--yes", is_flag=True, help="Remove them; without it nothing is removed.")
 @click.option(
     "--keep-days",
     type=click.FloatRange(0),
     default=0.0,
     metavar="DAYS",
-    help="Keep what was received in the last so many days.",
+    help="Keep what was received in the last DAYS days.",
 )
 @click.option(
     "--forget-corrections",
@@ -33,30 +34,23 @@ _SHOWN = 10
     help="Also remove deliveries that restatements compare with; a rebuild of their year"
     " then loses those restatements.",
 )
-@click.option(
-    "--workers", type=int, metavar="N", help="Threads that read deliveries.  [env: OHLCV_WORKERS]"
-)
+@settings_options(WorkerSettings)
 @output_options
 def command(
-    output: Output, yes: bool, keep_days: float, forget_corrections: bool, **options: Any
+    settings: WorkerSettings, output: Output, yes: bool, keep_days: float, forget_corrections: bool
 ) -> None:
     """Remove deliveries that a newer one fully supersedes; a dry run unless --yes.
 
     A delivery goes only where one newer delivery of its session, already consolidated, has
-    every symbol of it, so the daily bars stay what they are. What is lost is told: bars as
+    every symbol of it, so the daily bars stay as they are. Reports what is lost: bars as
     they were known before the newer one came. Announcements and scratch files that killed
-    jobs left go as well. What was removed is listed in the run's report.
+    jobs left are removed as well. The run's report lists what was removed.
 
     \b
     Examples:
       ohlcv vacuum
       ohlcv vacuum --keep-days 30 --yes
     """
-    from batch.audit.vacuum import apply_vacuum, plan_vacuum  # noqa: PLC0415
-    from batch.lake.read import Lake  # noqa: PLC0415
-    from batch.runtime.settings import Settings  # noqa: PLC0415 - help stays quick
-
-    settings = Settings.read(**options)
     store = Lake.open(settings.lake).store
 
     def plan() -> VacuumPlan:
@@ -76,14 +70,14 @@ def command(
         return
     with job_run("vacuum", store, settings, output) as run:
         found = plan()
-        run.report.counts = _summary(found)
+        run.outcome = RunOutcome(_summary(found))
         apply_vacuum(store, found)
     output.result({"lake": store.uri, "removed": True, **_summary(found)})
     _show(output, found)
     output.say("removed; the run's report lists them")
 
 
-def _summary(plan: VacuumPlan) -> dict[str, Any]:
+def _summary(plan: VacuumPlan) -> dict[str, object]:
     return {
         "deliveries": plan.deliveries,
         "superseded": [
@@ -104,8 +98,6 @@ def _summary(plan: VacuumPlan) -> dict[str, Any]:
 
 
 def _show(output: Output, plan: VacuumPlan) -> None:
-    from batch.core.layout import BRONZE  # noqa: PLC0415 - help stays quick
-
     output.table(
         ["deliveries", "superseded", "size", "kept for restatements", "orphaned", "scratch"],
         [

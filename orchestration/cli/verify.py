@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
 
 import click
 
+from batch.audit.verify import verify
 from batch.core.errors import DataRefused
-from batch.runtime.command import job_run, lake_option, output_options
+from batch.runtime.options import output_options, settings_options
 from batch.runtime.output import Output
+from batch.runtime.run import job_run
+from batch.runtime.run_report import RunOutcome
+from batch.runtime.settings import MemorySettings
+from batch.storage.store import open_store
 
 
 @click.command(name="verify")
-@lake_option
-@click.option(
-    "--memory-limit",
-    metavar="SIZE",
-    help="Memory for the other engine, such as 2GiB.  [env: OHLCV_MEMORY_LIMIT]",
-)
+@settings_options(MemorySettings)
 @click.option(
     "--show",
     type=click.IntRange(1, 200),
@@ -28,23 +27,18 @@ from batch.runtime.output import Output
     help="Differences to print.",
 )
 @output_options
-def command(output: Output, show: int, **options: Any) -> None:
+def command(settings: MemorySettings, output: Output, show: int) -> None:
     """Recompute every bar with an independent engine and compare every value.
 
-    DuckDB folds the deliveries into daily bars and the daily bars into every interval, by
-    the rules and not by the jobs' code. Keys, order, manifests and gaps are checked too.
-    Exit code 3 and a table of differences where anything is not what it should be.
+    DuckDB folds the deliveries into daily bars and the daily bars into every interval, from
+    the rules and not with the jobs' code. Keys, order, manifests and gaps are checked too.
+    Where anything differs, prints a table of differences and exits with code 3.
 
     \b
     Examples:
       ohlcv verify
       ohlcv verify --lake s3://bucket/market --memory-limit 4GiB --json
     """
-    from batch.audit.verify import verify  # noqa: PLC0415
-    from batch.runtime.settings import Settings  # noqa: PLC0415 - help stays quick
-    from batch.storage.store import open_store  # noqa: PLC0415
-
-    settings = Settings.read(**options)
     store = open_store(settings.lake)
     with job_run("verify", store, settings, output) as run:
         outcome = verify(
@@ -54,8 +48,10 @@ def command(output: Output, show: int, **options: Any) -> None:
             memory_limit=settings.memory_limit,
         )
         gaps = [str(day) for day in outcome.gaps]
-        run.report.counts = {"differences": outcome.count, "gaps": len(gaps)}
-        run.report.problems = [str(asdict(found)) for found in outcome.differences[:show]]
+        run.outcome = RunOutcome(
+            {"differences": outcome.count, "gaps": len(gaps)},
+            problems=[str(asdict(found)) for found in outcome.differences[:show]],
+        )
         output.result(
             {
                 "lake": store.uri,
@@ -84,19 +80,19 @@ def command(output: Output, show: int, **options: Any) -> None:
                         d.symbol,
                         d.day or str(d.year),
                         d.column,
-                        repr_of(d.expected),
-                        repr_of(d.found),
+                        _exact(d.expected),
+                        _exact(d.found),
                     )
                     for d in outcome.differences[:show]
                 ],
             )
             raise DataRefused(
-                f"{store.uri}: {outcome.count:,} values are not what they should be;"
-                " `ohlcv consolidate --full` and `ohlcv resample --full` make them again"
+                f"{store.uri}: {outcome.count:,} values differ;"
+                " `ohlcv consolidate --full` and `ohlcv resample --full` rebuild them"
             )
-        output.say("every value is what the other engine computes")
+        output.say("all values match DuckDB's recomputation")
 
 
-def repr_of(value: Any) -> str:
+def _exact(value: object) -> str:
     """Return a value with all its digits."""
     return "null" if value is None else repr(value) if isinstance(value, float) else str(value)

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
-from batch.runtime.settings import ENV_PREFIX, Settings
+from batch.runtime.settings import ConsolidatorSettings
 from fetchers.secrets import FLAT_FILE_VARIABLES, KEY_VARIABLES
 from fetchers.settings import FetchSettings
+from tests.support.settings_tables import settings_table, table_shown
 
-PAGE = (Path(__file__).parents[2] / "docs" / "fetching.md").read_text()
-ROW = re.compile(r"^\| `(OHLCV_\w+)` \| `?([^`|]*?)`? \|", re.MULTILINE)
+PAGE = Path(__file__).parents[2] / "docs" / "fetching.md"
 
 
-def test_the_settings_table_names_every_setting_and_its_default() -> None:
-    own = {
-        f"{ENV_PREFIX}{name.upper()}": "none" if field.default is None else str(field.default)
-        for name, field in FetchSettings.model_fields.items()
-        if name not in Settings.model_fields
-    }
+def test_the_table_of_settings_is_what_the_settings_declare() -> None:
+    expected = settings_table([FetchSettings], without=ConsolidatorSettings)
 
-    assert dict(ROW.findall(PAGE)) == own
+    shown = table_shown(PAGE, expected)
+
+    assert shown == expected
 
 
 def test_the_key_variables_are_named() -> None:
+    page = PAGE.read_text()
+
     for name in (*KEY_VARIABLES, *FLAT_FILE_VARIABLES[0]):
-        assert name in PAGE
+        assert name in page

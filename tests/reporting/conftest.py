@@ -14,8 +14,8 @@ from batch.runtime.command import run_main
 from batch.runtime.output import LOGGER
 from batch.runtime.progress import Silent, never
 from batch.storage.local import LocalStore
+from orchestration.cli.demo import DemoSettings, make_demo_lake
 from orchestration.cli.main import cli
-from orchestration.demo import make_demo_lake
 from simulation.exchange import ExchangeSpec
 from tests.support.command_line import Finished
 
@@ -27,8 +27,8 @@ def demo_lake(tmp_path_factory: pytest.TempPathFactory, calendar: Calendar) -> L
     make_demo_lake(
         store,
         ExchangeSpec(symbols=40, first=date(2024, 1, 2), last=date(2025, 3, 14)),
+        DemoSettings.model_construct(),
         calendar=calendar,
-        workers=2,
         progress=Silent(),
         stop_requested=never,
     )

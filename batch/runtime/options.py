@@ -1,0 +1,99 @@
+"""Command-line options: those that derive from settings, and those that every command has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+from functools import wraps
+from typing import TypeVar
+
+import click
+from click.shell_completion import CompletionItem
+
+from batch.core.instants import parse_date
+from batch.runtime.output import Output
+from batch.runtime.settings import Setting, Settings, settings_of
+
+Command = TypeVar("Command", bound=Callable[..., None])
+
+
+def settings_options(kind: type[Settings]) -> Callable[[Command], Callable[..., None]]:
+    """Add an option for every setting of a class; the command receives ``settings``.
+
+    The values are validated together, so every wrong one is reported at once.
+    """
+    settings = [setting for setting in settings_of(kind) if not setting.option.environment_only]
+
+    def decorate(command: Command) -> Callable[..., None]:
+        @wraps(command)
+        def read_settings(*arguments: object, **given: object) -> None:
+            options = {setting.name: given.pop(setting.name) for setting in settings}
+            command(*arguments, settings=kind.read(**options), **given)
+
+        reading: Callable[..., None] = read_settings
+        for setting in reversed(settings):
+            reading = _option(setting)(reading)
+        return reading
+
+    return decorate
+
+
+def output_options(command: Command) -> Callable[..., None]:
+    """Add ``--json``, ``--quiet`` and ``--debug``; the command receives an ``output``."""
+
+    @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+    @click.option("--quiet", is_flag=True, help="Print warnings and errors only.")
+    @click.option("--debug", is_flag=True, help="Show tracebacks.")
+    @wraps(command)
+    def make_output(
+        *arguments: object, as_json: bool, quiet: bool, debug: bool, **given: object
+    ) -> None:
+        output = Output(as_json, quiet, debug)
+        output.set_up_logs()
+        command(*arguments, output=output, **given)
+
+    return make_output
+
+
+def date_option(name: str, help_text: str) -> Callable[[Command], Command]:
+    """Add an option for a date in ISO 8601.
+
+    Raises:
+        SettingsError: When the command line is read, where its value is not a date.
+    """
+
+    def parse(_context: click.Context, _option: click.Parameter, text: str | None) -> date | None:
+        return None if text is None else parse_date(text, label=name)
+
+    return click.option(name, metavar="DATE", callback=parse, help=help_text)
+
+
+def _option(setting: Setting) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    kind = setting.field.annotation
+    notes = [f"env: {', else '.join(setting.variables)}"]
+    if setting.default is not None:
+        notes.append(f"default: {setting.default}")
+    help_text = f"{setting.field.description}  [{'; '.join(notes)}]"
+    if kind is bool:
+        return click.option(setting.flag, setting.name, is_flag=True, default=None, help=help_text)
+    return click.option(
+        setting.flag,
+        setting.name,
+        multiple=isinstance(setting.field.default, tuple),
+        metavar="|".join(setting.choices) or setting.option.metavar,
+        shell_complete=_completion(setting),
+        help=help_text,
+    )
+
+
+def _completion(
+    setting: Setting,
+) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
+    def complete(
+        _context: click.Context, _parameter: click.Parameter, typed: str
+    ) -> list[CompletionItem]:
+        if setting.option.is_folder:
+            return [CompletionItem(typed, type="dir")]
+        return [CompletionItem(text) for text in setting.choices if text.startswith(typed)]
+
+    return complete

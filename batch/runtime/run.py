@@ -1,0 +1,114 @@
+"""A run of a job: its progress, its stop switch, and a report that is kept however it ends."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from types import FrameType
+from uuid import uuid4
+
+from pydantic import BaseModel
+
+from batch.core.errors import DataRefused, ExitCode, OhlcvError
+from batch.runtime.output import Output
+from batch.runtime.progress import LOGGER, Progress
+from batch.runtime.run_report import RunOutcome, RunReport
+from batch.storage.store import ObjectStore
+
+
+class StopSwitch:
+    """Set by SIGTERM and by the first Ctrl-C; jobs read it between two writes."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def __call__(self) -> bool:
+        """Return whether a stop was requested."""
+        return self._event.is_set()
+
+    @contextmanager
+    def armed(self) -> Iterator[StopSwitch]:
+        """Listen for signals; a second Ctrl-C ends the process at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield self
+            return
+        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+        for number in before:
+            signal.signal(number, self._on_signal)
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        if self._event.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self._event.set()
+        at_once = "; once more stops at once" if number == signal.SIGINT else ""
+        name = signal.Signals(number).name
+        LOGGER.warning("%s: stopping after the current write%s", name, at_once)
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """A run under way.
+
+    Attributes:
+        progress: Where the job reports its steps.
+        stop_requested: Read by the job between writes.
+        outcome: What was done so far, for the report.
+    """
+
+    progress: Progress
+    stop_requested: StopSwitch
+    outcome: RunOutcome = field(default_factory=RunOutcome)
+
+    def require_no_problems(self) -> None:
+        """End the run as refused where something could not be done.
+
+        Raises:
+            DataRefused: Counts the problems and names the first.
+        """
+        problems = self.outcome.problems
+        if problems:
+            more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
+            raise DataRefused(f"{problems[0]}{more}")
+
+
+@contextmanager
+def job_run(job: str, store: ObjectStore, settings: BaseModel, output: Output) -> Iterator[Run]:
+    """Run a job with progress and signals; its report is kept once the lake exists."""
+    report = RunReport(
+        job=job,
+        run_id=uuid4().hex[:8],
+        started_at=datetime.now(UTC),
+        settings=settings.model_dump(mode="json"),
+    )
+    with StopSwitch().armed() as switch, output.progress() as progress:
+        run = Run(progress, switch)
+        try:
+            yield run
+        except BaseException as err:
+            code = err.exit_code if isinstance(err, OhlcvError) else ExitCode.BUG
+            with suppress(OhlcvError):
+                if store.exists():
+                    _ended(report, run, code, f"{type(err).__name__}: {err}").keep(store)
+            raise
+    _ended(report, run, ExitCode.DONE).keep(store)
+
+
+def _ended(report: RunReport, run: Run, code: int, error: str | None = None) -> RunReport:
+    return replace(
+        report,
+        finished_at=datetime.now(UTC),
+        exit_code=int(code),
+        error=error,
+        counts=run.outcome.counts,
+        partitions=run.outcome.published or (),
+        problems=run.outcome.problems or (),
+    )
