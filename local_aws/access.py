@@ -1,4 +1,4 @@
-"""Who calls what: requests named as IAM actions, and judged by the caller's policies."""
+"""Requests named as IAM actions, and judged by the policies of the role that calls."""
 
 from __future__ import annotations
 
@@ -11,12 +11,41 @@ from typing import Any, Final
 from urllib.parse import parse_qs, unquote
 from xml.etree.ElementTree import fromstring
 
+import boto3
+from botocore.config import Config
+
+ACCOUNT: Final = "123456789012"
+REGION: Final = "us-east-1"
+
 ROLE_KEY: Final = "ROLE."
-"""Access keys that begin so belong to the role named behind it; others to an administrator."""
+"""Access keys of this prefix and a role's name belong to the role, others to an administrator."""
 
 _CREDENTIAL = re.compile(r"Credential=([^/]+)/\d+/([^/]+)/([^/]+)/aws4_request")
-_SERVICES = {"states": "states", "email": "ses", "monitoring": "cloudwatch"}
 _LAMBDA_INVOKE = re.compile(r"/2015-03-31/functions/([^/]+)/invocations")
+
+
+def connect(endpoint: str, service: str, key: str, *, config: Config | None = None) -> Any:
+    """Return a client of a service on the local AWS, with an access key."""
+    client: Any = boto3.client  # the stubs know services by literal names only
+    return client(
+        service,
+        endpoint_url=endpoint,
+        region_name=REGION,
+        aws_access_key_id=key,
+        aws_secret_access_key="local",
+        config=config,
+    )
+
+
+def environment(endpoint: str, key: str) -> dict[str, str]:
+    """Return the environment in which a process takes the local AWS for AWS."""
+    return {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": key,
+        "AWS_SECRET_ACCESS_KEY": "local",
+        "AWS_REGION": REGION,
+        "AWS_DEFAULT_REGION": REGION,
+    }
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -26,7 +55,7 @@ class Call:
     Attributes:
         role: Name of the role that called, empty for an administrator.
         action: Such as ``s3:GetObject``.
-        resource: ARN of what was acted upon, ``*`` where the action has none.
+        resource: ARN of the resource, ``*`` where the action has none.
         prefix: ``s3:prefix`` of a listing.
     """
 
@@ -37,7 +66,7 @@ class Call:
 
 
 def caller(authorization: str) -> tuple[str, str, str]:
-    """Return access key, region and service of a signed request; empty where it is not."""
+    """Return access key, region and service of a request; empty texts if it is not signed."""
     found = _CREDENTIAL.search(authorization)
     return (found[1], found[2], found[3]) if found else ("", "", "")
 
@@ -110,13 +139,13 @@ def _deleted(body: bytes) -> list[str]:
 
 
 def allows(statements: Iterable[Mapping[str, Any]], call: Call) -> bool:
-    """Tell whether policies allow a call: some statement allows it and none denies it."""
+    """Return whether some statement allows a call and none denies it."""
     effects = {str(item["Effect"]) for item in statements if statement_covers(item, call)}
     return "Allow" in effects and "Deny" not in effects
 
 
 def statement_covers(statement: Mapping[str, Any], call: Call) -> bool:
-    """Tell whether a statement speaks of a call.
+    """Return whether a statement applies to a call.
 
     Raises:
         ValueError: It has an element or a condition that is not known here.

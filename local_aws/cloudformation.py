@@ -1,148 +1,149 @@
-"""CloudFormation's query API over :mod:`local_aws.stacks`."""
+"""CloudFormation's API over :mod:`local_aws.stacks`, spoken by moto's parser and serializer.
+
+moto 5.2 has an engine of its own, which cannot carry the deployment of the template. Its change
+sets compare the text of templates alone, so neither a new parameter inside ``Fn::Sub`` nor a
+condition that became true is a change, and after one update the same deployment never counts as
+unchanged again. A resource that fails is an error of ExecuteChangeSet: nothing is rolled back, no
+event is written, no ``ROLLBACK_COMPLETE`` follows, and what was created before it stays. Stacks
+that change sets made have no outputs. ``AllowedValues``, ``AllowedPattern``, ``Rules`` and
+``RetainExceptOnCreate`` are ignored, and ``!Condition`` inside ``!And`` is always false. Of the
+template's 29 types seven are missing and nine are never deleted, and an unknown type or property
+is left out with a warning, so that a deployment would look applied which was not.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final
-from urllib.parse import parse_qs
+from urllib.parse import parse_qsl
 from uuid import uuid4
-from xml.sax.saxutils import escape
 
-from local_aws.stacks import ChangeSet, Stack, StackError, Stacks
+from moto.core.parse import QueryParser
+from moto.core.serialize import QuerySerializer, SerializationContext, XFormedAttributePicker
+from moto.core.utils import get_service_model
+
+from local_aws.stacks import Change, ChangeSet, ChangeSetMissing, Stack, StackError, Stacks
 from local_aws.template import TemplateError, read_template
 
-_NAMESPACE: Final = "http://cloudformation.amazonaws.com/doc/2010-05-15/"
+_NO_CHANGES = "The submitted information didn't contain changes."
+
+Request = Mapping[str, Any]
+Result = Mapping[str, Any]
 
 
 def answer(stacks: Stacks, body: bytes) -> tuple[int, str]:
     """Return status and XML of the answer to a request."""
-    form = {
-        name: values[0] for name, values in parse_qs(body.decode(), keep_blank_values=True).items()
-    }
-    action = form.get("Action", "")
+    form = dict(parse_qsl(body.decode(), keep_blank_values=True))
+    operation = get_service_model("cloudformation").operation_model(form["Action"])
+    parser: Any = QueryParser(operation)  # declares parts of a request that it does not read
+    request = parser.parse({"values": form})
+    result: Result | StackError
     try:
-        if action not in _ACTIONS:
-            raise StackError(f"{action} is not known here")
-        result = _ACTIONS[action](stacks, form)
+        if operation.name not in _ACTIONS:
+            raise StackError(f"{operation.name} is not known here")
+        result = _ACTIONS[operation.name](stacks, request)
     except StackError as err:
-        return 400, _error(
-            str(err), "ChangeSetNotFound" if "ChangeSet [" in str(err) else "ValidationError"
-        )
-    inner = f"<{action}Result>{_xml(result)}</{action}Result>"
-    meta = f"<ResponseMetadata><RequestId>{uuid4()}</RequestId></ResponseMetadata>"
-    return 200, f'<{action}Response xmlns="{_NAMESPACE}">{inner}{meta}</{action}Response>'
-
-
-def _error(message: str, code: str) -> str:
-    inner = f"<Type>Sender</Type><Code>{code}</Code><Message>{escape(message)}</Message>"
-    return (
-        f'<ErrorResponse xmlns="{_NAMESPACE}"><Error>{inner}</Error>'
-        f"<RequestId>{uuid4()}</RequestId></ErrorResponse>"
+        result = err
+    serializer = QuerySerializer(
+        operation,
+        SerializationContext(str(uuid4())),
+        value_picker=XFormedAttributePicker(),
     )
+    response = serializer.serialize(result)
+    return response["status_code"], str(response["body"])
 
 
-def _xml(value: Any) -> str:
-    if isinstance(value, dict):
-        return "".join(f"<{key}>{_xml(item)}</{key}>" for key, item in value.items())
-    if isinstance(value, list):
-        return "".join(f"<member>{_xml(item)}</member>" for item in value)
-    if isinstance(value, bool):
-        return str(value).lower()
-    return escape(str(value))
-
-
-def _parameters(form: Mapping[str, str], stack: Stack | None) -> dict[str, str]:
+def _given_parameters(request: Request, stack: Stack | None) -> dict[str, str]:
     given = {}
-    number = 1
-    while key := form.get(f"Parameters.member.{number}.ParameterKey"):
-        start = f"Parameters.member.{number}."
-        if form.get(f"{start}UsePreviousValue") == "true":
-            if stack is None or key not in stack.given:
-                raise StackError(f"parameter {key} has no previous value")
-            given[key] = stack.given[key]
+    for item in request.get("Parameters", []):
+        key = item["ParameterKey"]
+        if not item.get("UsePreviousValue"):
+            given[key] = item.get("ParameterValue", "")
+        elif stack and key in stack.parameters:
+            given[key] = stack.parameters[key]
         else:
-            given[key] = form.get(f"{start}ParameterValue", "")
-        number += 1
+            raise StackError(f"parameter {key} has no previous value")
     return given
 
 
-def _body(stacks: Stacks, form: Mapping[str, str]) -> str:
-    if "TemplateBody" in form:
-        return form["TemplateBody"]
-    raise StackError(
-        f"templates by URL are not known here: {form.get('TemplateURL')} ({stacks.region})"
-    )
+def _body(request: Request) -> str:
+    if "TemplateBody" in request:
+        return str(request["TemplateBody"])
+    raise StackError(f"templates by URL are not known here: {request.get('TemplateURL')}")
 
 
-def _create_change_set(stacks: Stacks, form: Mapping[str, str]) -> dict[str, Any]:
-    name = form["StackName"]
-    there = stacks.stacks.get(name)
-    begun = there is not None and there.status != "REVIEW_IN_PROGRESS"
-    if form.get("ChangeSetType", "UPDATE") == "CREATE" and begun:
+def _create_change_set(stacks: Stacks, request: Request) -> Result:
+    name = request["StackName"]
+    stack = stacks.stacks.get(name)
+    exists = stack is not None and stack.status != "REVIEW_IN_PROGRESS"
+    creates = request.get("ChangeSetType", "UPDATE") == "CREATE"
+    if creates and exists:
         raise StackError(f"Stack [{name}] already exists and cannot be created again")
-    if form.get("ChangeSetType", "UPDATE") == "UPDATE" and not begun:
+    if not creates and not exists:
         raise StackError(f"Stack [{name}] does not exist")
-    given = _parameters(form, there)
-    proposal = stacks.propose(name, form["ChangeSetName"], _body(stacks, form), given)
-    return {"Id": proposal.arn, "StackId": stacks.find(name).arn}
+    parameters = _given_parameters(request, stack)
+    made = stacks.create_change_set(name, request["ChangeSetName"], _body(request), parameters)
+    return {"Id": made.arn, "StackId": stacks.find(name).arn}
 
 
-def _change_set(stacks: Stacks, form: Mapping[str, str]) -> tuple[Stack, ChangeSet]:
-    wanted = form["ChangeSetName"]
+def _find_change_set(stacks: Stacks, request: Request) -> tuple[Stack, ChangeSet]:
+    wanted = request["ChangeSetName"]
     for stack in stacks.stacks.values():
-        for proposal in stack.change_sets.values():
-            if wanted == proposal.arn or (
-                wanted == proposal.name and form.get("StackName") in {stack.name, stack.arn}
+        for found in stack.change_sets.values():
+            if wanted == found.arn or (
+                wanted == found.name and request.get("StackName") in {stack.name, stack.arn}
             ):
-                return stack, proposal
-    raise StackError(f"ChangeSet [{wanted}] does not exist")
+                return stack, found
+    raise ChangeSetMissing(f"ChangeSet [{wanted}] does not exist")
 
 
-def _describe_change_set(stacks: Stacks, form: Mapping[str, str]) -> dict[str, Any]:
-    stack, proposal = _change_set(stacks, form)
-    changes = []
-    for change in proposal.changes:
-        told: dict[str, Any] = {
-            "Action": change.action,
-            "LogicalResourceId": change.name,
-            "ResourceType": change.kind,
-        }
-        if change.action == "Modify":
-            told["Replacement"] = "True" if change.replacement else "False"
-        changes.append({"Type": "Resource", "ResourceChange": told})
+def _describe_change_set(stacks: Stacks, request: Request) -> Result:
+    stack, found = _find_change_set(stacks, request)
     return {
-        "ChangeSetName": proposal.name,
-        "ChangeSetId": proposal.arn,
+        "ChangeSetName": found.name,
+        "ChangeSetId": found.arn,
         "StackName": stack.name,
         "StackId": stack.arn,
-        "Status": proposal.status,
-        "StatusReason": proposal.reason,
-        "ExecutionStatus": "AVAILABLE" if proposal.changes else "UNAVAILABLE",
-        "Parameters": _given(proposal.given),
-        "Changes": changes,
+        "Status": "CREATE_COMPLETE" if found.changes else "FAILED",
+        "StatusReason": "" if found.changes else _NO_CHANGES,
+        "ExecutionStatus": "AVAILABLE" if found.changes else "UNAVAILABLE",
+        "Parameters": _parameters(found.parameters),
+        "Changes": [
+            {"Type": "Resource", "ResourceChange": _change(change)} for change in found.changes
+        ],
     }
 
 
-def _given(parameters: Mapping[str, str]) -> list[dict[str, str]]:
+def _change(change: Change) -> Result:
+    replacement = {"Replacement": str(change.replacement)} if change.action == "Modify" else {}
+    return {
+        "Action": change.action,
+        "LogicalResourceId": change.name,
+        "ResourceType": change.kind,
+        **replacement,
+    }
+
+
+def _parameters(parameters: Mapping[str, str]) -> list[Result]:
     return [{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()]
 
 
-def _execute_change_set(stacks: Stacks, form: Mapping[str, str]) -> dict[str, Any]:
-    stacks.execute(*_change_set(stacks, form))
+def _execute_change_set(stacks: Stacks, request: Request) -> Result:
+    stacks.execute(*_find_change_set(stacks, request))
     return {}
 
 
-def _delete_change_set(stacks: Stacks, form: Mapping[str, str]) -> dict[str, Any]:
-    stack, proposal = _change_set(stacks, form)
-    del stack.change_sets[proposal.name]
+def _delete_change_set(stacks: Stacks, request: Request) -> Result:
+    stack, found = _find_change_set(stacks, request)
+    del stack.change_sets[found.name]
     if stack.status == "REVIEW_IN_PROGRESS" and not stack.change_sets:
         del stacks.stacks[stack.name]
     return {}
 
 
-def _describe_stacks(stacks: Stacks, form: Mapping[str, str]) -> dict[str, Any]:
-    wanted = form.get("StackName")
-    found = [stacks.find(wanted)] if wanted else list(stacks.stacks.values())
+def _describe_stacks(stacks: Stacks, request: Request) -> Result:
+    wanted = request.get("StackName")
+    found = [stacks.find(wanted)] if wanted else stacks.stacks.values()
     return {
         "Stacks": [
             {
@@ -150,11 +151,15 @@ def _describe_stacks(stacks: Stacks, form: Mapping[str, str]) -> dict[str, Any]:
                 "StackId": stack.arn,
                 "StackStatus": stack.status,
                 "StackStatusReason": stack.reason,
-                "CreationTime": stack.created_at.isoformat(),
-                "Parameters": _given(stack.given),
+                "CreationTime": stack.created_at,
+                "Parameters": _parameters(stack.parameters),
                 "Outputs": [
-                    {"OutputKey": key, "OutputValue": value, "Description": description}
-                    for key, (value, description) in stack.outputs.items()
+                    {
+                        "OutputKey": key,
+                        "OutputValue": output.value,
+                        "Description": output.description,
+                    }
+                    for key, output in stack.outputs.items()
                 ],
             }
             for stack in found
@@ -162,12 +167,12 @@ def _describe_stacks(stacks: Stacks, form: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def _describe_stack_events(stacks: Stacks, form: Mapping[str, str]) -> dict[str, Any]:
-    return {"StackEvents": stacks.find(form["StackName"]).events[::-1]}
+def _describe_stack_events(stacks: Stacks, request: Request) -> Result:
+    return {"StackEvents": stacks.find(request["StackName"]).events[::-1]}
 
 
-def _describe_stack_resources(stacks: Stacks, form: Mapping[str, str]) -> dict[str, Any]:
-    stack = stacks.find(form["StackName"])
+def _describe_stack_resources(stacks: Stacks, request: Request) -> Result:
+    stack = stacks.find(request["StackName"])
     return {
         "StackResources": [
             {
@@ -176,44 +181,35 @@ def _describe_stack_resources(stacks: Stacks, form: Mapping[str, str]) -> dict[s
                 "ResourceType": resource.kind,
                 "ResourceStatus": "CREATE_COMPLETE",
                 "StackName": stack.name,
-                "Timestamp": stack.created_at.isoformat(),
+                "Timestamp": stack.created_at,
             }
             for name, resource in stack.resources.items()
         ]
     }
 
 
-def _delete_stack(stacks: Stacks, form: Mapping[str, str]) -> dict[str, Any]:
-    wanted = form["StackName"]
+def _delete_stack(stacks: Stacks, request: Request) -> Result:
+    wanted = request["StackName"]
     for stack in list(stacks.stacks.values()):
         if wanted in {stack.name, stack.arn}:
             stacks.delete(stack)
     return {}
 
 
-def _validate_template(stacks: Stacks, form: Mapping[str, str]) -> dict[str, Any]:
+def _template_summary(stacks: Stacks, request: Request) -> Result:
+    body = stacks.find(request["StackName"]).body if "StackName" in request else _body(request)
     try:
-        sections = read_template(_body(stacks, form))
+        sections = read_template(body)
     except TemplateError as err:
         raise StackError(f"Template format error: {err}") from err
-    return {
-        "Parameters": [{"ParameterKey": name} for name in sections.get("Parameters", {})],
-        "Description": sections.get("Description", ""),
-    }
+    parameters = [
+        {"ParameterKey": name, "ParameterType": rules["Type"]}
+        for name, rules in sections.get("Parameters", {}).items()
+    ]
+    return {"Parameters": parameters, "Description": sections.get("Description", "")}
 
 
-def _template_summary(stacks: Stacks, form: Mapping[str, str]) -> dict[str, Any]:
-    body = stacks.find(form["StackName"]).body if "StackName" in form else _body(stacks, form)
-    sections = read_template(body)
-    return {
-        "Parameters": [
-            {"ParameterKey": name, "ParameterType": rules["Type"]}
-            for name, rules in sections.get("Parameters", {}).items()
-        ]
-    }
-
-
-_ACTIONS: Final[Mapping[str, Callable[[Stacks, Mapping[str, str]], dict[str, Any]]]] = {
+_ACTIONS: Final[Mapping[str, Callable[[Stacks, Request], Result]]] = {
     "CreateChangeSet": _create_change_set,
     "DescribeChangeSet": _describe_change_set,
     "ExecuteChangeSet": _execute_change_set,
@@ -222,6 +218,6 @@ _ACTIONS: Final[Mapping[str, Callable[[Stacks, Mapping[str, str]], dict[str, Any
     "DescribeStackEvents": _describe_stack_events,
     "DescribeStackResources": _describe_stack_resources,
     "DeleteStack": _delete_stack,
-    "ValidateTemplate": _validate_template,
+    "ValidateTemplate": _template_summary,
     "GetTemplateSummary": _template_summary,
 }

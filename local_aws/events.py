@@ -1,4 +1,4 @@
-"""What EventBridge does when an execution ends: rules, patterns, input transformers."""
+"""EventBridge's part when an execution ends: rules, patterns, input transformers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from local_aws.resources import Client
 
 
 def pattern_matches(pattern: Mapping[str, Any], event: Mapping[str, Any]) -> bool:
-    """Tell whether an event matches a pattern.
+    """Return whether an event matches a pattern.
 
     https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-create-pattern.html
 
@@ -47,7 +47,7 @@ def _value_matches(wanted: Any, found: Any) -> bool:
 
 
 def transformed(target: Mapping[str, Any], event: Mapping[str, Any]) -> str:
-    """Return what a target receives of an event."""
+    """Return the text that a target receives for an event."""
     transformer = target.get("InputTransformer")
     if not transformer:
         return json.dumps(event)
@@ -92,22 +92,19 @@ def execution_event(execution: Any) -> dict[str, Any]:
     }
 
 
-def deliver(event: Mapping[str, Any], client: Client) -> list[str]:
-    """Send an event to the targets of every rule that it matches; returns the rules' names.
+def deliver(event: Mapping[str, Any], client: Client) -> None:
+    """Send an event to the targets of every rule that it matches.
 
-    What a topic refuses goes to the target's dead-letter queue, where it has one.
+    An event that a topic refuses goes to the target's dead-letter queue.
     """
     events = client("events")
-    told = []
     for rule in events.list_rules()["Rules"]:
         if rule["State"] != "ENABLED" or not pattern_matches(
             json.loads(rule.get("EventPattern") or '{"source": []}'), event
         ):
             continue
-        told.append(rule["Name"])
         for target in events.list_targets_by_rule(Rule=rule["Name"])["Targets"]:
             _send(target, transformed(target, event), client)
-    return told
 
 
 def _send(target: Mapping[str, Any], text: str, client: Client) -> None:

@@ -1,6 +1,6 @@
 """What moto's interpreter of Amazon States Language lacks to run the real definitions.
 
-Checked with moto 5.2. Each function names the defect that it mends.
+Checked with moto 5.2. Each function names the behaviour that it corrects.
 """
 
 from __future__ import annotations
@@ -13,46 +13,47 @@ from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
-import boto3
 import botocore.session
 from botocore.config import Config
 
-from local_aws.access import ROLE_KEY
-
-Ended = Callable[[Any], None]
+from local_aws.access import ROLE_KEY, connect
 
 
-def mend(owner: Any, **replacements: Any) -> None:
+def patch(owner: Any, **replacements: Any) -> None:
     """Replace members of a class or module of moto."""
     for name, replacement in replacements.items():
         setattr(owner, name, replacement)
 
 
 def install(
-    *, endpoint: str, retry_pace: float, on_wait: Callable[[float], None], on_end: Ended
+    *,
+    endpoint: str,
+    retry_pace: float,
+    on_wait: Callable[[float], None],
+    on_end: Callable[[Any], None],
 ) -> None:
-    """Switch the interpreter on and mend it.
+    """Switch the interpreter on and correct it.
 
     Args:
         endpoint: Where the services answer.
-        retry_pace: Share of the time between two tries that is really waited.
-        on_wait: Hears the seconds that a definition asks to wait before a retry.
-        on_end: Hears of every execution that ended.
+        retry_pace: Share of the time between two attempts that is really waited.
+        on_wait: Called with the seconds that a definition waits before a retry.
+        on_end: Called with every execution that ended.
     """
     from moto.core.config import default_user_config
     from moto.stepfunctions import models
     from moto.stepfunctions.parser.models import stepfunctions_parser_backends
 
     default_user_config["stepfunctions"] = {"execute_state_machine": True}
-    mend(models, stepfunctions_backends=stepfunctions_parser_backends)
+    patch(models, stepfunctions_backends=stepfunctions_parser_backends)
     _convert_requests()
-    _let_reserved_errors_through()
-    _let_retried_jobs_be_awaited()
-    _give_texts_for_instants()
+    _pass_reserved_errors()
+    _await_jobs_of_retries()
+    _write_start_times_as_text()
     _name_unnamed_executions()
     _call_as_the_role(endpoint)
     _pace_retries(retry_pace, on_wait)
-    _tell_of_ends(on_end)
+    _report_ends(on_end)
 
 
 def _convert_requests() -> None:
@@ -94,18 +95,18 @@ def _convert_requests() -> None:
         if found := operation(self, service_action_name):
             self._from_boto_response(response, found.output_shape)
 
-    mend(tasks.StateTaskService, _normalise_parameters=request, _normalise_response=response)
+    patch(tasks.StateTaskService, _normalise_parameters=request, _normalise_response=response)
 
 
-def _let_reserved_errors_through() -> None:
+def _pass_reserved_errors() -> None:
     """``States.TaskFailed`` inside a Map stays what it is and does not become States.Runtime."""
     from moto.stepfunctions.parser.asl.component.common.error_name import custom_error_name
 
-    mend(custom_error_name, ILLEGAL_CUSTOM_ERROR_PREFIX="\0")
+    patch(custom_error_name, ILLEGAL_CUSTOM_ERROR_PREFIX="\0")
 
 
-def _let_retried_jobs_be_awaited() -> None:
-    """A retried ``.sync`` task waits for its own job, not for the end of the first."""
+def _await_jobs_of_retries() -> None:
+    """A retried ``.sync`` task waits for its own job, not for the end of the first one."""
     from moto.stepfunctions.parser.asl.component.state.exec.state_task.service import (
         state_task_service_callback as callback,
     )
@@ -119,10 +120,10 @@ def _let_retried_jobs_be_awaited() -> None:
             endpoint._notify_event.clear()
         return waits(self, env=env, **arguments)
 
-    mend(callback.StateTaskServiceCallback, _eval_integration_pattern=eval_integration_pattern)
+    patch(callback.StateTaskServiceCallback, _eval_integration_pattern=eval_integration_pattern)
 
 
-def _give_texts_for_instants() -> None:
+def _write_start_times_as_text() -> None:
     """``$$.Execution.StartTime`` is a text."""
     from moto.stepfunctions.parser.backend.execution import Execution
 
@@ -134,11 +135,11 @@ def _give_texts_for_instants() -> None:
         found.start_time = f"{start:%Y-%m-%dT%H:%M:%S}.{start.microsecond // 1000:03d}Z"
         return found
 
-    mend(Execution, get_start_execution_details=details)
+    patch(Execution, get_start_execution_details=details)
 
 
 def _name_unnamed_executions() -> None:
-    """Executions without a name get one each, not all the same."""
+    """Executions that are started without a name get different ones."""
     from moto.stepfunctions.parser.models import StepFunctionsParserBackend
 
     starts = StepFunctionsParserBackend.start_execution
@@ -148,50 +149,44 @@ def _name_unnamed_executions() -> None:
     ) -> Any:
         return starts(self, state_machine_arn, name or str(uuid4()), *rest, **more)
 
-    mend(StepFunctionsParserBackend, start_execution=start)
+    patch(StepFunctionsParserBackend, start_execution=start)
 
 
 def _call_as_the_role(endpoint: str) -> None:
     """Tasks call the services as the state machine's role, so its policies count."""
+    config = Config(
+        parameter_validation=False,
+        retries={"max_attempts": 0},
+        connect_timeout=60,
+        read_timeout=900,
+    )
 
     def client_for(region: str, service: str, state_credentials: Any = None) -> Any:
         role = state_credentials.role_arn.rsplit("/", 1)[-1] if state_credentials else ""
-        connect: Any = boto3.client  # the stubs know services by literal names only
-        return connect(
-            service,
-            region_name=region,
-            endpoint_url=endpoint,
-            aws_access_key_id=f"{ROLE_KEY}{role}" if role else "interpreter",
-            aws_secret_access_key="interpreter",
-            config=Config(
-                parameter_validation=False,
-                retries={"max_attempts": 0},
-                connect_timeout=60,
-                read_timeout=900,
-            ),
-        )
+        key = f"{ROLE_KEY}{role}" if role else "interpreter"
+        return connect(endpoint, service, key, config=config)
 
     states = "moto.stepfunctions.parser.asl.component.state.exec.state_task"
     for part in ("service.state_task_service_factory", "state_task_lambda"):
         importlib.import_module(f"{states}.{part}")
     for name, module in list(sys.modules.items()):
         if name.startswith("moto.stepfunctions.parser") and hasattr(module, "boto_client_for"):
-            mend(module, boto_client_for=client_for)
+            patch(module, boto_client_for=client_for)
 
 
 def _pace_retries(pace: float, on_wait: Callable[[float], None]) -> None:
-    """Waits between retries are told, and shortened where asked for."""
+    """Waits between retries are reported, and shortened."""
     from moto.stepfunctions.parser.asl.component.common.retry import retrier_decl
 
     def sleep(seconds: float) -> None:
         on_wait(seconds)
         time.sleep(seconds * pace)
 
-    mend(retrier_decl, time=SimpleNamespace(sleep=sleep))
+    patch(retrier_decl, time=SimpleNamespace(sleep=sleep))
 
 
-def _tell_of_ends(on_end: Ended) -> None:
-    """Somebody hears when an execution ends, as EventBridge does."""
+def _report_ends(on_end: Callable[[Any], None]) -> None:
+    """The end of an execution is an event, as on EventBridge."""
     from moto.stepfunctions.parser.backend.execution import BaseExecutionWorkerCommunication
 
     ends = BaseExecutionWorkerCommunication.terminated
@@ -200,4 +195,4 @@ def _tell_of_ends(on_end: Ended) -> None:
         ends(self)
         on_end(self.execution)
 
-    mend(BaseExecutionWorkerCommunication, terminated=terminated)
+    patch(BaseExecutionWorkerCommunication, terminated=terminated)

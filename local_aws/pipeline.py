@@ -1,4 +1,4 @@
-"""Deploying and running the pipeline on a local AWS, the way its operators and its schedule do."""
+"""Deploying and running the pipeline on a local AWS, as its operators and its schedule do."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STAND_IN_IMAGES: Final = {
     name: f"123456789012.dkr.ecr.us-east-1.amazonaws.com/condvest-{name}@sha256:{'0' * 64}"
     for name in ("fetchers", "consolidator", "resampler")
 }
-"""Images that nobody built, for jobs that run as processes of this checkout."""
+"""Images that do not exist, for jobs that run as processes of this checkout."""
 
 _SCHEDULED_TIME = "<aws.scheduler.scheduled-time>"
 
@@ -44,8 +44,8 @@ class Execution:
         status: SUCCEEDED, FAILED, TIMED_OUT or ABORTED.
         error: Its error, empty where there is none.
         cause: Its cause.
-        states: The states that were entered, in order.
-        output: Its output, or what it was given where it failed.
+        states: The states that it entered, in order.
+        output: Its output; empty where it failed.
     """
 
     arn: str
@@ -56,13 +56,17 @@ class Execution:
     output: Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
 class Operator:
-    """Somebody with the script, the command line and an inbox for alerts."""
+    """An operator with the deploy script, the APIs and an inbox for alerts.
 
-    def __init__(self, aws: LocalAws, *, stack: str = "condvest-ohlcv-pipeline") -> None:
-        self.aws = aws
-        self.stack = stack
-        self._inbox = ""
+    Attributes:
+        aws: The local AWS.
+        stack: Name of the stack.
+    """
+
+    aws: LocalAws
+    stack: str = "condvest-ohlcv-pipeline"
 
     def script(
         self, *options: str, check: bool = True, path: str | None = None
@@ -70,9 +74,9 @@ class Operator:
         """Run the deploy script.
 
         Args:
-            options: What to give it.
-            check: Whether its failure is an error here.
-            path: Where it finds its tools; where this process does, if not given.
+            options: Its arguments.
+            check: Whether to raise an error if it fails.
+            path: Where it finds its tools; as this process does, if not given.
 
         Raises:
             subprocess.CalledProcessError: It failed, and ``check`` is True.
@@ -94,7 +98,7 @@ class Operator:
         return done
 
     def deploy(self, *options: str, images: Mapping[str, str] = STAND_IN_IMAGES) -> None:
-        """Deploy with images that are there."""
+        """Deploy with images that need not be built."""
         given: list[str] = []
         for name, uri in images.items():
             given += ["--image", f"{name}={uri}"]
@@ -102,15 +106,15 @@ class Operator:
 
     def output(self, name: str) -> str:
         """Return an output of the stack."""
-        return self.aws.stacks.find(self.stack).outputs[name][0]
+        return self.aws.stacks.find(self.stack).outputs[name].value
 
     def put_vendor_key(self, key: str) -> None:
-        """Put the vendor's key into the secret, as the script tells its user to."""
+        """Put the vendor's key into the secret."""
         secrets = self.aws.client("secretsmanager")
         secrets.put_secret_value(SecretId=self.output("Secret"), SecretString=key)
 
     def forbid_intervals(self, intervals: Sequence[int]) -> None:
-        """Take from the resampler's role the right to read what some intervals were made from."""
+        """Deny the resampler's role to read the manifests of some intervals."""
         lake = self.output("Lake").removeprefix("s3://")
         resources = [f"arn:aws:s3:::{lake}/_state/{number}d.json.gz" for number in intervals]
         denial = {"Effect": "Deny", "Action": ["s3:GetObject"], "Resource": resources}
@@ -121,7 +125,7 @@ class Operator:
         )
 
     def allow_intervals(self) -> None:
-        """Give the right back."""
+        """Remove the denial."""
         self.aws.client("iam").delete_role_policy(
             RoleName="condvest-resampler", PolicyName="forbidden"
         )
@@ -129,29 +133,34 @@ class Operator:
     def subscribe(self) -> None:
         """Subscribe an inbox to the alerts."""
         sqs, sns = self.aws.client("sqs"), self.aws.client("sns")
-        self._inbox = sqs.create_queue(QueueName=f"inbox-{self.stack}")["QueueUrl"]
-        asked = sqs.get_queue_attributes(QueueUrl=self._inbox, AttributeNames=["QueueArn"])
+        inbox = sqs.create_queue(QueueName=self._inbox)["QueueUrl"]
+        found = sqs.get_queue_attributes(QueueUrl=inbox, AttributeNames=["QueueArn"])
         sns.subscribe(
             TopicArn=self.output("AlertTopic"),
             Protocol="sqs",
-            Endpoint=asked["Attributes"]["QueueArn"],
+            Endpoint=found["Attributes"]["QueueArn"],
         )
 
+    @property
+    def _inbox(self) -> str:
+        return f"inbox-{self.stack}"
+
     def alerts(self) -> list[Alert]:
-        """Take the alerts out of the inbox."""
+        """Return the alerts in the inbox, and empty it."""
         sqs = self.aws.client("sqs")
+        inbox = sqs.get_queue_url(QueueName=self._inbox)["QueueUrl"]
         found = []
         while messages := sqs.receive_message(
-            QueueUrl=self._inbox, MaxNumberOfMessages=10, WaitTimeSeconds=0
+            QueueUrl=inbox, MaxNumberOfMessages=10, WaitTimeSeconds=0
         ).get("Messages"):
             for message in messages:
                 body = json.loads(message["Body"])
                 found.append(Alert(body.get("Subject") or "", body["Message"]))
-                sqs.delete_message(QueueUrl=self._inbox, ReceiptHandle=message["ReceiptHandle"])
+                sqs.delete_message(QueueUrl=inbox, ReceiptHandle=message["ReceiptHandle"])
         return found
 
     def let_schedule_fire(self, instant: datetime) -> str:
-        """Do what the schedule does at an instant: start its target with its input."""
+        """Start the schedule's target with its input, as the schedule does at an instant."""
         schedule = self.aws.client("scheduler").get_schedule(Name=self.output("Schedule"))
         text = f"{instant.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
         started = self.aws.client("stepfunctions").start_execution(
@@ -173,22 +182,30 @@ class Operator:
         arn: str,
         *,
         timeout_s: float = 300,
-        on_state: Callable[[str, str], None] | None = None,
+        on_event: Callable[[str, str], None] = lambda _what, _name: None,
     ) -> Execution:
-        """Wait for the end of an execution, telling each state as it is entered or left.
+        """Wait for the end of an execution.
+
+        Args:
+            arn: Its ARN.
+            timeout_s: How long to wait.
+            on_event: Called with ``entered`` and each state's name, or ``failed`` and an error.
 
         Raises:
             TimeoutError: It did not end in time.
         """
         steps = self.aws.client("stepfunctions")
         deadline = time.monotonic() + timeout_s
-        told = 0
+        reported = 0
         while True:
             described = steps.describe_execution(executionArn=arn)
             history = steps.get_execution_history(executionArn=arn, maxResults=1000)["events"]
-            for event in history[told:]:
-                self._tell(event, on_state)
-            told = len(history)
+            for event in history[reported:]:
+                if details := event.get("stateEnteredEventDetails"):
+                    on_event("entered", details["name"])
+                elif details := event.get("taskFailedEventDetails"):
+                    on_event("failed", details.get("error", ""))
+            reported = len(history)
             if described["status"] != "RUNNING":
                 break
             if time.monotonic() > deadline:
@@ -203,14 +220,3 @@ class Operator:
             states=tuple(details["name"] for details in entered if details),
             output=json.loads(described.get("output") or "{}"),
         )
-
-    @staticmethod
-    def _tell(event: Mapping[str, Any], on_state: Callable[[str, str], None] | None) -> None:
-        if on_state is None:
-            return
-        if details := event.get("stateEnteredEventDetails"):
-            on_state("entered", details["name"])
-        elif details := event.get("stateExitedEventDetails"):
-            on_state("left", details["name"])
-        elif details := event.get("taskFailedEventDetails"):
-            on_state("failed", details.get("error", ""))

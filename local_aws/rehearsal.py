@@ -36,7 +36,7 @@ _FORBIDDEN: Final = 8
 
 
 class RehearsalFailed(OhlcvError):
-    """Something went otherwise than it must."""
+    """An act did not end as it must."""
 
 
 class Rehearsal:
@@ -49,7 +49,7 @@ class Rehearsal:
         self._began = time.monotonic()
 
     def say(self, text: str) -> None:
-        """Tell what happens, with the seconds since the beginning."""
+        """Print a line, with the seconds since the start."""
         self.console.print(
             f"[dim]{time.monotonic() - self._began:6.1f} s[/]  {text}", highlight=False
         )
@@ -63,12 +63,10 @@ class Rehearsal:
         self.operator.put_vendor_key(KEY)
         self.operator.subscribe()
         made = self.aws.stacks.find(self.operator.stack).resources
-        self.say(
-            f"{len(made)} resources are there, in {len({r.kind for r in made.values()})} types"
-        )
+        self.say(f"{len(made)} resources of {len({r.kind for r in made.values()})} types exist")
 
     def run_scheduled_day(self, instant: datetime) -> Execution:
-        """Let the schedule fire, and see the pipeline through."""
+        """Let the schedule fire, and follow the pipeline to its end."""
         self.say(f"the schedule fires: {instant:%a %Y-%m-%d %H:%M} UTC")
         started = self.operator.follow(self.operator.let_schedule_fire(instant))
         return self._follow(started.output["execution"])
@@ -80,10 +78,10 @@ class Rehearsal:
         return self._follow(self.operator.start(name="after-the-mishap"))
 
     def read_alert(self) -> list[str]:
-        """Show the alert; returns the redrive command that it names."""
+        """Print the alert; returns the redrive command in it."""
         alerts = self.operator.alerts()
         if len(alerts) != 1:
-            raise RehearsalFailed(f"expected one alert, {len(alerts)} came")
+            raise RehearsalFailed(f"expected one alert, found {len(alerts)}")
         self.say(f"[red]alert:[/] {alerts[0].subject}")
         for line in alerts[0].message.splitlines():
             self.console.print(f"          | {line}", highlight=False, markup=False, soft_wrap=True)
@@ -91,7 +89,7 @@ class Rehearsal:
         return shlex.split(command[0])
 
     def repair(self, command: list[str]) -> Execution:
-        """Remove the cause, then do what the alert says."""
+        """Remove the cause, then run the command of the alert."""
         self.say("giving the permission back, then redriving as the alert says")
         self.operator.allow_intervals()
         given = json.loads(command[command.index("--input") + 1])
@@ -107,12 +105,12 @@ class Rehearsal:
             raise RehearsalFailed(f"verify found differences (exit code {code})")
 
     def _follow(self, arn: str) -> Execution:
-        ended = self.operator.follow(arn, on_state=self._tell)
+        ended = self.operator.follow(arn, on_event=self._report)
         color = "green" if ended.status == "SUCCEEDED" else "red"
         self.say(f"[{color}]{ended.status}[/] {ended.cause}")
         return ended
 
-    def _tell(self, what: str, name: str) -> None:
+    def _report(self, what: str, name: str) -> None:
         quiet = {"Defaults", "ReadInput", "CheckInput", "IsJob", "Blank", "BlankContainer"}
         if what == "entered" and name not in quiet:
             self.say(f"  {name}")
@@ -131,21 +129,21 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
         os.environ.update(before)
 
 
-def require(condition: bool, told: str) -> None:
-    """Stop the rehearsal where something is not as it must be.
+def require(condition: bool, message: str) -> None:
+    """Stop the rehearsal if a condition does not hold.
 
     Raises:
         RehearsalFailed: The condition does not hold.
     """
     if not condition:
-        raise RehearsalFailed(told)
+        raise RehearsalFailed(message)
 
 
 def rehearse(console: Console, *, symbols: int, launcher: Launcher, images: dict[str, str]) -> None:
     """Play all acts.
 
     Raises:
-        RehearsalFailed: One went otherwise than it must.
+        RehearsalFailed: One did not end as it must.
     """
     calendar = load_calendar()
     now = datetime.now(UTC)

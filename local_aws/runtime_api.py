@@ -1,4 +1,4 @@
-"""The Lambda runtime API for one event: what a function's runtime asks and answers.
+"""The Lambda runtime API for one event.
 
 https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 """
@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -19,7 +20,7 @@ from uuid import uuid4
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a function returned, or its error, as JSON."""
+    """The result of a function, or its error, as JSON."""
 
     body: str
     failed: bool
@@ -29,18 +30,16 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Stay silent where the runtime was ended while it waited for a second event."""
+        """Ignore a runtime that was killed while it waited for a second event."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
 
 class RuntimeApi:
-    """Serves one event to one runtime, and takes its answer."""
+    """Serves one event to one runtime, and receives its answer."""
 
     def __init__(self, event: Any, *, timeout_s: int, arn: str) -> None:
-        self.timed_out = False
-        self._answer: Answer | None = None
-        self._answered = threading.Event()
+        self._answer: Future[Answer] = Future()
         self._server = _Server(("127.0.0.1", 0), self._handler(event, timeout_s, arn))
 
     @property
@@ -61,20 +60,20 @@ class RuntimeApi:
         self._server.shutdown()
         self._server.server_close()
 
-    def wait(self, timeout_s: float, ended: Callable[[], bool]) -> Answer | None:
-        """Wait for the answer; None where the runtime ended or the time is over."""
-        deadline = time.monotonic() + timeout_s
-        while not self._answered.wait(0.05):
-            if time.monotonic() > deadline:
-                self.timed_out = True
-                break
-            if ended():
-                break
-        return self._answer
+    def wait(self, timeout_s: float, has_ended: Callable[[], bool]) -> Answer | None:
+        """Return the answer, or None if the runtime ended without one.
 
-    def _take(self, body: str, *, failed: bool) -> None:
-        self._answer = Answer(body, failed)
-        self._answered.set()
+        Raises:
+            TimeoutError: There was no answer in time.
+        """
+        deadline = time.monotonic() + timeout_s
+        while not has_ended():
+            try:
+                return self._answer.result(timeout=0.05)
+            except TimeoutError:
+                if time.monotonic() > deadline:
+                    raise
+        return self._answer.result() if self._answer.done() else None
 
     def _handler(self, event: Any, timeout_s: int, arn: str) -> type[BaseHTTPRequestHandler]:
         api = self
@@ -88,9 +87,9 @@ class RuntimeApi:
                 """Stay silent."""
 
             def do_GET(self) -> None:
-                """Give the event once; then keep the runtime waiting, as the service does."""
+                """Send the event once; then let the runtime wait, as the service does."""
                 if not served.acquire(blocking=False):
-                    api._answered.wait()
+                    api._answer.result()
                     time.sleep(timeout_s)
                     return
                 body = json.dumps(event).encode()
@@ -109,12 +108,12 @@ class RuntimeApi:
                 self.wfile.write(body)
 
             def do_POST(self) -> None:
-                """Take an answer or an error."""
+                """Receive an answer or an error."""
                 body = self._body().decode()
                 self.send_response(202)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
-                api._take(body, failed=self.path.endswith("/error"))
+                api._answer.set_result(Answer(body, self.path.endswith("/error")))
 
             def _body(self) -> bytes:
                 if "Content-Length" in self.headers:

@@ -1,7 +1,7 @@
-"""The side of a function's runtime, where no image with the real one is at hand.
+"""A function's runtime, in place of the real one in its image.
 
-``python -m local_aws.runtime_client module.handler`` asks
-``AWS_LAMBDA_RUNTIME_API`` for one event, calls the handler, and answers.
+``python -m local_aws.runtime_client module.handler`` gets one event from
+``AWS_LAMBDA_RUNTIME_API``, calls the handler, and answers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from http.client import HTTPConnection
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a handler learns about its call, by the names that AWS gives them."""
+    """The context of a call, with the names that AWS gives its attributes."""
 
     aws_request_id: str
     deadline_ms: int

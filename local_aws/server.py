@@ -9,22 +9,20 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from io import BytesIO
 from typing import Any, Final
 from uuid import uuid4
 
-import boto3
-
 from local_aws import access, cloudformation, events, interpreter
-from local_aws.access import Call
-from local_aws.interpreter import mend
+from local_aws.access import ACCOUNT, REGION, Call
+from local_aws.interpreter import patch
 from local_aws.stacks import Stacks
 from local_aws.workers import Launcher, Processes, Workers
 
-ACCOUNT: Final = "123456789012"
-REGION: Final = "us-east-1"
-
 LOGGER: Final = logging.getLogger(__name__)
+
+_ADMINISTRATOR = "administrator"
 
 Environ = dict[str, Any]
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]
@@ -36,47 +34,30 @@ class LocalAws:
 
     Attributes:
         endpoint: For ``AWS_ENDPOINT_URL``.
-        calls: What roles did, in order.
-        denied: What roles were refused.
-        waits: Seconds that definitions asked to wait before a retry.
+        stacks: CloudFormation's stacks.
+        calls: The calls of roles, in order.
+        denied: Those of them that were refused.
+        waits: Seconds that definitions waited before a retry, as they asked for.
         ended: The event of every execution that ended.
         watchers: Called with every call of a role, before it is answered.
-        stacks: The stacks.
     """
 
     endpoint: str
+    stacks: Stacks
     calls: list[Call] = field(default_factory=list)
     denied: list[Call] = field(default_factory=list)
     waits: list[float] = field(default_factory=list)
     ended: list[Mapping[str, Any]] = field(default_factory=list)
     watchers: list[Callable[[Call], None]] = field(default_factory=list)
-    stacks: Stacks = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.stacks = Stacks(self.client, ACCOUNT, REGION)
 
     def client(self, service: str) -> Any:
         """Return an administrator's client of a service."""
-        connect: Any = boto3.client  # the stubs know services by literal names only
-        return connect(
-            service,
-            endpoint_url=self.endpoint,
-            region_name=REGION,
-            aws_access_key_id="administrator",
-            aws_secret_access_key="local",
-        )
+        return self.stacks.client(service)
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a process needs to take this for AWS, as an administrator."""
-        return {
-            "AWS_ENDPOINT_URL": self.endpoint,
-            "AWS_ACCESS_KEY_ID": "administrator",
-            "AWS_SECRET_ACCESS_KEY": "local",
-            "AWS_DEFAULT_REGION": REGION,
-            "AWS_REGION": REGION,
-            "AWS_PAGER": "",
-        }
+        """The environment in which a process takes this for AWS, as an administrator."""
+        return {**access.environment(self.endpoint, _ADMINISTRATOR), "AWS_PAGER": ""}
 
     def policies(self, role: str) -> list[Mapping[str, Any]]:
         """Return every statement of a role's policies."""
@@ -88,8 +69,8 @@ class LocalAws:
             statement for document in documents for statement in json.loads(document)["Statement"]
         ]
 
-    def hear_of_end(self, execution: Any) -> None:
-        """Do what EventBridge does when an execution ends."""
+    def report_end(self, execution: Any) -> None:
+        """Send the event of an execution's end to the rules that match it."""
         event = events.execution_event(execution)
         self.ended.append(event)
         if event["detail"]["status"] != "SUCCEEDED":
@@ -97,7 +78,7 @@ class LocalAws:
 
 
 class Gate:
-    """Stands before moto: names and judges every call, and answers as CloudFormation."""
+    """Stands before moto: checks every call of a role, and answers for CloudFormation."""
 
     def __init__(self, services: Any, aws: LocalAws) -> None:
         self._services = services
@@ -143,14 +124,14 @@ def _take_body(environ: Environ) -> bytes:
 
 
 def _refuse(start_response: StartResponse, service: str, call: Call) -> Iterable[bytes]:
-    told = f"{call.role} is not authorized to perform {call.action} on {call.resource}"
+    message = f"{call.role} is not authorized to perform {call.action} on {call.resource}"
     request = str(uuid4())
     if service in {"s3", "sns"}:
-        error = f"<Error><Code>AccessDenied</Code><Message>{told}</Message></Error>"
+        error = f"<Error><Code>AccessDenied</Code><Message>{message}</Message></Error>"
         if service == "sns":
             error = f"<ErrorResponse>{error}<RequestId>{request}</RequestId></ErrorResponse>"
         return _respond(start_response, 403, error, "text/xml", ("x-amz-request-id", request))
-    body = json.dumps({"__type": "AccessDeniedException", "message": told})
+    body = json.dumps({"__type": "AccessDeniedException", "message": message})
     return _respond(
         start_response, 403, body, "application/json", ("x-amzn-ErrorType", "AccessDeniedException")
     )
@@ -166,8 +147,8 @@ def _respond(
     return [body]
 
 
-def _count_as_encrypted() -> None:
-    """Take calls for encrypted ones: this endpoint has no TLS, which a bucket may insist on.
+def _treat_calls_as_encrypted() -> None:
+    """Let a bucket's policy ask for TLS, which this endpoint does not have.
 
     moto applies a bucket's policy without its conditions, so it would refuse every call.
     """
@@ -183,7 +164,7 @@ def _count_as_encrypted() -> None:
                 raise ValueError(f"bucket policies like {statement} are not known here")
         return PermissionResult.NEUTRAL
 
-    mend(FakeBucket, get_permission=permission)
+    patch(FakeBucket, get_permission=permission)
 
 
 @contextmanager
@@ -194,7 +175,7 @@ def local_aws(
 
     Args:
         port: Where to listen on 127.0.0.1; any free port if 0.
-        launcher: What jobs and functions run as; processes of this checkout if not given.
+        launcher: Starts jobs and functions; as processes of this checkout if not given.
         retry_pace: Share of the waits between retries that is really waited.
     """
     from moto.moto_server.werkzeug_app import (
@@ -212,15 +193,16 @@ def local_aws(
     )
     endpoint = f"http://127.0.0.1:{made.server_port}"
     os.environ["MOTO_PORT"] = str(made.server_port)
-    aws = LocalAws(endpoint)
+    stacks = Stacks(partial(access.connect, endpoint, key=_ADMINISTRATOR), ACCOUNT, REGION)
+    aws = LocalAws(endpoint, stacks)
     made.app = Gate(services, aws)
     interpreter.install(
         endpoint=endpoint,
         retry_pace=retry_pace,
         on_wait=aws.waits.append,
-        on_end=aws.hear_of_end,
+        on_end=aws.report_end,
     )
-    _count_as_encrypted()
+    _treat_calls_as_encrypted()
     Workers(endpoint, launcher or Processes()).install()
     thread = threading.Thread(target=made.serve_forever, daemon=True)
     thread.start()

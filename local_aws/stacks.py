@@ -28,17 +28,30 @@ _FAILURES = (ResourceError, TemplateError, ClientError, BotoCoreError, KeyError)
 
 
 class StackError(Exception):
-    """A request that CloudFormation answers with a ValidationError."""
+    """A request that CloudFormation refuses, with the code of its answer."""
+
+    code = "ValidationError"
+
+    @property
+    def message(self) -> str:
+        """Return the message of the answer."""
+        return str(self)
 
 
-@dataclass(slots=True)
+class ChangeSetMissing(StackError):
+    """There is no change set of that name."""
+
+    code = "ChangeSetNotFound"
+
+
+@dataclass(frozen=True, slots=True)
 class Resource:
-    """A resource of a stack that is there.
+    """A resource that exists, as part of a stack.
 
     Attributes:
         kind: Its type.
-        properties: What it was made with.
-        made: What refers to it.
+        properties: What it was last created or updated with.
+        made: Its ``Ref`` and attributes.
         policy: Its deletion policy: Delete, Retain or RetainExceptOnCreate.
     """
 
@@ -47,8 +60,8 @@ class Resource:
     made: Made
     policy: str
 
-    def outlives(self, *, rollback: bool) -> bool:
-        """Tell whether it stays when its stack lets go of it.
+    def is_retained(self, *, rollback: bool) -> bool:
+        """Return whether it stays when it leaves its stack.
 
         ``Retain`` keeps it even when the creation of the stack is rolled back.
         """
@@ -62,53 +75,67 @@ class Change:
     action: str
     name: str
     kind: str
-    replacement: bool
+    replacement: bool = False
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class ChangeSet:
-    """A template and parameters, compared with what is there."""
+    """A template and parameters, compared with the stack; without changes it has failed."""
 
     arn: str
     name: str
     body: str
-    given: dict[str, str]
-    changes: list[Change]
-    status: str
-    reason: str = ""
+    parameters: Mapping[str, str]
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An event of a stack, with the members that the API names so."""
+
+    stack_name: str
+    stack_id: str
+    logical_resource_id: str
+    resource_type: str
+    resource_status: str
+    physical_resource_id: str = ""
+    resource_status_reason: str = ""
+    event_id: str = field(default_factory=lambda: uuid4().hex)
+    timestamp: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """An output of a stack."""
+
+    value: str
+    description: str
 
 
 @dataclass(slots=True)
 class Stack:
-    """A stack and everything that was done to it."""
+    """A stack and its history."""
 
     name: str
     arn: str
     status: str = "REVIEW_IN_PROGRESS"
     reason: str = ""
     body: str = ""
-    given: dict[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, str] = field(default_factory=dict)
     resources: dict[str, Resource] = field(default_factory=dict)
-    outputs: dict[str, tuple[str, str]] = field(default_factory=dict)
+    outputs: Mapping[str, Output] = field(default_factory=dict)
     change_sets: dict[str, ChangeSet] = field(default_factory=dict)
-    events: list[dict[str, str]] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
     created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
-    def tell(self, name: str, kind: str, status: str, ref: str = "", reason: str = "") -> None:
-        """Add an event."""
-        self.events.append(
-            {
-                "EventId": uuid4().hex,
-                "StackName": self.name,
-                "StackId": self.arn,
-                "LogicalResourceId": name,
-                "PhysicalResourceId": ref,
-                "ResourceType": kind,
-                "ResourceStatus": status,
-                "ResourceStatusReason": reason,
-                "Timestamp": datetime.now(UTC).isoformat(),
-            }
-        )
+    def record(self, name: str, kind: str, status: str, ref: str = "", reason: str = "") -> None:
+        """Add an event of a resource."""
+        self.events.append(Event(self.name, self.arn, name, kind, status, ref, reason))
+
+    def enter(self, status: str, reason: str = "") -> None:
+        """Change the stack's own status, with an event."""
+        self.status, self.reason = status, reason
+        self.record(self.name, "AWS::CloudFormation::Stack", status, self.arn, reason)
 
 
 @dataclass(slots=True)
@@ -131,66 +158,60 @@ class Stacks:
                 return stack
         raise StackError(f"Stack with id {name} does not exist")
 
-    def propose(self, name: str, change_set: str, body: str, given: Mapping[str, str]) -> ChangeSet:
-        """Compare a template with a stack; a stack that is not there is begun.
+    def create_change_set(
+        self, stack_name: str, name: str, body: str, parameters: Mapping[str, str]
+    ) -> ChangeSet:
+        """Compare a template with a stack; the first change set of a name makes the stack.
 
         Raises:
             StackError: The template is too long, or cannot be read.
         """
         if len(body.encode()) > MAX_BODY_BYTES:
             raise StackError(f"templateBody: at most {MAX_BODY_BYTES} bytes, pass it through S3")
-        if name not in self.stacks:
-            arn = f"arn:aws:cloudformation:{self.region}:{self.account}:stack/{name}/{uuid4()}"
-            self.stacks[name] = Stack(name, arn)
-        stack = self.stacks[name]
-        arn = stack.arn.replace(":stack/", ":changeSet/").replace(name, change_set, 1)
+        place = f"arn:aws:cloudformation:{self.region}:{self.account}"
+        if stack_name not in self.stacks:
+            self.stacks[stack_name] = Stack(stack_name, f"{place}:stack/{stack_name}/{uuid4()}")
+        stack = self.stacks[stack_name]
         try:
-            in_force = {**default_texts(read_template(body)), **given}
+            in_force = {**default_texts(read_template(body)), **parameters}
             changes = self._compare(stack, body, in_force)
         except _FAILURES as err:
             raise StackError(f"Template validation error: {err}") from err
-        status = "CREATE_COMPLETE" if changes else "FAILED"
-        reason = "" if changes else "The submitted information didn't contain changes."
-        proposal = ChangeSet(arn, change_set, body, in_force, changes, status, reason)
-        stack.change_sets[change_set] = proposal
-        return proposal
+        made = ChangeSet(f"{place}:changeSet/{name}/{uuid4()}", name, body, in_force, changes)
+        stack.change_sets[name] = made
+        return made
 
-    def execute(self, stack: Stack, proposal: ChangeSet) -> None:
-        """Do what a change set says; what fails is taken back."""
-        first = not stack.resources and stack.status == "REVIEW_IN_PROGRESS"
-        verb = "CREATE" if first else "UPDATE"
-        before = (stack.body, stack.given)
-        stack.tell(stack.name, "AWS::CloudFormation::Stack", f"{verb}_IN_PROGRESS")
+    def execute(self, stack: Stack, change_set: ChangeSet) -> None:
+        """Apply a change set, and roll back where that fails."""
+        is_first = not stack.resources and stack.status == "REVIEW_IN_PROGRESS"
+        verb = "CREATE" if is_first else "UPDATE"
+        stack.enter(f"{verb}_IN_PROGRESS")
         try:
-            self._apply(stack, proposal.body, proposal.given)
+            self._apply(stack, change_set.body, change_set.parameters)
         except _FAILURES as err:
-            stack.reason = str(err)
-            if first:
+            if is_first:
                 self._remove(stack, set(stack.resources), rollback=True)
-                stack.status = "ROLLBACK_COMPLETE"
+                stack.enter("ROLLBACK_COMPLETE", str(err))
             else:
-                self._apply(stack, *before)
-                stack.status = "UPDATE_ROLLBACK_COMPLETE"
+                self._apply(stack, stack.body, stack.parameters)
+                stack.enter("UPDATE_ROLLBACK_COMPLETE", str(err))
         else:
-            stack.reason = ""
-            stack.status = f"{verb}_COMPLETE"
-            stack.body, stack.given = proposal.body, proposal.given
-        del stack.change_sets[proposal.name]
-        stack.tell(stack.name, "AWS::CloudFormation::Stack", stack.status, reason=stack.reason)
+            stack.body, stack.parameters = change_set.body, change_set.parameters
+            stack.enter(f"{verb}_COMPLETE")
+        del stack.change_sets[change_set.name]
 
     def delete(self, stack: Stack) -> None:
-        """Remove a stack and what is not to be retained."""
+        """Remove a stack and its resources, except those to be retained."""
         try:
             self._remove(stack, set(stack.resources), rollback=False)
         except _FAILURES as err:
-            stack.status, stack.reason = "DELETE_FAILED", str(err)
-            stack.tell(stack.name, "AWS::CloudFormation::Stack", stack.status, reason=stack.reason)
-            return
-        del self.stacks[stack.name]
+            stack.enter("DELETE_FAILED", str(err))
+        else:
+            del self.stacks[stack.name]
 
-    def _scope(self, stack: Stack, body: str, given: Mapping[str, str]) -> Scope:
+    def _scope(self, stack: Stack, body: str, parameters: Mapping[str, str]) -> Scope:
         sections = read_template(body)
-        values = parameter_values(sections, given)
+        values = parameter_values(sections, parameters)
         values |= {
             "AWS::AccountId": self.account,
             "AWS::Region": self.region,
@@ -203,61 +224,53 @@ class Stacks:
         require_rules(scope)
         return scope
 
-    def _wanted(self, scope: Scope) -> dict[str, Any]:
-        wanted = {
-            name: resource
-            for name, resource in scope.sections["Resources"].items()
-            if "Condition" not in resource or scope.holds(resource["Condition"])
-        }
-        for name, resource in wanted.items():
-            if resource["Type"] not in KINDS:
-                raise ResourceError(f"{name}: the type {resource['Type']} is not known here")
-        return wanted
-
-    def _compare(self, stack: Stack, body: str, given: Mapping[str, str]) -> list[Change]:
-        scope = self._scope(stack, body, given)
-        wanted = self._wanted(scope)
+    def _compare(
+        self, stack: Stack, body: str, parameters: Mapping[str, str]
+    ) -> tuple[Change, ...]:
+        scope = self._scope(stack, body, parameters)
+        wanted = _wanted(scope)
         changes = []
         for name in creation_order(wanted):
             kind = wanted[name]["Type"]
             old = stack.resources.get(name)
             if old is None:
-                changes.append(Change("Add", name, kind, replacement=False))
+                changes.append(Change("Add", name, kind))
                 _stand_in(scope, name)
                 continue
             changed = _differences(
                 old.properties, scope.resolve(wanted[name].get("Properties", {}))
             )
             if changed:
-                new = KINDS[kind].update is None or bool(changed & KINDS[kind].replaced_by)
-                changes.append(Change("Modify", name, kind, replacement=new))
-            _publish(scope, name, old.made)
-        gone = [name for name in stack.resources if name not in wanted]
-        changes += [Change("Remove", name, stack.resources[name].kind, False) for name in gone]
-        return changes
+                replaced = KINDS[kind].update is None or bool(changed & KINDS[kind].replaced_by)
+                changes.append(Change("Modify", name, kind, replaced))
+            scope.publish(name, old.made.ref, old.made.attributes)
+        removed = [name for name in stack.resources if name not in wanted]
+        return (*changes, *(Change("Remove", name, stack.resources[name].kind) for name in removed))
 
-    def _apply(self, stack: Stack, body: str, given: Mapping[str, str]) -> None:
-        scope = self._scope(stack, body, given)
-        wanted = self._wanted(scope)
+    def _apply(self, stack: Stack, body: str, parameters: Mapping[str, str]) -> None:
+        scope = self._scope(stack, body, parameters)
+        wanted = _wanted(scope)
         for name in creation_order(wanted):
-            template = wanted[name]
+            kind = wanted[name]["Type"]
             try:
-                self._bring_up(stack, scope, name, template)
+                self._create_or_update(stack, scope, name, wanted[name])
             except _FAILURES as err:
-                stack.tell(name, template["Type"], "CREATE_FAILED", reason=str(err))
-                raise ResourceError(f"{name} ({template['Type']}): {err}") from err
-            _publish(scope, name, stack.resources[name].made)
+                stack.record(name, kind, "CREATE_FAILED", reason=str(err))
+                raise ResourceError(f"{name} ({kind}): {err}") from err
+            made = stack.resources[name].made
+            scope.publish(name, made.ref, made.attributes)
         self._remove(stack, stack.resources.keys() - wanted.keys(), rollback=False)
         stack.outputs = {
-            name: (str(scope.resolve(output["Value"])), output.get("Description", ""))
+            name: Output(str(scope.resolve(output["Value"])), output.get("Description", ""))
             for name, output in scope.sections.get("Outputs", {}).items()
             if "Condition" not in output or scope.holds(output["Condition"])
         }
 
-    def _bring_up(self, stack: Stack, scope: Scope, name: str, template: Mapping[str, Any]) -> None:
+    def _create_or_update(
+        self, stack: Stack, scope: Scope, name: str, template: Mapping[str, Any]
+    ) -> None:
         kind = KINDS[template["Type"]]
         properties = scope.resolve(template.get("Properties", {}))
-        policy = template.get("DeletionPolicy", "Delete")
         old = stack.resources.get(name)
         changed = _differences(old.properties, properties) if old else set()
         if old and not changed:
@@ -268,30 +281,37 @@ class Stacks:
             if old:
                 kind.delete(self.client, old.made.ref, old.properties)
             made, verb = kind.create(self.client, properties), "CREATE"
+        policy = template.get("DeletionPolicy", "Delete")
         stack.resources[name] = Resource(template["Type"], properties, made, policy)
-        stack.tell(name, template["Type"], f"{verb}_COMPLETE", made.ref)
+        stack.record(name, template["Type"], f"{verb}_COMPLETE", made.ref)
 
     def _remove(self, stack: Stack, names: set[str], *, rollback: bool) -> None:
         made_in_order = [name for name in stack.resources if name in names]
         for name in reversed(made_in_order):
             resource = stack.resources[name]
-            if not resource.outlives(rollback=rollback):
+            if not resource.is_retained(rollback=rollback):
                 KINDS[resource.kind].delete(self.client, resource.made.ref, resource.properties)
-                stack.tell(name, resource.kind, "DELETE_COMPLETE", resource.made.ref)
+                stack.record(name, resource.kind, "DELETE_COMPLETE", resource.made.ref)
             del stack.resources[name]
 
 
+def _wanted(scope: Scope) -> dict[str, Any]:
+    """Return the resources whose condition holds."""
+    wanted = {
+        name: resource
+        for name, resource in scope.sections["Resources"].items()
+        if "Condition" not in resource or scope.holds(resource["Condition"])
+    }
+    for name, resource in wanted.items():
+        if resource["Type"] not in KINDS:
+            raise ResourceError(f"{name}: the type {resource['Type']} is not known here")
+    return wanted
+
+
 def _stand_in(scope: Scope, name: str) -> None:
-    """Let others refer to a resource that is yet to be made."""
-    scope.values[name] = f"<{name}>"
-    for attribute in ("Arn", "RepositoryUri", "GroupId", "Name", "QueueName", "TopicName", "Id"):
-        scope.attributes[name, attribute] = f"<{name}.{attribute}>"
-
-
-def _publish(scope: Scope, name: str, made: Made) -> None:
-    scope.values[name] = made.ref
-    for attribute, value in made.attributes.items():
-        scope.attributes[name, attribute] = value
+    """Let others refer to a resource that does not exist yet."""
+    names = ("Arn", "RepositoryUri", "GroupId", "Name", "QueueName", "TopicName", "Id")
+    scope.publish(name, f"<{name}>", {attribute: f"<{name}.{attribute}>" for attribute in names})
 
 
 def _differences(old: Properties, new: Properties) -> set[str]:

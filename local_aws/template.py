@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
 from typing import Any, Final
 
 import yaml
 
 NO_VALUE: Final = object()
-"""What ``AWS::NoValue`` stands for: the property is left out."""
+"""The value of ``AWS::NoValue``: the property is left out."""
 
 _PLACEHOLDER = re.compile(r"\$\{(!?)([A-Za-z0-9:.]+)\}")
 
@@ -25,27 +26,22 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no types
 
 def _short_form(loader: _Loader, suffix: str, node: yaml.Node) -> dict[str, Any]:
     name = suffix if suffix in {"Ref", "Condition"} else f"Fn::{suffix}"
-    value: Any
     if isinstance(node, yaml.ScalarNode):
-        value = loader.construct_scalar(node)
-        if suffix == "GetAtt":
-            value = str(value).split(".", 1)
-    elif isinstance(node, yaml.SequenceNode):
-        value = loader.construct_sequence(node, deep=True)
-    else:
-        assert isinstance(node, yaml.MappingNode)  # noqa: S101 - YAML has no other kind
-        value = loader.construct_mapping(node, deep=True)
-    return {name: value}
+        text = str(loader.construct_scalar(node))
+        return {name: text.split(".", 1) if suffix == "GetAtt" else text}
+    if isinstance(node, yaml.SequenceNode):
+        return {name: loader.construct_sequence(node, deep=True)}
+    return {name: loader.construct_mapping(node, deep=True)}
 
 
 _Loader.add_multi_constructor("!", _short_form)
 
 
 def read_template(text: str) -> dict[str, Any]:
-    """Return a template's sections, its short forms spelled out.
+    """Return a template's sections, with the short forms of functions written out.
 
     Raises:
-        TemplateError: It is no template.
+        TemplateError: It is not a template.
     """
     try:
         found = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader with plain values only
@@ -58,13 +54,13 @@ def read_template(text: str) -> dict[str, Any]:
 
 @dataclass(slots=True)
 class Scope:
-    """What a template's expressions may refer to.
+    """The names that a template's expressions may refer to.
 
     Attributes:
         sections: The template.
-        values: Parameters and pseudo parameters by name, then the ``Ref`` of resources made.
-        attributes: ``Fn::GetAtt`` of resources made, by name and attribute.
-        zones: What ``Fn::GetAZs`` gives.
+        values: Parameters and pseudo parameters by name, and the ``Ref`` of existing resources.
+        attributes: ``Fn::GetAtt`` of existing resources, by name and attribute.
+        zones: The value of ``Fn::GetAZs``.
     """
 
     sections: Mapping[str, Any]
@@ -72,8 +68,13 @@ class Scope:
     attributes: dict[tuple[str, str], Any] = field(default_factory=dict)
     zones: tuple[str, ...] = ()
 
+    def publish(self, name: str, ref: str, attributes: Mapping[str, str]) -> None:
+        """Let expressions refer to a resource."""
+        self.values[name] = ref
+        self.attributes |= {(name, attribute): value for attribute, value in attributes.items()}
+
     def holds(self, condition: str) -> bool:
-        """Tell whether a condition holds."""
+        """Return whether a condition holds."""
         conditions = self.sections.get("Conditions", {})
         if condition not in conditions:
             raise TemplateError(f"condition {condition} is not defined")
@@ -105,7 +106,7 @@ class Scope:
             "Fn::GetAtt": lambda pair: self._attribute(pair[0], pair[1]),
             "Fn::Sub": self._sub,
             "Fn::If": lambda a: self.resolve(a[1] if self.holds(a[0]) else a[2]),
-            "Fn::Equals": lambda a: self._text(a[0]) == self._text(a[1]),
+            "Fn::Equals": lambda a: str(self.resolve(a[0])) == str(self.resolve(a[1])),
             "Fn::Not": lambda a: not self.resolve(a[0]),
             "Fn::And": lambda a: all(self.resolve(item) for item in a),
             "Fn::Or": lambda a: any(self.resolve(item) for item in a),
@@ -115,17 +116,14 @@ class Scope:
             "Fn::FindInMap": self._find_in_map,
         }
         if name not in functions:
-            raise TemplateError(f"{name} is not known here: teach it to local_aws")
+            raise TemplateError(f"{name} is not known here: add it to local_aws/template.py")
         return functions[name](argument)
-
-    def _text(self, expression: Any) -> str:
-        return str(self.resolve(expression))
 
     def _ref(self, name: str) -> Any:
         if name == "AWS::NoValue":
             return NO_VALUE
         if name not in self.values:
-            raise TemplateError(f"Ref {name}: no such parameter, or a resource that was not made")
+            raise TemplateError(f"Ref {name}: no such parameter, or a resource that does not exist")
         return self.values[name]
 
     def _attribute(self, name: str, attribute: str) -> Any:
@@ -155,7 +153,7 @@ class Scope:
 
 
 def references(expression: Any) -> set[str]:
-    """Return every name that an expression refers to."""
+    """Return the names that an expression refers to."""
     if isinstance(expression, list):
         return set().union(*(references(item) for item in expression))
     if not isinstance(expression, dict):
@@ -199,7 +197,7 @@ def parameter_values(sections: Mapping[str, Any], given: Mapping[str, str]) -> d
         text = str(given.get(name, rules.get("Default")))
         allowed = [str(value) for value in rules.get("AllowedValues", [])]
         if allowed and text not in allowed:
-            problems.append(f"parameter {name}: {text!r} is none of {', '.join(allowed)}")
+            problems.append(f"parameter {name}: {text!r} is not one of {', '.join(allowed)}")
         pattern = rules.get("AllowedPattern")
         if pattern and not re.fullmatch(pattern, text):
             problems.append(f"parameter {name}: {text!r} does not match {pattern}")
@@ -218,7 +216,7 @@ def require_rules(scope: Scope) -> None:
     """Check the template's rules.
 
     Raises:
-        TemplateError: The description of the first one that is broken.
+        TemplateError: A rule does not hold; the message is its description.
     """
     for rule in scope.sections.get("Rules", {}).values():
         if "RuleCondition" in rule and not scope.resolve(rule["RuleCondition"]):
@@ -238,15 +236,9 @@ def creation_order(resources: Mapping[str, Any]) -> list[str]:
     for name, resource in resources.items():
         explicit = resource.get("DependsOn", [])
         explicit = [explicit] if isinstance(explicit, str) else explicit
-        needs[name] = (
-            references(resource.get("Properties", {})) | set(explicit)
-        ) & resources.keys()
-    order: list[str] = []
-    while needs:
-        ready = sorted(name for name, others in needs.items() if others <= set(order))
-        if not ready:
-            raise TemplateError(f"circular dependency between {', '.join(sorted(needs))}")
-        order += ready
-        for name in ready:
-            del needs[name]
-    return order
+        referred = references(resource.get("Properties", {})) | set(explicit)
+        needs[name] = sorted(referred & resources.keys())
+    try:
+        return list(TopologicalSorter(needs).static_order())
+    except CycleError as err:
+        raise TemplateError(f"circular dependency: {' -> '.join(err.args[1])}") from err

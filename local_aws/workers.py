@@ -1,4 +1,4 @@
-"""Batch jobs and functions that really run: as processes of this checkout or as containers."""
+"""Batch jobs and Lambda functions that really run: as processes of this checkout or containers."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Protocol
+from tempfile import TemporaryFile
+from typing import IO, Any, Final, Protocol
 from uuid import uuid4
 
+from local_aws import access
 from local_aws.access import ROLE_KEY
-from local_aws.interpreter import mend
-from local_aws.runtime_api import RuntimeApi
+from local_aws.interpreter import patch
+from local_aws.runtime_api import Answer, RuntimeApi
 
 PROJECT: Final = Path(__file__).parents[1]
 
@@ -29,12 +30,12 @@ _TERMINATION_S = 30
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a job's process ended.
+    """The end of a job's process.
 
     Attributes:
         exit_code: None where it could not be started.
-        log: What it wrote.
-        reason: Why it ended, where it did not end by itself.
+        log: Its output.
+        reason: Why it was ended; empty where it ended by itself.
     """
 
     exit_code: int | None
@@ -43,20 +44,25 @@ class Outcome:
 
 
 class Launcher(Protocol):
-    """Turns an image, a command and an environment into a process."""
+    """Turns an image, a command and an environment into a process that writes to a file."""
 
     def job(
-        self, image: str, command: Sequence[str], environment: Mapping[str, str], name: str
+        self,
+        image: str,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        name: str,
+        output: IO[str],
     ) -> subprocess.Popen[str]:
         """Start a job."""
 
     def function(
-        self, image: str, handler: str, environment: Mapping[str, str], name: str
+        self, image: str, handler: str, environment: Mapping[str, str], name: str, output: IO[str]
     ) -> subprocess.Popen[str]:
-        """Start the runtime of a function, which asks ``AWS_LAMBDA_RUNTIME_API`` for its event."""
+        """Start the runtime of a function, which gets its event from ``AWS_LAMBDA_RUNTIME_API``."""
 
     def kill(self, process: subprocess.Popen[str], name: str) -> None:
-        """End a process that was started, at once."""
+        """Kill a process that was started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,36 +70,42 @@ class Processes:
     """Runs the code of this checkout; an image stands for the module that it would start.
 
     Attributes:
-        interpreter: What takes ``-m`` and a module.
+        interpreter: The command that takes ``-m`` and a module.
     """
 
     interpreter: tuple[str, ...] = (sys.executable,)
 
     def job(
-        self, image: str, command: Sequence[str], environment: Mapping[str, str], name: str
+        self,
+        image: str,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        name: str,
+        output: IO[str],
     ) -> subprocess.Popen[str]:
-        """Start the module that the image would."""
+        """Start the module that is the image's entry point."""
         module = "batch.consolidator" if "consolidator" in image else "batch.resampler"
-        return self._start([*self.interpreter, "-m", module, *command], environment)
+        return self._start(module, command, environment, output)
 
     def function(
-        self, image: str, handler: str, environment: Mapping[str, str], name: str
+        self, image: str, handler: str, environment: Mapping[str, str], name: str, output: IO[str]
     ) -> subprocess.Popen[str]:
         """Start the module that speaks the runtime's protocol."""
-        client = ["-m", "local_aws.runtime_client", handler]
-        return self._start([*self.interpreter, *client], environment)
+        return self._start("local_aws.runtime_client", [handler], environment, output)
 
     def kill(self, process: subprocess.Popen[str], name: str) -> None:
         """Kill the process."""
         process.kill()
 
-    def _start(self, command: list[str], environment: Mapping[str, str]) -> subprocess.Popen[str]:
+    def _start(
+        self, module: str, arguments: Sequence[str], environment: Mapping[str, str], output: IO[str]
+    ) -> subprocess.Popen[str]:
         inherited = {"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT)}
         return subprocess.Popen(
-            command,
+            [*self.interpreter, "-m", module, *arguments],
             cwd=PROJECT,
             env={**inherited, **environment},
-            stdout=subprocess.PIPE,
+            stdout=output,
             stderr=subprocess.STDOUT,
             text=True,
         )
@@ -106,43 +118,44 @@ class Containers:
     client: str
 
     def job(
-        self, image: str, command: Sequence[str], environment: Mapping[str, str], name: str
+        self,
+        image: str,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        name: str,
+        output: IO[str],
     ) -> subprocess.Popen[str]:
         """Start the image's entry point."""
-        return self._run(image, command, environment, name)
+        options = ["--rm", "--network=host", "--read-only", "--tmpfs=/tmp", f"--name={name}"]
+        options += [f"--env={key}={value}" for key, value in environment.items()]
+        return subprocess.Popen(
+            [self.client, "run", *options, image, *command],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
 
     def function(
-        self, image: str, handler: str, environment: Mapping[str, str], name: str
+        self, image: str, handler: str, environment: Mapping[str, str], name: str, output: IO[str]
     ) -> subprocess.Popen[str]:
         """Start the image's runtime with a handler."""
-        return self._run(image, [handler], environment, name)
+        return self.job(image, [handler], environment, name, output)
 
     def kill(self, process: subprocess.Popen[str], name: str) -> None:
         """Kill the container."""
         subprocess.run([self.client, "kill", name], capture_output=True, check=False)
         process.kill()
 
-    def _run(
-        self, image: str, command: Sequence[str], environment: Mapping[str, str], name: str
-    ) -> subprocess.Popen[str]:
-        options = ["--rm", "--network=host", "--read-only", "--tmpfs=/tmp", f"--name={name}"]
-        options += [f"--env={key}={value}" for key, value in environment.items()]
-        return subprocess.Popen(
-            [self.client, "run", *options, image, *command],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
 
-
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Workers:
-    """Runs what moto's Batch and Lambda are asked to run.
+    """Runs the jobs and functions of moto's Batch and Lambda.
 
     Attributes:
         endpoint: Where the services answer.
         launcher: Processes or containers.
-        stopped: Jobs that were asked to stop, by id.
+        running: The processes of jobs, by the job's id.
+        stopped: Ids of the jobs that were asked to stop.
     """
 
     endpoint: str
@@ -151,11 +164,10 @@ class Workers:
     stopped: set[str] = field(default_factory=set)
 
     def install(self) -> None:
-        """Let moto's jobs and functions run here."""
+        """Make moto's jobs and functions run here."""
         from moto.awslambda.models import LambdaFunction
         from moto.batch.models import BatchBackend, Job
 
-        workers = self
         status = property(
             lambda job: job.__dict__.get("_own_status", "SUBMITTED"),
             lambda job, status: job.__dict__.__setitem__("_own_status", status),
@@ -170,36 +182,30 @@ class Workers:
             return found
 
         def describe(backend: Any, jobs: list[str] | None) -> list[dict[str, Any]]:
-            # Over a copy: a job may be submitted meanwhile, by the branches of a Map.
+            # From a copy: the branches of a Map submit jobs meanwhile.
             wanted = set(jobs or ())
             found = list(backend._jobs.values())
             return [job.describe() for job in found if not wanted or {job.job_id, job.arn} & wanted]
 
         def run(job: Any) -> None:
-            workers.run_job(job)
+            self.run_job(job)
 
         def terminate(job: Any, reason: str) -> None:
-            workers.terminate_job(job, reason)
+            self.terminate_job(job, reason)
 
         def invoke(function: Any, event: Any = None) -> tuple[str, bool, str]:
-            return workers.invoke(function, event)
+            return self.invoke(function, event)
 
-        mend(Job, status=status, _container_details=details, run=run, terminate=terminate)
-        mend(BatchBackend, describe_jobs=describe)
-        mend(LambdaFunction, _invoke_lambda=invoke)
+        patch(Job, status=status, _container_details=details, run=run, terminate=terminate)
+        patch(BatchBackend, describe_jobs=describe)
+        patch(LambdaFunction, _invoke_lambda=invoke)
 
-    def environment(self, role_arn: str, region: str) -> dict[str, str]:
-        """Return what every process gets: the endpoint and the credentials of its role."""
-        return {
-            "AWS_ENDPOINT_URL": self.endpoint,
-            "AWS_ACCESS_KEY_ID": f"{ROLE_KEY}{role_arn.rsplit('/', 1)[-1]}",
-            "AWS_SECRET_ACCESS_KEY": "local",
-            "AWS_REGION": region,
-            "AWS_DEFAULT_REGION": region,
-        }
+    def _environment(self, role_arn: str) -> dict[str, str]:
+        """Return the endpoint and the credentials of a role."""
+        return access.environment(self.endpoint, f"{ROLE_KEY}{role_arn.rsplit('/', 1)[-1]}")
 
     def run_job(self, job: Any) -> None:
-        """Run all attempts of a job and record how each ended."""
+        """Run the attempts of a job and record the end of each."""
         try:
             self._run_attempts(job)
         except Exception as err:
@@ -211,7 +217,7 @@ class Workers:
         definition = job.job_definition
         container = definition.container_properties
         given = job._container_details()
-        environment = self.environment(container["jobRoleArn"], definition._region)
+        environment = self._environment(container["jobRoleArn"])
         environment |= {item["name"]: item["value"] for item in given["environment"]}
         options = container["logConfiguration"]["options"]
         strategy = definition.retry_strategy
@@ -229,7 +235,7 @@ class Workers:
             job._stop_attempt()
             if outcome.exit_code is not None:
                 job.latest_attempt["container"]["exitCode"] = outcome.exit_code
-            if outcome.exit_code == 0 or not _tried_again(strategy, outcome):
+            if outcome.exit_code == 0 or not _is_retried(strategy, outcome):
                 break
         job._mark_stopped(success=job.exit_code == 0)
 
@@ -237,24 +243,30 @@ class Workers:
         self, job: Any, image: str, command: Sequence[str], environment: Mapping[str, str]
     ) -> Outcome:
         name = f"job-{job.job_id}"
-        try:
-            process = self.launcher.job(image, command, environment, name)
-        except OSError as err:
-            return Outcome(None, "", f"CannotPullContainerError: {err}")
-        self.running[job.job_id] = process
-        try:
-            log, _ = process.communicate(timeout=job._get_attempt_duration())
-        except subprocess.TimeoutExpired:
-            self.launcher.kill(process, name)
-            log, _ = process.communicate()
+        with TemporaryFile("w+") as output:
+            try:
+                process = self.launcher.job(image, command, environment, name, output)
+            except OSError as err:
+                return Outcome(None, "", f"CannotPullContainerError: {err}")
+            self.running[job.job_id] = process
+            timed_out = False
+            try:
+                process.wait(timeout=job._get_attempt_duration())
+            except subprocess.TimeoutExpired:
+                self.launcher.kill(process, name)
+                process.wait()
+                timed_out = True
+            finally:
+                del self.running[job.job_id]
+            output.seek(0)
+            log = output.read()
+        if timed_out:
             return Outcome(137, log, "Job attempt duration exceeded timeout")
-        finally:
-            del self.running[job.job_id]
         reason = job.job_stopped_reason if job.job_id in self.stopped else ""
         return Outcome(process.returncode, log, reason)
 
     def terminate_job(self, job: Any, reason: str) -> None:
-        """Ask a job to stop; it is killed if it has not after 30 seconds."""
+        """Ask a job to stop, and kill it if it has not stopped after 30 seconds."""
         self.stopped.add(job.job_id)
         job.job_stopped_reason = reason
         process = self.running.get(job.job_id)
@@ -271,7 +283,7 @@ class Workers:
         """Run a function once: its answer or error as JSON, whether it failed, its log."""
         timeout_s = int(function.timeout or 3)
         handler = function.image_config.cmd[0]
-        environment = self.environment(function.role, function.region) | {
+        environment = self._environment(function.role) | {
             "AWS_LAMBDA_FUNCTION_NAME": function.function_name,
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory_size),
             "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
@@ -279,46 +291,33 @@ class Workers:
             **function.environment_vars,
         }
         name = f"function-{uuid4().hex[:12]}"
-        with RuntimeApi(event, timeout_s=timeout_s, arn=function.function_arn) as api:
+        arn = function.function_arn
+        with RuntimeApi(event, timeout_s=timeout_s, arn=arn) as api, TemporaryFile("w+") as output:
             environment["AWS_LAMBDA_RUNTIME_API"] = api.address
-            process = self.launcher.function(function.code["ImageUri"], handler, environment, name)
-            with tempfile.TemporaryFile("w+") as log_file:
-                reader = _copy(process, log_file)
+            image = function.code["ImageUri"]
+            process = self.launcher.function(image, handler, environment, name, output)
+            try:
                 answer = api.wait(timeout_s, lambda: process.poll() is not None)
-                self.launcher.kill(process, name)
-                process.wait()
-                reader.join()
-                log_file.seek(0)
-                log = log_file.read()
+            except TimeoutError:
+                answer = _error("Sandbox.Timedout", f"Task timed out after {timeout_s}.00 seconds")
+            self.launcher.kill(process, name)
+            process.wait()
+            output.seek(0)
+            log = output.read()
         function.logs_backend.ensure_log_group(function.logs_group_name)
         function.save_logs(log)
         if answer is None:
-            kind = "Sandbox.Timedout" if api.timed_out else "Runtime.ExitError"
-            told = (
-                f"Task timed out after {timeout_s}.00 seconds"
-                if api.timed_out
-                else f"Runtime exited with {process.returncode}: {log[-500:]}"
-            )
-            return json.dumps({"errorType": kind, "errorMessage": told}), True, log
+            message = f"Runtime exited with {process.returncode}: {log[-500:]}"
+            answer = _error("Runtime.ExitError", message)
         return answer.body, answer.failed, log
 
 
-def _copy(process: subprocess.Popen[str], target: Any) -> threading.Thread:
-    assert process.stdout is not None  # noqa: S101 - every launcher pipes it
-    lines = process.stdout
-
-    def copy_lines() -> None:
-        with lines:
-            for line in lines:
-                target.write(line)
-
-    thread = threading.Thread(target=copy_lines, daemon=True)
-    thread.start()
-    return thread
+def _error(kind: str, message: str) -> Answer:
+    return Answer(json.dumps({"errorType": kind, "errorMessage": message}), failed=True)
 
 
-def _tried_again(strategy: Mapping[str, Any], outcome: Outcome) -> bool:
-    """Judge an attempt as Batch does: the first entry that matches decides, else it is retried."""
+def _is_retried(strategy: Mapping[str, Any], outcome: Outcome) -> bool:
+    """Judge an attempt as Batch does: the first entry that matches decides; without one, retry."""
     reason = outcome.reason if outcome.exit_code is None else ""
     seen = {
         "onStatusReason": outcome.reason or "Essential container in task exited",

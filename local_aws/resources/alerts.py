@@ -1,4 +1,4 @@
-"""Topics, queues, rules, alarms and the dashboard."""
+"""SNS, SQS, EventBridge and CloudWatch."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from local_aws.resources.kinds import (
     Made,
     Properties,
     ResourceError,
-    Taken,
-    by_api,
-    in_place,
+    created_by,
+    deleted_by,
     nothing,
-    text,
+    same_call,
+    send,
+    without,
 )
 
 
 def _topic(client: Client, properties: Properties) -> Made:
-    take = Taken(properties)
-    name = take("TopicName")
-    attributes = {"DisplayName": take("DisplayName")}
-    arn = client("sns").create_topic(Name=name, Attributes=attributes)["TopicArn"]
-    take.require_none_left()
+    if unknown := properties.keys() - {"TopicName", "DisplayName"}:
+        raise ResourceError(f"a topic has no {', '.join(sorted(unknown))}: not known here")
+    name, attributes = properties["TopicName"], without(properties, "TopicName")
+    arn = send(client, "sns", "CreateTopic", {"Name": name, "Attributes": attributes})["TopicArn"]
     return Made(arn, {"TopicName": name})
 
 
@@ -37,54 +37,34 @@ def _update_topic(client: Client, made: Made, properties: Properties) -> Made:
 
 
 def _topic_policy(client: Client, properties: Properties) -> Made:
+    policy = {"AttributeName": "Policy", "AttributeValue": properties["PolicyDocument"]}
     for topic in properties["Topics"]:
-        client("sns").set_topic_attributes(
-            TopicArn=topic,
-            AttributeName="Policy",
-            AttributeValue=text(properties["PolicyDocument"]),
-        )
+        send(client, "sns", "SetTopicAttributes", {"TopicArn": topic, **policy})
     return Made("-".join(properties["Topics"]))
 
 
-def _subscription(client: Client, properties: Properties) -> Made:
-    found = client("sns").subscribe(**properties, ReturnSubscriptionArn=True)
-    return Made(found["SubscriptionArn"])
-
-
-def _sqs_queue(client: Client, properties: Properties) -> Made:
-    sqs, take = client("sqs"), Taken(properties)
-    name = take("QueueName")
-    attributes = {
-        "MessageRetentionPeriod": str(take("MessageRetentionPeriod")),
-        "SqsManagedSseEnabled": str(take("SqsManagedSseEnabled")).lower(),
-    }
-    url = sqs.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
-    found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]
-    take.require_none_left()
-    return Made(url, {"Arn": found["QueueArn"], "QueueName": name})
+def _queue(client: Client, properties: Properties) -> Made:
+    name, attributes = properties["QueueName"], without(properties, "QueueName")
+    request = {"QueueName": name, "Attributes": attributes}
+    url = send(client, "sqs", "CreateQueue", request)["QueueUrl"]
+    found = client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+    return Made(url, {"Arn": found["Attributes"]["QueueArn"], "QueueName": name})
 
 
 def _queue_policy(client: Client, properties: Properties) -> Made:
+    attributes = {"Policy": properties["PolicyDocument"]}
     for queue in properties["Queues"]:
-        client("sqs").set_queue_attributes(
-            QueueUrl=queue, Attributes={"Policy": text(properties["PolicyDocument"])}
-        )
+        send(client, "sqs", "SetQueueAttributes", {"QueueUrl": queue, "Attributes": attributes})
     return Made("-".join(properties["Queues"]))
 
 
 def _rule(client: Client, properties: Properties) -> Made:
-    events, take = client("events"), Taken(properties)
-    name = take("Name")
-    arn = events.put_rule(
-        Name=name,
-        Description=take("Description"),
-        State=take("State"),
-        EventPattern=text(take("EventPattern")),
-    )["RuleArn"]
-    answer = events.put_targets(Rule=name, Targets=take("Targets"))
+    name = properties["Name"]
+    arn = send(client, "events", "PutRule", without(properties, "Targets"))["RuleArn"]
+    targets = {"Rule": name, "Targets": properties["Targets"]}
+    answer = send(client, "events", "PutTargets", targets)
     if answer["FailedEntryCount"]:
         raise ResourceError(f"targets of {name}: {answer['FailedEntries']}")
-    take.require_none_left()
     return Made(name, {"Arn": arn})
 
 
@@ -96,52 +76,48 @@ def _delete_rule(client: Client, ref: str, _properties: Properties) -> None:
 
 
 def _alarm(client: Client, properties: Properties) -> Made:
-    wanted = dict(properties)
-    for name in ("EvaluationPeriods", "DatapointsToAlarm"):
-        wanted[name] = int(wanted[name])
-    wanted["Threshold"] = float(wanted["Threshold"])
-    period = max(
-        metric["MetricStat"]["Period"] for metric in wanted["Metrics"] if "MetricStat" in metric
-    )
-    if period * wanted["EvaluationPeriods"] > (604_800 if period >= 3600 else 86_400):
+    metrics = [metric["MetricStat"] for metric in properties["Metrics"] if "MetricStat" in metric]
+    period_s = max(int(metric["Period"]) for metric in metrics)
+    longest_s = 604_800 if period_s >= 3600 else 86_400
+    if period_s * int(properties["EvaluationPeriods"]) > longest_s:
         raise ResourceError("an alarm looks back a day, or a week with periods of an hour or more")
-    cloudwatch = client("cloudwatch")
-    cloudwatch.put_metric_alarm(**wanted)
-    name = wanted["AlarmName"]
-    found = cloudwatch.describe_alarms(AlarmNames=[name])["MetricAlarms"][0]
+    send(client, "cloudwatch", "PutMetricAlarm", properties)
+    name = properties["AlarmName"]
+    found = client("cloudwatch").describe_alarms(AlarmNames=[name])["MetricAlarms"][0]
     return Made(name, {"Arn": found["AlarmArn"]})
 
 
 def _dashboard(client: Client, properties: Properties) -> Made:
     json.loads(properties["DashboardBody"])
-    client("cloudwatch").put_dashboard(**properties)
+    send(client, "cloudwatch", "PutDashboard", properties)
     return Made(properties["DashboardName"])
-
-
-def _delete_alarm(client: Client, ref: str, _properties: Properties) -> None:
-    client("cloudwatch").delete_alarms(AlarmNames=[ref])
-
-
-def _delete_dashboard(client: Client, ref: str, _properties: Properties) -> None:
-    client("cloudwatch").delete_dashboards(DashboardNames=[ref])
 
 
 KINDS: Final[Mapping[str, Kind]] = {
     "AWS::SNS::Topic": Kind(
         _topic,
-        by_api("sns", "delete_topic", "TopicArn"),
+        deleted_by("sns", "DeleteTopic", TopicArn="Ref"),
         _update_topic,
         frozenset({"TopicName"}),
     ),
-    "AWS::SNS::TopicPolicy": Kind(_topic_policy, nothing, in_place(_topic_policy)),
-    "AWS::SNS::Subscription": Kind(_subscription, by_api("sns", "unsubscribe", "SubscriptionArn")),
-    "AWS::SQS::Queue": Kind(_sqs_queue, by_api("sqs", "delete_queue", "QueueUrl")),
-    "AWS::SQS::QueuePolicy": Kind(_queue_policy, nothing, in_place(_queue_policy)),
-    "AWS::Events::Rule": Kind(_rule, _delete_rule, in_place(_rule), frozenset({"Name"})),
+    "AWS::SNS::TopicPolicy": Kind(_topic_policy, nothing, same_call(_topic_policy)),
+    "AWS::SNS::Subscription": Kind(
+        created_by("sns", "Subscribe", "SubscriptionArn"),
+        deleted_by("sns", "Unsubscribe", SubscriptionArn="Ref"),
+    ),
+    "AWS::SQS::Queue": Kind(_queue, deleted_by("sqs", "DeleteQueue", QueueUrl="Ref")),
+    "AWS::SQS::QueuePolicy": Kind(_queue_policy, nothing, same_call(_queue_policy)),
+    "AWS::Events::Rule": Kind(_rule, _delete_rule, same_call(_rule), frozenset({"Name"})),
     "AWS::CloudWatch::Alarm": Kind(
-        _alarm, _delete_alarm, in_place(_alarm), frozenset({"AlarmName"})
+        _alarm,
+        deleted_by("cloudwatch", "DeleteAlarms", AlarmNames="[Ref]"),
+        same_call(_alarm),
+        frozenset({"AlarmName"}),
     ),
     "AWS::CloudWatch::Dashboard": Kind(
-        _dashboard, _delete_dashboard, in_place(_dashboard), frozenset({"DashboardName"})
+        _dashboard,
+        deleted_by("cloudwatch", "DeleteDashboards", DashboardNames="[Ref]"),
+        same_call(_dashboard),
+        frozenset({"DashboardName"}),
     ),
 }

@@ -1,33 +1,49 @@
-"""What every resource type has, and the ways in which most of them are made and removed."""
+"""Resource types: how one is created, updated and deleted by the API of its service.
+
+Most types are one call with the template's own properties, brought into the spelling and
+the types of the request by botocore's model of the service. Whatever the request does not
+have is an error: what a deployment did not apply must not look applied.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cache
+from typing import Any, Final
 
+import botocore.session
+import jmespath
+from botocore import xform_name
 from botocore.exceptions import ClientError
 
-Properties = dict[str, Any]
+Properties = Mapping[str, Any]
 Client = Callable[[str], Any]
+
+_MISSING: Final = {"NoSuchEntity", "ResourceNotFoundException", "NotFound", "NoSuchBucketPolicy"}
 
 
 class ResourceError(Exception):
-    """A resource cannot be made or changed as the template says."""
+    """A resource cannot be created or updated as the template says."""
 
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A resource that is there.
+    """A resource that exists.
 
     Attributes:
-        ref: What ``Ref`` gives.
-        attributes: What ``Fn::GetAtt`` gives, by attribute.
+        ref: The value of ``Ref``.
+        attributes: The values of ``Fn::GetAtt``, by attribute.
     """
 
     ref: str
     attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+Create = Callable[[Client, Properties], Made]
+Update = Callable[[Client, Made, Properties], Made]
+Delete = Callable[[Client, str, Properties], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,85 +51,141 @@ class Kind:
     """A resource type.
 
     Attributes:
-        create: Makes a resource from its properties.
-        delete: Removes it, given its ``Ref`` and its properties.
-        update: Changes it in place; None makes every change a replacement.
+        create: Creates a resource from its properties.
+        delete: Deletes it, given its ``Ref`` and its properties.
+        update: Updates it in place; None makes every change a replacement.
         replaced_by: Properties whose change makes a new resource.
     """
 
-    create: Callable[[Client, Properties], Made]
-    delete: Callable[[Client, str, Properties], None]
-    update: Callable[[Client, Made, Properties], Made] | None = None
+    create: Create
+    delete: Delete
+    update: Update | None = None
     replaced_by: frozenset[str] = frozenset()
 
 
-class Taken:
-    """Properties, each of which has to be used."""
-
-    def __init__(self, properties: Properties) -> None:
-        self._left = dict(properties)
-
-    def __call__(self, name: str, default: Any = None) -> Any:
-        """Take a property."""
-        return self._left.pop(name, default)
-
-    def require_none_left(self) -> None:
-        """Raise ResourceError if a property was not taken."""
-        if self._left:
-            raise ResourceError(f"properties not known here: {', '.join(sorted(self._left))}")
+@cache
+def _model(service: str) -> Any:
+    return botocore.session.get_session().get_service_model(service)
 
 
-def lower_first(value: Any) -> Any:
-    """Return a template's properties in the spelling of the APIs that start in lower case."""
-    if isinstance(value, list):
-        return [lower_first(item) for item in value]
-    if isinstance(value, dict):
-        return {key[:1].lower() + key[1:]: lower_first(item) for key, item in value.items()}
-    return value
+def send(client: Client, service: str, operation: str, properties: Properties) -> dict[str, Any]:
+    """Call an operation with properties as its request; returns the answer.
+
+    Raises:
+        ResourceError: The request has no member for a property.
+    """
+    shape = _model(service).operation_model(operation).input_shape
+    request = _as_request(properties, shape, operation)
+    answer: dict[str, Any] = getattr(client(service), xform_name(operation))(**request)
+    return answer
 
 
-def text(document: Any) -> str:
-    """Return a document as the text that the APIs take."""
-    return document if isinstance(document, str) else json.dumps(document)
+def _as_request(value: Any, shape: Any, path: str) -> Any:
+    """Return a value with the names and types of a request.
+
+    Templates begin every name with a capital, pass numbers as texts, and documents as
+    structures where the request has a text.
+    """
+    if shape.type_name == "structure":
+        members = {name.casefold(): name for name in shape.members}
+        unknown = sorted(name for name in value if name.casefold() not in members)
+        if unknown:
+            raise ResourceError(f"{path} has no {', '.join(unknown)}: not known here")
+        named = {members[name.casefold()]: item for name, item in value.items()}
+        return {
+            name: _as_request(item, shape.members[name], f"{path}.{name}")
+            for name, item in named.items()
+        }
+    if shape.type_name == "list":
+        return [_as_request(item, shape.member, path) for item in value]
+    if shape.type_name == "map":
+        allowed = getattr(shape.key, "enum", None) or value.keys()
+        if unknown := sorted(value.keys() - set(allowed)):
+            raise ResourceError(f"{path} has no {', '.join(unknown)}: not known here")
+        return {key: _as_request(item, shape.value, path) for key, item in value.items()}
+    if shape.type_name in {"integer", "long"}:
+        return int(value)
+    if shape.type_name in {"float", "double"}:
+        return float(value)
+    if shape.type_name == "boolean":
+        return value if isinstance(value, bool) else value == "true"
+    return value if isinstance(value, str) else json.dumps(value)
 
 
-def nothing(_client: Client, _ref: str, _properties: Properties) -> None:
-    """Remove nothing: it goes with what it belongs to."""
+def without(properties: Properties, *names: str) -> dict[str, Any]:
+    """Return the other properties."""
+    return {name: value for name, value in properties.items() if name not in names}
 
 
-def by_api(service: str, call: str, parameter: str) -> Callable[[Client, str, Properties], None]:
-    """Return a removal by one call that takes the ``Ref``."""
+def renamed(properties: Properties, **names: str) -> dict[str, Any]:
+    """Return properties with some of them, the keys, under the names that the request has."""
+    return {names.get(name, name): value for name, value in properties.items()}
 
-    def delete(client: Client, ref: str, _properties: Properties) -> None:
+
+def created_by(service: str, operation: str, ref: str, **attributes: str) -> Create:
+    """Return a creation by one call.
+
+    Args:
+        service: As botocore names it.
+        operation: As the API names it.
+        ref: Where the ``Ref`` is in the properties and the answer, as a JMESPath expression.
+        attributes: Likewise for each attribute.
+    """
+
+    def create(client: Client, properties: Properties) -> Made:
+        found = {**properties, **send(client, service, operation, properties)}
+        values = {name: jmespath.search(path, found) for name, path in attributes.items()}
+        return Made(str(jmespath.search(ref, found)), values)
+
+    return create
+
+
+def updated_by(service: str, operation: str, *left_out: str, **parameters: str) -> Update:
+    """Return an update by one call with all properties but some.
+
+    Args:
+        service: As botocore names it.
+        operation: As the API names it.
+        left_out: Properties that cannot change.
+        parameters: What else the call takes, as JMESPath expressions over ``Ref`` and properties.
+    """
+
+    def update(client: Client, made: Made, properties: Properties) -> Made:
+        given = _evaluate(parameters, made.ref, properties)
+        send(client, service, operation, {**without(properties, *left_out), **given})
+        return made
+
+    return update
+
+
+def deleted_by(service: str, operation: str, **parameters: str) -> Delete:
+    """Return a deletion by one call; a resource that is missing counts as deleted.
+
+    Args:
+        service: As botocore names it.
+        operation: As the API names it.
+        parameters: What the call takes, as JMESPath expressions over ``Ref`` and properties.
+    """
+
+    def delete(client: Client, ref: str, properties: Properties) -> None:
         try:
-            getattr(client(service), call)(**{parameter: ref})
+            send(client, service, operation, _evaluate(parameters, ref, properties))
         except ClientError as err:
-            missing = {
-                "NoSuchEntity",
-                "ResourceNotFoundException",
-                "NotFound",
-                "NoSuchBucketPolicy",
-            }
-            if err.response["Error"]["Code"] not in missing:
+            if err.response["Error"]["Code"] not in _MISSING:
                 raise
 
     return delete
 
 
-def in_place(
-    create: Callable[[Client, Properties], Made],
-) -> Callable[[Client, Made, Properties], Made]:
-    """Return a change by the same call that creates."""
+def _evaluate(parameters: Mapping[str, str], ref: str, properties: Properties) -> Properties:
+    found = {**properties, "Ref": ref}
+    return {name: jmespath.search(path, found) for name, path in parameters.items()}
+
+
+def same_call(create: Create) -> Update:
+    """Return an update by the call that creates."""
     return lambda client, _made, properties: create(client, properties)
 
 
-def simple(service: str, call: str, *path: str) -> Callable[[Client, Properties], Made]:
-    """Return a creation by one call; the path leads to the ``Ref`` in its answer."""
-
-    def create(client: Client, properties: Properties) -> Made:
-        found = getattr(client(service), call)(**properties)
-        for name in path:
-            found = found[name]
-        return Made(str(found))
-
-    return create
+def nothing(_client: Client, _ref: str, _properties: Properties) -> None:
+    """Delete nothing: the resource goes with the one that it belongs to."""

@@ -1,104 +1,95 @@
-"""Networks."""
+"""EC2: the network of the jobs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from local_aws.resources.kinds import (
     Client,
     Kind,
     Made,
     Properties,
-    Taken,
-    by_api,
-    simple,
+    created_by,
+    deleted_by,
+    send,
+    without,
 )
 
 
-def _tagged(kind: str, properties: Properties) -> Properties:
-    tags = properties.get("Tags")
-    return {"TagSpecifications": [{"ResourceType": kind, "Tags": tags}]} if tags else {}
-
-
 def _vpc(client: Client, properties: Properties) -> Made:
-    ec2, take = client("ec2"), Taken(properties)
-    tags = _tagged("vpc", {"Tags": take("Tags")})
-    vpc = ec2.create_vpc(CidrBlock=take("CidrBlock"), **tags)["Vpc"]["VpcId"]
-    ec2.modify_vpc_attribute(VpcId=vpc, EnableDnsHostnames={"Value": take("EnableDnsHostnames")})
-    take.require_none_left()
+    own = without(properties, "EnableDnsHostnames", "Tags")
+    if tags := properties.get("Tags"):
+        own["TagSpecifications"] = [{"ResourceType": "vpc", "Tags": tags}]
+    vpc = send(client, "ec2", "CreateVpc", own)["Vpc"]["VpcId"]
+    hostnames = {"VpcId": vpc, "EnableDnsHostnames": {"Value": properties["EnableDnsHostnames"]}}
+    send(client, "ec2", "ModifyVpcAttribute", hostnames)
     return Made(vpc)
 
 
-def _gateway_attachment(client: Client, properties: Properties) -> Made:
-    client("ec2").attach_internet_gateway(**properties)
-    return Made(f"{properties['InternetGatewayId']}|{properties['VpcId']}")
-
-
 def _security_group(client: Client, properties: Properties) -> Made:
-    ec2, take = client("ec2"), Taken(properties)
-    vpc = take("VpcId")
-    group = ec2.create_security_group(
-        GroupName=f"jobs-{vpc}", Description=take("GroupDescription"), VpcId=vpc
-    )["GroupId"]
-    found = ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"][0]
-    if found["IpPermissionsEgress"]:
-        ec2.revoke_security_group_egress(GroupId=group, IpPermissions=found["IpPermissionsEgress"])
-    ec2.authorize_security_group_egress(
-        GroupId=group, IpPermissions=[_permission(rule) for rule in take("SecurityGroupEgress")]
-    )
-    take.require_none_left()
+    own = without(properties, "GroupDescription", "SecurityGroupEgress")
+    own |= {
+        "GroupName": f"jobs-{properties['VpcId']}",
+        "Description": properties["GroupDescription"],
+    }
+    group = send(client, "ec2", "CreateSecurityGroup", own)["GroupId"]
+    # A new group may call everywhere until that is taken away.
+    made = client("ec2").describe_security_groups(GroupIds=[group])["SecurityGroups"][0]
+    if everywhere := made["IpPermissionsEgress"]:
+        client("ec2").revoke_security_group_egress(GroupId=group, IpPermissions=everywhere)
+    wanted = [_permission(rule) for rule in properties["SecurityGroupEgress"]]
+    egress = {"GroupId": group, "IpPermissions": wanted}
+    send(client, "ec2", "AuthorizeSecurityGroupEgress", egress)
     return Made(group, {"GroupId": group})
 
 
-def _permission(rule: Properties) -> Properties:
-    return {
-        "IpProtocol": rule["IpProtocol"],
-        "FromPort": int(rule["FromPort"]),
-        "ToPort": int(rule["ToPort"]),
-        "IpRanges": [{"CidrIp": rule["CidrIp"], "Description": rule["Description"]}],
-    }
-
-
-def _endpoint(client: Client, properties: Properties) -> Made:
-    found = client("ec2").create_vpc_endpoint(**properties)["VpcEndpoint"]
-    return Made(found["VpcEndpointId"])
+def _permission(rule: Properties) -> dict[str, Any]:
+    addresses = {"CidrIp": rule["CidrIp"], "Description": rule["Description"]}
+    return {**without(rule, *addresses), "IpRanges": [addresses]}
 
 
 KINDS: Final[Mapping[str, Kind]] = {
-    "AWS::EC2::VPC": Kind(_vpc, by_api("ec2", "delete_vpc", "VpcId")),
+    "AWS::EC2::VPC": Kind(_vpc, deleted_by("ec2", "DeleteVpc", VpcId="Ref")),
     "AWS::EC2::InternetGateway": Kind(
-        simple("ec2", "create_internet_gateway", "InternetGateway", "InternetGatewayId"),
-        by_api("ec2", "delete_internet_gateway", "InternetGatewayId"),
+        created_by("ec2", "CreateInternetGateway", "InternetGateway.InternetGatewayId"),
+        deleted_by("ec2", "DeleteInternetGateway", InternetGatewayId="Ref"),
     ),
     "AWS::EC2::VPCGatewayAttachment": Kind(
-        _gateway_attachment,
-        lambda client, _ref, properties: client("ec2").detach_internet_gateway(**properties),
+        created_by("ec2", "AttachInternetGateway", "join('|', [InternetGatewayId, VpcId])"),
+        deleted_by(
+            "ec2",
+            "DetachInternetGateway",
+            InternetGatewayId="InternetGatewayId",
+            VpcId="VpcId",
+        ),
     ),
     "AWS::EC2::RouteTable": Kind(
-        simple("ec2", "create_route_table", "RouteTable", "RouteTableId"),
-        by_api("ec2", "delete_route_table", "RouteTableId"),
+        created_by("ec2", "CreateRouteTable", "RouteTable.RouteTableId"),
+        deleted_by("ec2", "DeleteRouteTable", RouteTableId="Ref"),
     ),
     "AWS::EC2::Route": Kind(
-        simple("ec2", "create_route", "Return"),
-        lambda client, _ref, properties: client("ec2").delete_route(
-            RouteTableId=properties["RouteTableId"],
-            DestinationCidrBlock=properties["DestinationCidrBlock"],
+        created_by("ec2", "CreateRoute", "join('|', [RouteTableId, DestinationCidrBlock])"),
+        deleted_by(
+            "ec2",
+            "DeleteRoute",
+            RouteTableId="RouteTableId",
+            DestinationCidrBlock="DestinationCidrBlock",
         ),
     ),
     "AWS::EC2::Subnet": Kind(
-        simple("ec2", "create_subnet", "Subnet", "SubnetId"),
-        by_api("ec2", "delete_subnet", "SubnetId"),
+        created_by("ec2", "CreateSubnet", "Subnet.SubnetId"),
+        deleted_by("ec2", "DeleteSubnet", SubnetId="Ref"),
     ),
     "AWS::EC2::SubnetRouteTableAssociation": Kind(
-        simple("ec2", "associate_route_table", "AssociationId"),
-        by_api("ec2", "disassociate_route_table", "AssociationId"),
+        created_by("ec2", "AssociateRouteTable", "AssociationId"),
+        deleted_by("ec2", "DisassociateRouteTable", AssociationId="Ref"),
     ),
     "AWS::EC2::VPCEndpoint": Kind(
-        _endpoint,
-        lambda client, ref, _properties: client("ec2").delete_vpc_endpoints(VpcEndpointIds=[ref]),
+        created_by("ec2", "CreateVpcEndpoint", "VpcEndpoint.VpcEndpointId"),
+        deleted_by("ec2", "DeleteVpcEndpoints", VpcEndpointIds="[Ref]"),
     ),
     "AWS::EC2::SecurityGroup": Kind(
-        _security_group, by_api("ec2", "delete_security_group", "GroupId")
+        _security_group, deleted_by("ec2", "DeleteSecurityGroup", GroupId="Ref")
     ),
 }

@@ -5,10 +5,11 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,15 +39,11 @@ class Clock:
             return Processes()
         return Processes((sys.executable, "-m", "tests.support.at_instant", self.now.isoformat()))
 
-    def job(
-        self, image: str, command: Sequence[str], environment: Mapping[str, str], name: str
-    ) -> subprocess.Popen[str]:
-        return self._processes.job(image, command, environment, name)
+    def job(self, *arguments: Any) -> subprocess.Popen[str]:
+        return self._processes.job(*arguments)
 
-    def function(
-        self, image: str, handler: str, environment: Mapping[str, str], name: str
-    ) -> subprocess.Popen[str]:
-        return self._processes.function(image, handler, environment, name)
+    def function(self, *arguments: Any) -> subprocess.Popen[str]:
+        return self._processes.function(*arguments)
 
     def kill(self, process: subprocess.Popen[str], name: str) -> None:
         self._processes.kill(process, name)

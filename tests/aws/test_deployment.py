@@ -51,13 +51,13 @@ def test_the_same_deployment_again_changes_nothing(deployed: Deployed) -> None:
 
 def test_a_dry_run_shows_the_change_and_changes_nothing(deployed: Deployed) -> None:
     stack = deployed.aws.stacks.find(deployed.operator.stack)
-    before = dict(stack.given)
+    before = dict(stack.parameters)
 
     done = deployed.operator.script("--dry-run", "--parameter", "ScheduleMinute=20")
 
     changed = [line.split()[-1] for line in done.stdout.splitlines() if line]
     assert changed == ["Schedule"]
-    assert stack.given == before
+    assert stack.parameters == before
     assert not [name for name in stack.change_sets if name.startswith("dry-run")]
 
 

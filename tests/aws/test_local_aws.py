@@ -30,7 +30,7 @@ def test_a_type_that_is_not_known_fails_the_deployment() -> None:
     body = "Resources: {Table: {Type: 'AWS::DynamoDB::Table'}}"
 
     with pytest.raises(StackError, match="AWS::DynamoDB::Table is not known here"):
-        stacks.propose("s", "c", body, {})
+        stacks.create_change_set("s", "c", body, {})
 
 
 @pytest.mark.parametrize(
@@ -46,8 +46,8 @@ def test_a_resource_stays_as_its_deletion_policy_says(
 ) -> None:
     resource = Resource("AWS::S3::Bucket", {}, Made("b", {}), policy)
 
-    assert resource.outlives(rollback=False) is after_deletion
-    assert resource.outlives(rollback=True) is after_rollback
+    assert resource.is_retained(rollback=False) is after_deletion
+    assert resource.is_retained(rollback=True) is after_rollback
 
 
 def test_a_property_that_is_not_known_fails_the_deployment() -> None:
@@ -59,7 +59,7 @@ def test_a_property_that_is_not_known_fails_the_deployment() -> None:
     properties = {"LogGroupName": "a", "RetentionInDays": 3, "KmsKeyId": "k"}
 
     with pytest.raises(ResourceError, match="KmsKeyId"):
-        update(lambda _: Logs(), None, properties)  # type: ignore[arg-type]
+        update(lambda _: Logs(), Made("a"), properties)
 
 
 def test_a_size_that_fargate_does_not_have_fails_the_deployment() -> None:

@@ -1,0 +1,145 @@
+"""Lambda and Batch, with the roles and log groups of what runs there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from local_aws.resources.kinds import (
+    Client,
+    Kind,
+    Made,
+    Properties,
+    ResourceError,
+    created_by,
+    deleted_by,
+    same_call,
+    send,
+    updated_by,
+    without,
+)
+
+
+def _role(client: Client, properties: Properties) -> Made:
+    role = send(client, "iam", "CreateRole", without(properties, "Policies"))["Role"]
+    return _update_role(client, Made(role["RoleName"], {"Arn": role["Arn"]}), properties)
+
+
+def _update_role(client: Client, made: Made, properties: Properties) -> Made:
+    name = {"RoleName": made.ref}
+    trust = without(properties, "Policies", "AssumeRolePolicyDocument")
+    trust["PolicyDocument"] = properties["AssumeRolePolicyDocument"]
+    send(client, "iam", "UpdateAssumeRolePolicy", trust)
+    wanted = properties.get("Policies", [])
+    before = client("iam").list_role_policies(**name)["PolicyNames"]
+    for old in set(before) - {policy["PolicyName"] for policy in wanted}:
+        client("iam").delete_role_policy(**name, PolicyName=old)
+    for policy in wanted:
+        send(client, "iam", "PutRolePolicy", {**name, **policy})
+    return made
+
+
+def _delete_role(client: Client, ref: str, _properties: Properties) -> None:
+    iam = client("iam")
+    for policy in iam.list_role_policies(RoleName=ref)["PolicyNames"]:
+        iam.delete_role_policy(RoleName=ref, PolicyName=policy)
+    iam.delete_role(RoleName=ref)
+
+
+def _log_group(client: Client, properties: Properties) -> Made:
+    name = properties["LogGroupName"]
+    send(client, "logs", "CreateLogGroup", without(properties, "RetentionInDays"))
+    found = client("logs").describe_log_groups(logGroupNamePrefix=name)["logGroups"][0]
+    return _set_retention(client, Made(name, {"Arn": found["arn"]}), properties)
+
+
+_set_retention = updated_by("logs", "PutRetentionPolicy")
+
+
+def _update_function(client: Client, made: Made, properties: Properties) -> Made:
+    code = {"FunctionName": made.ref, **properties["Code"]}
+    send(client, "lambda", "UpdateFunctionCode", code)
+    configuration = without(properties, "Code", "PackageType")
+    send(client, "lambda", "UpdateFunctionConfiguration", configuration)
+    return made
+
+
+def _compute_environment(client: Client, properties: Properties) -> Made:
+    kind = properties["ComputeResources"]["Type"]
+    if kind not in {"FARGATE", "FARGATE_SPOT"}:
+        raise ResourceError(f"compute of type {kind}: only Fargate is known here")
+    own = without(properties, "ReplaceComputeEnvironment")
+    own["ServiceRole"] = _service_linked_role(client)
+    made = send(client, "batch", "CreateComputeEnvironment", own)
+    return Made(made["computeEnvironmentArn"])
+
+
+def _service_linked_role(client: Client) -> str:
+    """Return the role that AWS makes by itself when none is named."""
+    iam, name = client("iam"), "AWSServiceRoleForBatch"
+    try:
+        return str(iam.get_role(RoleName=name)["Role"]["Arn"])
+    except iam.exceptions.NoSuchEntityException:
+        made = iam.create_role(RoleName=name, AssumeRolePolicyDocument="{}")
+        return str(made["Role"]["Arn"])
+
+
+def _delete_compute_environment(client: Client, ref: str, _properties: Properties) -> None:
+    client("batch").update_compute_environment(computeEnvironment=ref, state="DISABLED")
+    client("batch").delete_compute_environment(computeEnvironment=ref)
+
+
+def _delete_queue(client: Client, ref: str, _properties: Properties) -> None:
+    client("batch").update_job_queue(jobQueue=ref, state="DISABLED")
+    client("batch").delete_job_queue(jobQueue=ref)
+
+
+FARGATE_MIB: Final = {
+    "0.25": range(512, 2049, 512),
+    "0.5": range(1024, 4097, 1024),
+    "1": range(2048, 8193, 1024),
+    "2": range(4096, 16385, 1024),
+    "4": range(8192, 30721, 1024),
+    "8": range(16384, 61441, 4096),
+    "16": range(32768, 122881, 8192),
+}
+"""Memory that Fargate offers for each number of vCPUs.
+
+https://docs.aws.amazon.com/batch/latest/APIReference/API_ResourceRequirement.html
+"""
+
+_register = created_by("batch", "RegisterJobDefinition", "jobDefinitionArn")
+
+
+def _job_definition(client: Client, properties: Properties) -> Made:
+    needs: list[dict[str, Any]] = properties["ContainerProperties"]["ResourceRequirements"]
+    size = {need["Type"]: need["Value"] for need in needs}
+    if int(size["MEMORY"]) not in FARGATE_MIB.get(size["VCPU"], ()):
+        raise ResourceError(f"Fargate has no {size['VCPU']} vCPU with {size['MEMORY']} MiB")
+    return _register(client, properties)
+
+
+KINDS: Final[Mapping[str, Kind]] = {
+    "AWS::IAM::Role": Kind(_role, _delete_role, _update_role, frozenset({"RoleName"})),
+    "AWS::Logs::LogGroup": Kind(
+        _log_group,
+        deleted_by("logs", "DeleteLogGroup", logGroupName="Ref"),
+        _set_retention,
+        frozenset({"LogGroupName"}),
+    ),
+    "AWS::Lambda::Function": Kind(
+        created_by("lambda", "CreateFunction", "FunctionName", Arn="FunctionArn"),
+        deleted_by("lambda", "DeleteFunction", FunctionName="Ref"),
+        _update_function,
+        frozenset({"FunctionName", "PackageType"}),
+    ),
+    "AWS::Batch::ComputeEnvironment": Kind(_compute_environment, _delete_compute_environment),
+    "AWS::Batch::JobQueue": Kind(
+        created_by("batch", "CreateJobQueue", "jobQueueArn"), _delete_queue
+    ),
+    "AWS::Batch::JobDefinition": Kind(
+        _job_definition,
+        deleted_by("batch", "DeregisterJobDefinition", jobDefinition="Ref"),
+        same_call(_job_definition),
+    ),
+}
