@@ -21,11 +21,20 @@ from uuid import uuid4
 from local_aws import access
 from local_aws.access import ROLE_KEY
 from local_aws.interpreter import patch
-from local_aws.runtime_api import Answer, RuntimeApi
+from local_aws.runtime_api import Answer, Invocation
 
 PROJECT: Final = Path(__file__).parents[1]
 
 _TERMINATION_S = 30
+
+_ENDED_BY_ITSELF = "Essential container in task exited"
+
+_ENTRY_POINTS = {
+    "consolidator": "batch.consolidator",
+    "resampler": "batch.resampler",
+    "fetchers": "local_aws.runtime_client",
+}
+"""The module that each image starts, by a part of its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,30 +53,30 @@ class Outcome:
 
 
 class Launcher(Protocol):
-    """Turns an image, a command and an environment into a process that writes to a file."""
+    """Starts what an image would run."""
 
-    def job(
+    def start(
         self,
         image: str,
-        command: Sequence[str],
+        arguments: Sequence[str],
         environment: Mapping[str, str],
+        *,
         name: str,
         output: IO[str],
     ) -> subprocess.Popen[str]:
-        """Start a job."""
+        """Start an image's entry point with arguments.
 
-    def function(
-        self, image: str, handler: str, environment: Mapping[str, str], name: str, output: IO[str]
-    ) -> subprocess.Popen[str]:
-        """Start the runtime of a function, which gets its event from ``AWS_LAMBDA_RUNTIME_API``."""
+        Jobs take those of their module. The runtime of a function takes the handler, and
+        gets its event from ``AWS_LAMBDA_RUNTIME_API``.
+        """
 
     def kill(self, process: subprocess.Popen[str], name: str) -> None:
-        """Kill a process that was started."""
+        """Kill a process that was started under a name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """Runs the code of this checkout; an image stands for the module that it would start.
+    """Runs the code of this checkout; an image stands for its entry point.
 
     Attributes:
         interpreter: The command that takes ``-m`` and a module.
@@ -75,40 +84,24 @@ class Processes:
 
     interpreter: tuple[str, ...] = (sys.executable,)
 
-    def job(
+    def start(
         self,
         image: str,
-        command: Sequence[str],
+        arguments: Sequence[str],
         environment: Mapping[str, str],
+        *,
         name: str,
         output: IO[str],
     ) -> subprocess.Popen[str]:
-        """Start the module that is the image's entry point."""
-        module = "batch.consolidator" if "consolidator" in image else "batch.resampler"
-        return self._start(module, command, environment, output)
-
-    def function(
-        self, image: str, handler: str, environment: Mapping[str, str], name: str, output: IO[str]
-    ) -> subprocess.Popen[str]:
-        """Start the module that speaks the runtime's protocol."""
-        return self._start("local_aws.runtime_client", [handler], environment, output)
+        """Start the module of the image's entry point."""
+        module = next(module for kind, module in _ENTRY_POINTS.items() if kind in image)
+        inherited = {"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT)}
+        command = [*self.interpreter, "-m", module, *arguments]
+        return _popen(command, output, cwd=PROJECT, env={**inherited, **environment})
 
     def kill(self, process: subprocess.Popen[str], name: str) -> None:
         """Kill the process."""
         process.kill()
-
-    def _start(
-        self, module: str, arguments: Sequence[str], environment: Mapping[str, str], output: IO[str]
-    ) -> subprocess.Popen[str]:
-        inherited = {"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT)}
-        return subprocess.Popen(
-            [*self.interpreter, "-m", module, *arguments],
-            cwd=PROJECT,
-            env={**inherited, **environment},
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,34 +110,28 @@ class Containers:
 
     client: str
 
-    def job(
+    def start(
         self,
         image: str,
-        command: Sequence[str],
+        arguments: Sequence[str],
         environment: Mapping[str, str],
+        *,
         name: str,
         output: IO[str],
     ) -> subprocess.Popen[str]:
-        """Start the image's entry point."""
+        """Start a container."""
         options = ["--rm", "--network=host", "--read-only", "--tmpfs=/tmp", f"--name={name}"]
         options += [f"--env={key}={value}" for key, value in environment.items()]
-        return subprocess.Popen(
-            [self.client, "run", *options, image, *command],
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    def function(
-        self, image: str, handler: str, environment: Mapping[str, str], name: str, output: IO[str]
-    ) -> subprocess.Popen[str]:
-        """Start the image's runtime with a handler."""
-        return self.job(image, [handler], environment, name, output)
+        return _popen([self.client, "run", *options, image, *arguments], output)
 
     def kill(self, process: subprocess.Popen[str], name: str) -> None:
         """Kill the container."""
         subprocess.run([self.client, "kill", name], capture_output=True, check=False)
         process.kill()
+
+
+def _popen(command: list[str], output: IO[str], **options: Any) -> subprocess.Popen[str]:
+    return subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, text=True, **options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,24 +174,25 @@ class Workers:
             found = list(backend._jobs.values())
             return [job.describe() for job in found if not wanted or {job.job_id, job.arn} & wanted]
 
-        def run(job: Any) -> None:
-            self.run_job(job)
-
-        def terminate(job: Any, reason: str) -> None:
-            self.terminate_job(job, reason)
-
-        def invoke(function: Any, event: Any = None) -> tuple[str, bool, str]:
-            return self.invoke(function, event)
-
-        patch(Job, status=status, _container_details=details, run=run, terminate=terminate)
+        patch(
+            Job,
+            status=status,
+            _container_details=details,
+            # Functions, since a bound method would not be passed the job.
+            run=lambda job: self._run_job(job),  # noqa: PLW0108
+            terminate=lambda job, reason: self._terminate_job(job, reason),  # noqa: PLW0108
+        )
         patch(BatchBackend, describe_jobs=describe)
-        patch(LambdaFunction, _invoke_lambda=invoke)
+        patch(
+            LambdaFunction,
+            _invoke_lambda=lambda function, event=None: self._invoke(function, event),
+        )
 
     def _environment(self, role_arn: str) -> dict[str, str]:
         """Return the endpoint and the credentials of a role."""
         return access.environment(self.endpoint, f"{ROLE_KEY}{role_arn.rsplit('/', 1)[-1]}")
 
-    def run_job(self, job: Any) -> None:
+    def _run_job(self, job: Any) -> None:
         """Run the attempts of a job and record the end of each."""
         try:
             self._run_attempts(job)
@@ -229,7 +217,7 @@ class Workers:
             job._start_attempt()
             outcome = self._run_once(job, container["image"], given["command"], environment)
             job.exit_code = outcome.exit_code
-            job.job_stopped_reason = outcome.reason or "Essential container in task exited"
+            job.job_stopped_reason = outcome.reason or _ENDED_BY_ITSELF
             _keep_log(job, options["awslogs-group"], outcome.log)
             job.job_stopped_at = datetime.now(UTC)
             job._stop_attempt()
@@ -245,27 +233,23 @@ class Workers:
         name = f"job-{job.job_id}"
         with TemporaryFile("w+") as output:
             try:
-                process = self.launcher.job(image, command, environment, name, output)
+                process = self.launcher.start(image, command, environment, name=name, output=output)
             except OSError as err:
                 return Outcome(None, "", f"CannotPullContainerError: {err}")
             self.running[job.job_id] = process
-            timed_out = False
             try:
-                process.wait(timeout=job._get_attempt_duration())
+                exit_code = process.wait(timeout=job._get_attempt_duration())
+                reason = job.job_stopped_reason if job.job_id in self.stopped else ""
             except subprocess.TimeoutExpired:
                 self.launcher.kill(process, name)
                 process.wait()
-                timed_out = True
+                exit_code, reason = 137, "Job attempt duration exceeded timeout"
             finally:
                 del self.running[job.job_id]
             output.seek(0)
-            log = output.read()
-        if timed_out:
-            return Outcome(137, log, "Job attempt duration exceeded timeout")
-        reason = job.job_stopped_reason if job.job_id in self.stopped else ""
-        return Outcome(process.returncode, log, reason)
+            return Outcome(exit_code, output.read(), reason)
 
-    def terminate_job(self, job: Any, reason: str) -> None:
+    def _terminate_job(self, job: Any, reason: str) -> None:
         """Ask a job to stop, and kill it if it has not stopped after 30 seconds."""
         self.stopped.add(job.job_id)
         job.job_stopped_reason = reason
@@ -279,10 +263,9 @@ class Workers:
         timer.daemon = True
         timer.start()
 
-    def invoke(self, function: Any, event: Any) -> tuple[str, bool, str]:
+    def _invoke(self, function: Any, event: Any) -> tuple[str, bool, str]:
         """Run a function once: its answer or error as JSON, whether it failed, its log."""
         timeout_s = int(function.timeout or 3)
-        handler = function.image_config.cmd[0]
         environment = self._environment(function.role) | {
             "AWS_LAMBDA_FUNCTION_NAME": function.function_name,
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory_size),
@@ -290,14 +273,14 @@ class Workers:
             "AWS_LAMBDA_LOG_GROUP_NAME": function.logs_group_name,
             **function.environment_vars,
         }
+        image, handler = function.code["ImageUri"], function.image_config.cmd
         name = f"function-{uuid4().hex[:12]}"
-        arn = function.function_arn
-        with RuntimeApi(event, timeout_s=timeout_s, arn=arn) as api, TemporaryFile("w+") as output:
-            environment["AWS_LAMBDA_RUNTIME_API"] = api.address
-            image = function.code["ImageUri"]
-            process = self.launcher.function(image, handler, environment, name, output)
+        call = Invocation(event, function.function_arn, timeout_s)
+        with call.served() as address, TemporaryFile("w+") as output:
+            environment["AWS_LAMBDA_RUNTIME_API"] = address
+            process = self.launcher.start(image, handler, environment, name=name, output=output)
             try:
-                answer = api.wait(timeout_s, lambda: process.poll() is not None)
+                answer = call.wait(lambda: process.poll() is not None)
             except TimeoutError:
                 answer = _error("Sandbox.Timedout", f"Task timed out after {timeout_s}.00 seconds")
             self.launcher.kill(process, name)
@@ -320,7 +303,7 @@ def _is_retried(strategy: Mapping[str, Any], outcome: Outcome) -> bool:
     """Judge an attempt as Batch does: the first entry that matches decides; without one, retry."""
     reason = outcome.reason if outcome.exit_code is None else ""
     seen = {
-        "onStatusReason": outcome.reason or "Essential container in task exited",
+        "onStatusReason": outcome.reason or _ENDED_BY_ITSELF,
         "onReason": reason,
         "onExitCode": str(outcome.exit_code),
     }

@@ -209,7 +209,7 @@ source_tag() {
     local commit
     commit=$(git -C "$project" rev-parse --short=12 HEAD 2>/dev/null) || commit=nocommit
     local content
-    content=$(cd "$project" && find batch fetchers docker/Dockerfile requirements pyproject.toml -type f \
+    content=$(cd "$project" && find batch fetchers simulation docker/Dockerfile docker/trim.sh requirements pyproject.toml -type f \
         ! -name '*.pyc' | LC_ALL=C sort | while IFS= read -r file; do printf '%s ' "$file" && digest <"$file"; done | digest)
     printf '%s-%s\n' "$commit" "${content:0:12}"
 }

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import shutil
 import subprocess
 import sys
 import venv
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -17,8 +19,38 @@ from batch.version import __version__
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("dist")
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+def test_the_wheel_holds_no_tool_of_development_and_imports_none(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        modules = [archive.read(name).decode() for name in names if name.endswith(".py")]
+
+    packages = {name.split("/")[0] for name in names if ".dist-info/" not in name}
+    imported = {
+        node.module or "" if isinstance(node, ast.ImportFrom) else alias.name
+        for module in modules
+        for node in ast.walk(ast.parse(module))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    }
+    assert packages == {"batch", "fetchers", "reporting", "simulation", "orchestration"}
+    assert {name.split(".")[0] for name in imported}.isdisjoint({"local_aws", "moto", "tests"})
+
+
 @pytest.mark.slow
-def test_the_wheel_installs_and_runs_in_a_clean_environment(tmp_path: Path) -> None:
+def test_the_wheel_installs_and_runs_in_a_clean_environment(tmp_path: Path, wheel: Path) -> None:
     beside = Path(sys.executable).with_name("uv")
     uv = str(beside) if beside.exists() else shutil.which("uv")
     if uv is None:
@@ -42,13 +74,6 @@ def test_the_wheel_installs_and_runs_in_a_clean_environment(tmp_path: Path) -> N
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path / "dist")],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-    )
-    (wheel,) = (tmp_path / "dist").glob("*.whl")
     venv.create(tmp_path / "clean")
     python = tmp_path / "clean" / "bin" / "python"
     lock = ROOT / "requirements" / "runtime.lock"

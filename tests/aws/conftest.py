@@ -39,11 +39,8 @@ class Clock:
             return Processes()
         return Processes((sys.executable, "-m", "tests.support.at_instant", self.now.isoformat()))
 
-    def job(self, *arguments: Any) -> subprocess.Popen[str]:
-        return self._processes.job(*arguments)
-
-    def function(self, *arguments: Any) -> subprocess.Popen[str]:
-        return self._processes.function(*arguments)
+    def start(self, *arguments: Any, **options: Any) -> subprocess.Popen[str]:
+        return self._processes.start(*arguments, **options)
 
     def kill(self, process: subprocess.Popen[str], name: str) -> None:
         self._processes.kill(process, name)

@@ -220,7 +220,7 @@ def test_what_the_page_shows_of_docker_works(
     client: str, images: dict[str, str], full_lake: Path, tmp_path: Path, s3_endpoint: str
 ) -> None:
     checkout = tmp_path / "checkout"
-    for name in ("batch", "fetchers", "docker", "requirements"):
+    for name in ("batch", "fetchers", "simulation", "docker", "requirements"):
         shutil.copytree(PROJECT / name, checkout / name, ignore=shutil.ignore_patterns("*.pyc"))
     assert run(client, images["consolidator"], full_lake).returncode == 0
     full_lake.rename(checkout / "lake")

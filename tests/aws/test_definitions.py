@@ -241,3 +241,14 @@ def test_logs_are_kept_for_a_time_only() -> None:
 def test_the_key_of_the_vendor_is_not_in_the_template() -> None:
     assert "SecretString" not in TEMPLATE_TEXT
     assert "GenerateSecretString" not in TEMPLATE_TEXT
+
+
+def test_the_tag_of_an_image_changes_with_everything_that_is_copied_into_it() -> None:
+    script = (ORCHESTRATION / "deploy_step_functions.sh").read_text()
+    dockerfile = (ORCHESTRATION.parent / "docker" / "Dockerfile").read_text()
+    copied = re.findall(r"^COPY (?!--from)(\S+) ", dockerfile, re.MULTILINE)
+
+    (hashed,) = re.findall(r"find (.+) -type f", script)
+
+    assert {"batch", "fetchers", "simulation"} < set(copied)
+    assert all(path.startswith(tuple(hashed.split())) for path in copied)
