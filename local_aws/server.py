@@ -13,6 +13,10 @@ from functools import partial
 from io import BytesIO
 from typing import Any, Final
 from uuid import uuid4
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+from werkzeug.serving import make_server
+from werkzeug.wrappers import Response
 
 from local_aws import access, cloudformation, events, interpreter
 from local_aws.access import ACCOUNT, REGION, Call
@@ -23,9 +27,6 @@ from local_aws.workers import Launcher, Processes, Workers
 LOGGER: Final = logging.getLogger(__name__)
 
 _ADMINISTRATOR = "administrator"
-
-Environ = dict[str, Any]
-StartResponse = Callable[[str, list[tuple[str, str]]], Any]
 
 
 @dataclass(slots=True)
@@ -38,7 +39,6 @@ class LocalAws:
         calls: The calls of roles, in order.
         denied: Those of them that were refused.
         waits: Seconds that definitions waited before a retry, as they asked for.
-        ended: The event of every execution that ended.
         watchers: Called with every call of a role, before it is answered.
     """
 
@@ -47,7 +47,6 @@ class LocalAws:
     calls: list[Call] = field(default_factory=list)
     denied: list[Call] = field(default_factory=list)
     waits: list[float] = field(default_factory=list)
-    ended: list[Mapping[str, Any]] = field(default_factory=list)
     watchers: list[Callable[[Call], None]] = field(default_factory=list)
 
     def client(self, service: str) -> Any:
@@ -72,79 +71,72 @@ class LocalAws:
     def report_end(self, execution: Any) -> None:
         """Send the event of an execution's end to the rules that match it."""
         event = events.execution_event(execution)
-        self.ended.append(event)
         if event["detail"]["status"] != "SUCCEEDED":
             events.deliver(event, self.client)
 
 
+@dataclass(frozen=True, slots=True)
 class Gate:
-    """Stands before moto: checks every call of a role, and answers for CloudFormation."""
+    """Checks every call of a role before moto answers it, and answers for CloudFormation.
 
-    def __init__(self, services: Any, aws: LocalAws) -> None:
-        self._services = services
-        self._aws = aws
+    Attributes:
+        services: moto's application.
+        aws: The local AWS.
+    """
 
-    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    services: WSGIApplication
+    aws: LocalAws
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request."""
         key, region, service = access.caller(environ.get("HTTP_AUTHORIZATION", ""))
         if service == "cloudformation":
-            status, text = cloudformation.answer(self._aws.stacks, _take_body(environ))
-            return _respond(start_response, status, text, "text/xml")
+            status, text = cloudformation.answer(self.aws.stacks, _take_body(environ))
+            return Response(text, status, mimetype="text/xml")(environ, start_response)
         if key.startswith(access.ROLE_KEY):
             role = key.removeprefix(access.ROLE_KEY)
-            refused = self._judge(environ, role, region, service)
-            if refused:
-                return _refuse(start_response, service, refused)
-        found: Iterable[bytes] = self._services(environ, start_response)
-        return found
+            if denied := self._denied_call(environ, role, region, service):
+                return _refusal(service, denied)(environ, start_response)
+        return self.services(environ, start_response)
 
-    def _judge(self, environ: Environ, role: str, region: str, service: str) -> Call | None:
+    def _denied_call(
+        self, environ: WSGIEnvironment, role: str, region: str, service: str
+    ) -> Call | None:
         is_content = service == "s3" and environ["REQUEST_METHOD"] != "POST"
         body = b"" if is_content else _take_body(environ)
         calls = access.name_calls(
             environ, body, account=ACCOUNT, region=region, service=service, role=role
         )
-        statements = self._aws.policies(role)
+        statements = self.aws.policies(role)
         for call in calls:
-            self._aws.calls.append(call)
-            for watcher in self._aws.watchers:
+            self.aws.calls.append(call)
+            for watcher in self.aws.watchers:
                 watcher(call)
             if not access.allows(statements, call):
-                self._aws.denied.append(call)
+                self.aws.denied.append(call)
                 LOGGER.warning("%s may not %s on %s", role, call.action, call.resource)
                 return call
         return None
 
 
-def _take_body(environ: Environ) -> bytes:
+def _take_body(environ: WSGIEnvironment) -> bytes:
     """Read a request's body and leave it there for the next reader."""
     body: bytes = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
     environ["wsgi.input"] = BytesIO(body)
     return body
 
 
-def _refuse(start_response: StartResponse, service: str, call: Call) -> Iterable[bytes]:
+def _refusal(service: str, call: Call) -> Response:
     message = f"{call.role} is not authorized to perform {call.action} on {call.resource}"
-    request = str(uuid4())
     if service in {"s3", "sns"}:
+        request = str(uuid4())
         error = f"<Error><Code>AccessDenied</Code><Message>{message}</Message></Error>"
         if service == "sns":
             error = f"<ErrorResponse>{error}<RequestId>{request}</RequestId></ErrorResponse>"
-        return _respond(start_response, 403, error, "text/xml", ("x-amz-request-id", request))
+        return Response(error, 403, {"x-amz-request-id": request}, mimetype="text/xml")
     body = json.dumps({"__type": "AccessDeniedException", "message": message})
-    return _respond(
-        start_response, 403, body, "application/json", ("x-amzn-ErrorType", "AccessDeniedException")
-    )
-
-
-def _respond(
-    start_response: StartResponse, status: int, text: str, kind: str, *headers: tuple[str, str]
-) -> Iterable[bytes]:
-    names = {200: "OK", 400: "Bad Request", 403: "Forbidden"}
-    body = text.encode()
-    shape = [("Content-Type", kind), ("Content-Length", str(len(body)))]
-    start_response(f"{status} {names[status]}", [*shape, *headers])
-    return [body]
+    headers = {"x-amzn-ErrorType": "AccessDeniedException"}
+    return Response(body, 403, headers, mimetype="application/json")
 
 
 def _treat_calls_as_encrypted() -> None:
@@ -183,7 +175,6 @@ def local_aws(
         MotoRequestHandler,
         create_backend_app,
     )
-    from werkzeug.serving import make_server
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     logging.getLogger("moto").setLevel(logging.CRITICAL)

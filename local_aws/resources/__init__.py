@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from local_aws.resources import alerts, compute, network, pipeline, storage
-from local_aws.resources.kinds import Client, Kind, Made, Properties, ResourceError
+from local_aws.resources.api import Client, Kind, Made, Properties, ResourceError
 
 __all__ = ["KINDS", "Client", "Kind", "Made", "Properties", "ResourceError"]
 

@@ -6,26 +6,17 @@ import json
 from collections.abc import Mapping
 from typing import Final
 
-from local_aws.resources.kinds import (
-    Client,
-    Kind,
-    Made,
-    Properties,
-    ResourceError,
-    created_by,
-    deleted_by,
-    nothing,
-    same_call,
-    send,
-    without,
-)
+from local_aws.resources import api
+from local_aws.resources.api import Client, Kind, Made, Properties
 
 
 def _topic(client: Client, properties: Properties) -> Made:
     if unknown := properties.keys() - {"TopicName", "DisplayName"}:
-        raise ResourceError(f"a topic has no {', '.join(sorted(unknown))}: not known here")
-    name, attributes = properties["TopicName"], without(properties, "TopicName")
-    arn = send(client, "sns", "CreateTopic", {"Name": name, "Attributes": attributes})["TopicArn"]
+        raise api.ResourceError(f"a topic has no {', '.join(sorted(unknown))}: not known here")
+    name, attributes = properties["TopicName"], api.without(properties, "TopicName")
+    arn = api.send(client, "sns", "CreateTopic", {"Name": name, "Attributes": attributes})[
+        "TopicArn"
+    ]
     return Made(arn, {"TopicName": name})
 
 
@@ -39,14 +30,14 @@ def _update_topic(client: Client, made: Made, properties: Properties) -> Made:
 def _topic_policy(client: Client, properties: Properties) -> Made:
     policy = {"AttributeName": "Policy", "AttributeValue": properties["PolicyDocument"]}
     for topic in properties["Topics"]:
-        send(client, "sns", "SetTopicAttributes", {"TopicArn": topic, **policy})
+        api.send(client, "sns", "SetTopicAttributes", {"TopicArn": topic, **policy})
     return Made("-".join(properties["Topics"]))
 
 
 def _queue(client: Client, properties: Properties) -> Made:
-    name, attributes = properties["QueueName"], without(properties, "QueueName")
+    name, attributes = properties["QueueName"], api.without(properties, "QueueName")
     request = {"QueueName": name, "Attributes": attributes}
-    url = send(client, "sqs", "CreateQueue", request)["QueueUrl"]
+    url = api.send(client, "sqs", "CreateQueue", request)["QueueUrl"]
     found = client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
     return Made(url, {"Arn": found["Attributes"]["QueueArn"], "QueueName": name})
 
@@ -54,17 +45,17 @@ def _queue(client: Client, properties: Properties) -> Made:
 def _queue_policy(client: Client, properties: Properties) -> Made:
     attributes = {"Policy": properties["PolicyDocument"]}
     for queue in properties["Queues"]:
-        send(client, "sqs", "SetQueueAttributes", {"QueueUrl": queue, "Attributes": attributes})
+        api.send(client, "sqs", "SetQueueAttributes", {"QueueUrl": queue, "Attributes": attributes})
     return Made("-".join(properties["Queues"]))
 
 
 def _rule(client: Client, properties: Properties) -> Made:
     name = properties["Name"]
-    arn = send(client, "events", "PutRule", without(properties, "Targets"))["RuleArn"]
+    arn = api.send(client, "events", "PutRule", api.without(properties, "Targets"))["RuleArn"]
     targets = {"Rule": name, "Targets": properties["Targets"]}
-    answer = send(client, "events", "PutTargets", targets)
+    answer = api.send(client, "events", "PutTargets", targets)
     if answer["FailedEntryCount"]:
-        raise ResourceError(f"targets of {name}: {answer['FailedEntries']}")
+        raise api.ResourceError(f"targets of {name}: {answer['FailedEntries']}")
     return Made(name, {"Arn": arn})
 
 
@@ -80,8 +71,10 @@ def _alarm(client: Client, properties: Properties) -> Made:
     period_s = max(int(metric["Period"]) for metric in metrics)
     longest_s = 604_800 if period_s >= 3600 else 86_400
     if period_s * int(properties["EvaluationPeriods"]) > longest_s:
-        raise ResourceError("an alarm looks back a day, or a week with periods of an hour or more")
-    send(client, "cloudwatch", "PutMetricAlarm", properties)
+        raise api.ResourceError(
+            "an alarm looks back a day, or a week with periods of an hour or more"
+        )
+    api.send(client, "cloudwatch", "PutMetricAlarm", properties)
     name = properties["AlarmName"]
     found = client("cloudwatch").describe_alarms(AlarmNames=[name])["MetricAlarms"][0]
     return Made(name, {"Arn": found["AlarmArn"]})
@@ -89,35 +82,35 @@ def _alarm(client: Client, properties: Properties) -> Made:
 
 def _dashboard(client: Client, properties: Properties) -> Made:
     json.loads(properties["DashboardBody"])
-    send(client, "cloudwatch", "PutDashboard", properties)
+    api.send(client, "cloudwatch", "PutDashboard", properties)
     return Made(properties["DashboardName"])
 
 
 KINDS: Final[Mapping[str, Kind]] = {
     "AWS::SNS::Topic": Kind(
         _topic,
-        deleted_by("sns", "DeleteTopic", TopicArn="Ref"),
+        api.deleted_by("sns", "DeleteTopic", TopicArn="Ref"),
         _update_topic,
         frozenset({"TopicName"}),
     ),
-    "AWS::SNS::TopicPolicy": Kind(_topic_policy, nothing, same_call(_topic_policy)),
+    "AWS::SNS::TopicPolicy": Kind(_topic_policy, api.nothing, api.same_call(_topic_policy)),
     "AWS::SNS::Subscription": Kind(
-        created_by("sns", "Subscribe", "SubscriptionArn"),
-        deleted_by("sns", "Unsubscribe", SubscriptionArn="Ref"),
+        api.created_by("sns", "Subscribe", "SubscriptionArn"),
+        api.deleted_by("sns", "Unsubscribe", SubscriptionArn="Ref"),
     ),
-    "AWS::SQS::Queue": Kind(_queue, deleted_by("sqs", "DeleteQueue", QueueUrl="Ref")),
-    "AWS::SQS::QueuePolicy": Kind(_queue_policy, nothing, same_call(_queue_policy)),
-    "AWS::Events::Rule": Kind(_rule, _delete_rule, same_call(_rule), frozenset({"Name"})),
+    "AWS::SQS::Queue": Kind(_queue, api.deleted_by("sqs", "DeleteQueue", QueueUrl="Ref")),
+    "AWS::SQS::QueuePolicy": Kind(_queue_policy, api.nothing, api.same_call(_queue_policy)),
+    "AWS::Events::Rule": Kind(_rule, _delete_rule, api.same_call(_rule), frozenset({"Name"})),
     "AWS::CloudWatch::Alarm": Kind(
         _alarm,
-        deleted_by("cloudwatch", "DeleteAlarms", AlarmNames="[Ref]"),
-        same_call(_alarm),
+        api.deleted_by("cloudwatch", "DeleteAlarms", AlarmNames="[Ref]"),
+        api.same_call(_alarm),
         frozenset({"AlarmName"}),
     ),
     "AWS::CloudWatch::Dashboard": Kind(
         _dashboard,
-        deleted_by("cloudwatch", "DeleteDashboards", DashboardNames="[Ref]"),
-        same_call(_dashboard),
+        api.deleted_by("cloudwatch", "DeleteDashboards", DashboardNames="[Ref]"),
+        api.same_call(_dashboard),
         frozenset({"DashboardName"}),
     ),
 }

@@ -5,37 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from local_aws.resources.kinds import (
-    Client,
-    Kind,
-    Made,
-    Properties,
-    ResourceError,
-    created_by,
-    deleted_by,
-    same_call,
-    send,
-    updated_by,
-    without,
-)
+from local_aws.resources import api
+from local_aws.resources.api import Client, Kind, Made, Properties
 
 
 def _role(client: Client, properties: Properties) -> Made:
-    role = send(client, "iam", "CreateRole", without(properties, "Policies"))["Role"]
+    role = api.send(client, "iam", "CreateRole", api.without(properties, "Policies"))["Role"]
     return _update_role(client, Made(role["RoleName"], {"Arn": role["Arn"]}), properties)
 
 
 def _update_role(client: Client, made: Made, properties: Properties) -> Made:
     name = {"RoleName": made.ref}
-    trust = without(properties, "Policies", "AssumeRolePolicyDocument")
+    trust = api.without(properties, "Policies", "AssumeRolePolicyDocument")
     trust["PolicyDocument"] = properties["AssumeRolePolicyDocument"]
-    send(client, "iam", "UpdateAssumeRolePolicy", trust)
+    api.send(client, "iam", "UpdateAssumeRolePolicy", trust)
     wanted = properties.get("Policies", [])
     before = client("iam").list_role_policies(**name)["PolicyNames"]
     for old in set(before) - {policy["PolicyName"] for policy in wanted}:
         client("iam").delete_role_policy(**name, PolicyName=old)
     for policy in wanted:
-        send(client, "iam", "PutRolePolicy", {**name, **policy})
+        api.send(client, "iam", "PutRolePolicy", {**name, **policy})
     return made
 
 
@@ -48,29 +37,29 @@ def _delete_role(client: Client, ref: str, _properties: Properties) -> None:
 
 def _log_group(client: Client, properties: Properties) -> Made:
     name = properties["LogGroupName"]
-    send(client, "logs", "CreateLogGroup", without(properties, "RetentionInDays"))
+    api.send(client, "logs", "CreateLogGroup", api.without(properties, "RetentionInDays"))
     found = client("logs").describe_log_groups(logGroupNamePrefix=name)["logGroups"][0]
     return _set_retention(client, Made(name, {"Arn": found["arn"]}), properties)
 
 
-_set_retention = updated_by("logs", "PutRetentionPolicy")
+_set_retention = api.updated_by("logs", "PutRetentionPolicy")
 
 
 def _update_function(client: Client, made: Made, properties: Properties) -> Made:
     code = {"FunctionName": made.ref, **properties["Code"]}
-    send(client, "lambda", "UpdateFunctionCode", code)
-    configuration = without(properties, "Code", "PackageType")
-    send(client, "lambda", "UpdateFunctionConfiguration", configuration)
+    api.send(client, "lambda", "UpdateFunctionCode", code)
+    configuration = api.without(properties, "Code", "PackageType")
+    api.send(client, "lambda", "UpdateFunctionConfiguration", configuration)
     return made
 
 
 def _compute_environment(client: Client, properties: Properties) -> Made:
     kind = properties["ComputeResources"]["Type"]
     if kind not in {"FARGATE", "FARGATE_SPOT"}:
-        raise ResourceError(f"compute of type {kind}: only Fargate is known here")
-    own = without(properties, "ReplaceComputeEnvironment")
+        raise api.ResourceError(f"compute of type {kind}: only Fargate is known here")
+    own = api.without(properties, "ReplaceComputeEnvironment")
     own["ServiceRole"] = _service_linked_role(client)
-    made = send(client, "batch", "CreateComputeEnvironment", own)
+    made = api.send(client, "batch", "CreateComputeEnvironment", own)
     return Made(made["computeEnvironmentArn"])
 
 
@@ -108,14 +97,14 @@ FARGATE_MIB: Final = {
 https://docs.aws.amazon.com/batch/latest/APIReference/API_ResourceRequirement.html
 """
 
-_register = created_by("batch", "RegisterJobDefinition", "jobDefinitionArn")
+_register = api.created_by("batch", "RegisterJobDefinition", "jobDefinitionArn")
 
 
 def _job_definition(client: Client, properties: Properties) -> Made:
     needs: list[dict[str, Any]] = properties["ContainerProperties"]["ResourceRequirements"]
     size = {need["Type"]: need["Value"] for need in needs}
     if int(size["MEMORY"]) not in FARGATE_MIB.get(size["VCPU"], ()):
-        raise ResourceError(f"Fargate has no {size['VCPU']} vCPU with {size['MEMORY']} MiB")
+        raise api.ResourceError(f"Fargate has no {size['VCPU']} vCPU with {size['MEMORY']} MiB")
     return _register(client, properties)
 
 
@@ -123,23 +112,23 @@ KINDS: Final[Mapping[str, Kind]] = {
     "AWS::IAM::Role": Kind(_role, _delete_role, _update_role, frozenset({"RoleName"})),
     "AWS::Logs::LogGroup": Kind(
         _log_group,
-        deleted_by("logs", "DeleteLogGroup", logGroupName="Ref"),
+        api.deleted_by("logs", "DeleteLogGroup", logGroupName="Ref"),
         _set_retention,
         frozenset({"LogGroupName"}),
     ),
     "AWS::Lambda::Function": Kind(
-        created_by("lambda", "CreateFunction", "FunctionName", Arn="FunctionArn"),
-        deleted_by("lambda", "DeleteFunction", FunctionName="Ref"),
+        api.created_by("lambda", "CreateFunction", "FunctionName", Arn="FunctionArn"),
+        api.deleted_by("lambda", "DeleteFunction", FunctionName="Ref"),
         _update_function,
         frozenset({"FunctionName", "PackageType"}),
     ),
     "AWS::Batch::ComputeEnvironment": Kind(_compute_environment, _delete_compute_environment),
     "AWS::Batch::JobQueue": Kind(
-        created_by("batch", "CreateJobQueue", "jobQueueArn"), _delete_queue
+        api.created_by("batch", "CreateJobQueue", "jobQueueArn"), _delete_queue
     ),
     "AWS::Batch::JobDefinition": Kind(
         _job_definition,
-        deleted_by("batch", "DeregisterJobDefinition", jobDefinition="Ref"),
-        same_call(_job_definition),
+        api.deleted_by("batch", "DeregisterJobDefinition", jobDefinition="Ref"),
+        api.same_call(_job_definition),
     ),
 }

@@ -5,25 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from local_aws.resources.kinds import (
-    Client,
-    Kind,
-    Made,
-    Properties,
-    ResourceError,
-    created_by,
-    deleted_by,
-    renamed,
-    same_call,
-    send,
-    updated_by,
-    without,
-)
+from local_aws.resources import api
+from local_aws.resources.api import Client, Kind, Made, Properties
 
 
 def _bucket(client: Client, properties: Properties) -> Made:
     name = properties["BucketName"]
-    send(client, "s3", "CreateBucket", {"Bucket": name})
+    api.send(client, "s3", "CreateBucket", {"Bucket": name})
     return _configure_bucket(client, Made(name, {"Arn": f"arn:aws:s3:::{name}"}), properties)
 
 
@@ -35,7 +23,7 @@ def _configure_bucket(client: Client, made: Made, properties: Properties) -> Mad
         "LifecycleConfiguration": "PutBucketLifecycleConfiguration",
         "ServerSideEncryptionConfiguration": "PutBucketEncryption",
     }
-    wanted = without(properties, "BucketName", "BucketEncryption", "LifecycleConfiguration")
+    wanted = api.without(properties, "BucketName", "BucketEncryption", "LifecycleConfiguration")
     if lifecycle := properties.get("LifecycleConfiguration"):
         rules = [_lifecycle_rule(rule) for rule in lifecycle["Rules"]]
         wanted["LifecycleConfiguration"] = {**lifecycle, "Rules": rules}
@@ -43,12 +31,12 @@ def _configure_bucket(client: Client, made: Made, properties: Properties) -> Mad
         spelling = {"ServerSideEncryptionByDefault": "ApplyServerSideEncryptionByDefault"}
         rules = encryption["ServerSideEncryptionConfiguration"]
         wanted["ServerSideEncryptionConfiguration"] = {
-            "Rules": [renamed(rule, **spelling) for rule in rules]
+            "Rules": [api.renamed(rule, **spelling) for rule in rules]
         }
     for setting, value in wanted.items():
         if setting not in calls:
-            raise ResourceError(f"a bucket has no {setting}: not known here")
-        send(client, "s3", calls[setting], {"Bucket": made.ref, setting: value})
+            raise api.ResourceError(f"a bucket has no {setting}: not known here")
+        api.send(client, "s3", calls[setting], {"Bucket": made.ref, setting: value})
     return made
 
 
@@ -56,46 +44,46 @@ def _lifecycle_rule(rule: Properties) -> dict[str, Any]:
     wanted = {"Filter": {"Prefix": rule.get("Prefix", "")}}
     if days := rule.get("ExpirationInDays"):
         wanted["Expiration"] = {"Days": days}
-    return {**without(rule, "Prefix", "ExpirationInDays"), **wanted}
+    return {**api.without(rule, "Prefix", "ExpirationInDays"), **wanted}
 
 
 def _bucket_policy(client: Client, properties: Properties) -> Made:
-    send(client, "s3", "PutBucketPolicy", renamed(properties, PolicyDocument="Policy"))
+    api.send(client, "s3", "PutBucketPolicy", api.renamed(properties, PolicyDocument="Policy"))
     return Made(properties["Bucket"])
 
 
 def _repository(client: Client, properties: Properties) -> Made:
-    own = without(properties, "EmptyOnDelete", "LifecyclePolicy")
-    made = send(client, "ecr", "CreateRepository", own)["repository"]
+    own = api.without(properties, "EmptyOnDelete", "LifecyclePolicy")
+    made = api.send(client, "ecr", "CreateRepository", own)["repository"]
     name = made["repositoryName"]
     lifecycle = {"RepositoryName": name, **properties["LifecyclePolicy"]}
-    send(client, "ecr", "PutLifecyclePolicy", lifecycle)
+    api.send(client, "ecr", "PutLifecyclePolicy", lifecycle)
     return Made(name, {"Arn": made["repositoryArn"], "RepositoryUri": made["repositoryUri"]})
 
 
 KINDS: Final[Mapping[str, Kind]] = {
     "AWS::S3::Bucket": Kind(
         _bucket,
-        deleted_by("s3", "DeleteBucket", Bucket="Ref"),
+        api.deleted_by("s3", "DeleteBucket", Bucket="Ref"),
         _configure_bucket,
         frozenset({"BucketName"}),
     ),
     "AWS::S3::BucketPolicy": Kind(
         _bucket_policy,
-        deleted_by("s3", "DeleteBucketPolicy", Bucket="Ref"),
-        same_call(_bucket_policy),
+        api.deleted_by("s3", "DeleteBucketPolicy", Bucket="Ref"),
+        api.same_call(_bucket_policy),
         frozenset({"Bucket"}),
     ),
     "AWS::SecretsManager::Secret": Kind(
-        created_by("secretsmanager", "CreateSecret", "ARN", Id="ARN"),
-        deleted_by(
+        api.created_by("secretsmanager", "CreateSecret", "ARN", Id="ARN"),
+        api.deleted_by(
             "secretsmanager", "DeleteSecret", SecretId="Ref", ForceDeleteWithoutRecovery="`true`"
         ),
-        updated_by("secretsmanager", "UpdateSecret", "Name", SecretId="Ref"),
+        api.updated_by("secretsmanager", "UpdateSecret", "Name", SecretId="Ref"),
         frozenset({"Name"}),
     ),
     "AWS::ECR::Repository": Kind(
         _repository,
-        deleted_by("ecr", "DeleteRepository", repositoryName="Ref", force="EmptyOnDelete"),
+        api.deleted_by("ecr", "DeleteRepository", repositoryName="Ref", force="EmptyOnDelete"),
     ),
 }
