@@ -25,10 +25,10 @@ KEY = "a-key-of-the-tests"
 
 @dataclass
 class Clock:
-    """Launches jobs and functions as processes of this checkout, on another day if asked to.
+    """Starts jobs and functions as processes of this checkout, on another day if it is set.
 
     Attributes:
-        now: What their clocks tell at their start; the true instant if None.
+        now: Where their clocks start; the true instant if None.
     """
 
     now: datetime | None = None

@@ -63,7 +63,7 @@ class November(Deployed):
 
 @pytest.fixture(scope="module")
 def november(running_aws: LocalAws, clock: Clock, calendar: Calendar) -> Iterator[November]:
-    market = SettledMarket(symbols=10, first=date(2025, 9, 2), seed=7, calendar=calendar)
+    market = SettledMarket(symbols=10, first=date(2025, 11, 3), seed=7, calendar=calendar)
     stub = VendorStub(market, calendar, key=KEY)
     with stub.running() as url:
         operator = Operator(running_aws, stack=f"{PREFIX}-ohlcv-pipeline")

@@ -251,7 +251,7 @@ def test_what_the_page_shows_of_docker_works(
     (pinning,) = page_blocks("image inspect")
 
     reader.run(running, "orchestration/README.md")
-    told = reader.run(
+    printed = reader.run(
         replace(pinning, content=pinning.content.split("\n", 1)[1]), "orchestration/README.md"
     )
     subprocess.run([client, "rmi", "resampler"], capture_output=True, check=True)
@@ -259,7 +259,7 @@ def test_what_the_page_shows_of_docker_works(
     assert {"3d", "34d"} < {path.name for path in (checkout / "lake" / "silver").iterdir()}
     reports = bucket.list_objects_v2(Bucket="bucket", Prefix="lake/_runs/")
     assert reports["KeyCount"] == 1
-    assert "@sha256:" in told
+    assert "@sha256:" in printed
 
 
 @dataclass(frozen=True)
@@ -268,7 +268,7 @@ class Compose:
 
     Attributes:
         command: The client.
-        one_by_one: Whether it must be told to run each job by itself.
+        one_by_one: Whether each job has to be run by a command of its own.
         project: Begins the names of containers and images.
         lake: Where the lake goes.
         environment: What the client needs to find its engine.
@@ -311,7 +311,7 @@ class Compose:
     def day(
         self, *, files: Sequence[str] = COMPOSE, **settings: str
     ) -> subprocess.CompletedProcess[str]:
-        """Run the day as the compose file tells its reader to."""
+        """Run the day as the compose file says."""
         if not self.one_by_one:
             return self("run", "--rm", "pipeline", files=files, **settings)
         if "docker/trial.yaml" in files:
@@ -332,17 +332,17 @@ def find_docker_compose() -> tuple[str, ...] | None:
     """Return docker compose of version 2 or newer: the plugin or the command of that name."""
     for command in (("docker", "compose"), ("docker-compose",)):
         if shutil.which(command[0]):
-            told = subprocess.run(
+            version = subprocess.run(
                 [*command, "version", "--short"], capture_output=True, text=True, check=False
             )
-            if told.returncode == 0 and int(told.stdout.lstrip("v").split(".")[0]) >= 2:
+            if version.returncode == 0 and int(version.stdout.lstrip("v").split(".")[0]) >= 2:
                 return command
     return None
 
 
 @pytest.fixture(scope="module")
 def docker_host(client: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where docker's API answers; podman speaks it when asked to. Docker's own place is empty."""
+    """Where docker's API answers, which podman serves as well; empty for docker's own place."""
     if Path(client).name != "podman":
         yield ""
         return
@@ -432,6 +432,6 @@ def test_compose_gives_a_job_no_network_no_root_and_nothing_to_write_on(
 
     done = compose("run", "--rm", "-T", "--no-deps", "--entrypoint=python", job, "-c", code)
 
-    told = json.loads(done.stdout.splitlines()[-1])
-    assert told[:5] == [1000, "EROFS", None, None, "ENETUNREACH"], done.stderr
-    assert [name for name in told[5] if not name.startswith(("tunl", "sit", "gre"))] == []
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found[:5] == [1000, "EROFS", None, None, "ENETUNREACH"], done.stderr
+    assert [name for name in found[5] if not name.startswith(("tunl", "sit", "gre"))] == []

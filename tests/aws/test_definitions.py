@@ -77,7 +77,7 @@ def test_a_definition_has_the_shape_of_the_states_language(machine: dict[str, An
 
 
 @pytest.mark.parametrize(
-    ("spoil", "told"),
+    ("spoil", "finding"),
     [
         (lambda found: found.update(StartAt="Nowhere"), "'Nowhere'"),
         (lambda found: found["States"]["NameSession"].update(Nxt="x"), "'Nxt'"),
@@ -86,13 +86,13 @@ def test_a_definition_has_the_shape_of_the_states_language(machine: dict[str, An
     ],
 )
 def test_a_definition_of_another_shape_is_found(
-    spoil: Callable[[dict[str, Any]], None], told: str
+    spoil: Callable[[dict[str, Any]], None], finding: str
 ) -> None:
     path = ORCHESTRATION / "state_machines" / "daily_trigger.asl.json"
     machine = json.loads(path.read_text())
     spoil(machine)
 
-    assert told in "".join(shape_findings(machine))
+    assert finding in "".join(shape_findings(machine))
 
 
 def test_state_names_are_unique_so_that_history_is_clear(machine: dict[str, Any]) -> None:

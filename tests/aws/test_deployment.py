@@ -22,7 +22,7 @@ def usage(*options: str) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "expected"),
     [
         (["--colour"], "unknown option --colour"),
         (["--session"], "--session needs a value"),
@@ -33,11 +33,13 @@ def usage(*options: str) -> tuple[int, str]:
         (["--prefix", "A b"], "lower-case letters"),
     ],
 )
-def test_a_wrong_option_is_named_before_anything_is_called(options: list[str], told: str) -> None:
+def test_a_wrong_option_is_named_before_anything_is_called(
+    options: list[str], expected: str
+) -> None:
     code, message = usage(*options)
 
     assert code == 2
-    assert told in message
+    assert expected in message
 
 
 def test_the_same_deployment_again_changes_nothing(deployed: Deployed) -> None:
@@ -147,7 +149,6 @@ def test_images_are_built_and_pushed_once_and_pinned_by_digest(
         jobDefinitionName="condvest-resampler", status="ACTIVE"
     )["jobDefinitions"]
     newest = max(jobs, key=lambda job: int(job["revision"]))
-    deployed.operator.deploy()
 
     assert calls == ["build", "login", "push", "build", "push", "build", "push"]
     assert again == calls

@@ -128,8 +128,8 @@ def test_what_the_page_says_of_deploying_and_alerts_works(operation: Operation) 
 
     assert ended.states[-1] == "PipelineComplete"
     topic = operation.deployed.operator.output("AlertTopic")
-    told = operation.deployed.aws.client("sns").list_subscriptions_by_topic(TopicArn=topic)
-    mails = [found["Endpoint"] for found in told["Subscriptions"] if found["Protocol"] == "email"]
+    found = operation.deployed.aws.client("sns").list_subscriptions_by_topic(TopicArn=topic)
+    mails = [it["Endpoint"] for it in found["Subscriptions"] if it["Protocol"] == "email"]
     assert mails.count("you@example.com") >= 1
 
 
@@ -138,7 +138,7 @@ def test_what_the_page_says_of_deploying_and_alerts_works(operation: Operation) 
 def test_starting_by_hand_does_what_the_table_says(operation: Operation, given: str) -> None:
     ended = operation.see_through(operation.type(f"{SCRIPT} {given}"))
 
-    asked = operation.deployed.aws.client("stepfunctions").describe_execution(
+    described = operation.deployed.aws.client("stepfunctions").describe_execution(
         executionArn=ended.arn
     )
     newest = operation.own["2025-11-20"]
@@ -146,7 +146,7 @@ def test_starting_by_hand_does_what_the_table_says(operation: Operation, given: 
         "--start --session 2025-11-20": {"session": newest},
         '--start --intervals "5 8" --full': {"intervals": [5, 8], "full": True},
     }
-    assert json.loads(asked["input"]) == inputs[given]
+    assert json.loads(described["input"]) == inputs[given]
     assert ended.states[-1] == "PipelineComplete"
 
 
@@ -156,15 +156,15 @@ def test_a_failure_is_seen_and_redriven_as_the_table_says(operation: Operation) 
     failed = operation.deployed.run(intervals=[34])
     operation.deployed.operator.put_vendor_key(KEY)
 
-    told = operation.type(f"{SCRIPT} --status")
+    printed = operation.type(f"{SCRIPT} --status")
     ended = operation.see_through(operation.type(f"{SCRIPT} --redrive"))
 
     assert {"--status", "--redrive"} < set(OPERATIONS)
     name = failed.arn.rsplit(":", 1)[-1]
-    assert "schedule: ENABLED cron(5 16 ? * MON-FRI *) America/New_York" in told
-    assert f"last failure: {name}" in told
-    assert "state:   Fetch" in told
-    assert f"--redrive {name}" in told
+    assert "schedule: ENABLED cron(5 16 ? * MON-FRI *) America/New_York" in printed
+    assert f"last failure: {name}" in printed
+    assert "state:   Fetch" in printed
+    assert f"--redrive {name}" in printed
     assert ended.states[-1] == "PipelineComplete"
 
 

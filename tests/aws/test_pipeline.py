@@ -113,12 +113,12 @@ def test_an_incomplete_session_is_noted_and_asked_for_again(quiet: Deployed) -> 
     newest = quiet.keys("bronze/daily/")[-1].split("/")[2].removeprefix("date=")
     quiet.stub.faults.append(Fault(FaultKind.DELAYED, on=f"/stocks/{newest}"))
     try:
-        quiet.run()
+        quiet.run(intervals=[34])
         noted = quiet.keys("_state/incomplete/")
     finally:
         quiet.stub.faults.clear()
 
-    quiet.run()
+    quiet.run(intervals=[34])
 
     assert noted == [f"_state/incomplete/date={newest}.json"]
     assert quiet.keys("_state/incomplete/") == []
@@ -152,7 +152,7 @@ def test_an_input_that_makes_no_sense_is_refused_with_an_alert(quiet: Deployed) 
 
 
 @pytest.mark.troubleshooting("alert: `FetchDailyBars`, key refused or not found")
-def test_a_fetcher_that_raises_is_tried_three_times_then_told(quiet: Deployed) -> None:
+def test_a_fetcher_that_raises_is_tried_three_times_then_reported(quiet: Deployed) -> None:
     quiet.operator.put_vendor_key("revoked")
     try:
         ended = quiet.run(intervals=[34])
@@ -185,11 +185,12 @@ def test_a_fetcher_that_takes_too_long_is_a_failure(quiet: Deployed) -> None:
         functions.update_function_configuration(
             FunctionName="condvest-fetch-reference", Timeout=840
         )
-    repaired = redriven(quiet)
+    alert = only_alert(quiet)
+    repaired = quiet.run(**redrive_input(alert))
 
     assert ended.status == "FAILED"
     assert repaired.states[-1] == "PipelineComplete"
-    (failure,) = failures_of(only_alert(quiet))
+    (failure,) = failures_of(alert)
     assert failure["step"] == "FetchReference"
     # Stopped from outside, or by itself just before: whichever came first in its one second.
     assert re.search(r"timed out after 1|time was about to end", failure["cause"])
@@ -203,13 +204,14 @@ def test_refused_data_fails_the_consolidator_twice_then_alerts(quiet: Deployed) 
     finally:
         quiet.remove(BAD_DELIVERY)
     waits = list(quiet.aws.waits)
-    repaired = redriven(quiet)
+    alert = only_alert(quiet)
+    repaired = quiet.run(**redrive_input(alert))
 
     assert (ended.status, ended.error) == ("FAILED", "PipelineFailed")
     assert "Resample" not in ended.states
     assert waits == [60]
     assert repaired.states[-1] == "PipelineComplete"
-    (failure,) = failures_of(only_alert(quiet))
+    (failure,) = failures_of(alert)
     assert failure["step"] == "Consolidate"
     assert BAD_DELIVERY in log_of(quiet, failure["job_id"])
     assert "exit code 3" in failure["cause"]
@@ -222,7 +224,7 @@ EXIT_75 = "alert: `Consolidate` or `Resample`, `exit code 75`"
 
 
 @pytest.mark.troubleshooting(EXIT_75)
-def test_a_consolidator_that_is_told_to_stop_exits_75_and_is_repaired_by_the_redrive(
+def test_a_consolidator_that_is_asked_to_stop_exits_75_and_is_repaired_by_the_redrive(
     quiet: Deployed,
 ) -> None:
     with stopping(quiet, "condvest-consolidator", reason="stopped by an operator") as stopped:
@@ -245,7 +247,7 @@ def test_a_resampler_that_is_stopped_in_the_middle_is_repaired_by_the_redrive(
     with stopping(quiet, "condvest-resampler", reason="stopped by an operator") as stopped:
         ended = quiet.run(full=True, intervals=[5])
     alert = only_alert(quiet)
-    repaired = redriven(quiet)
+    repaired = quiet.run(**redrive_input(alert))
 
     assert ended.status == "FAILED"
     assert len(stopped) == 1
@@ -299,7 +301,7 @@ def watching(deployed: Deployed, watcher: Any) -> Iterator[None]:
 
 @pytest.mark.troubleshooting("alert: `Resample 8d`, `exit code 2`, `S3 refused access` in the log")
 @pytest.mark.parametrize("forbidden", [[8], [3, 5, 8, 13, 21, 34]], ids=["one", "six"])
-def test_intervals_that_fail_are_told_together_and_redriven_alone(
+def test_intervals_that_fail_are_reported_together_and_redriven_alone(
     quiet: Deployed, forbidden: list[int]
 ) -> None:
     quiet.operator.forbid_intervals(forbidden)
@@ -344,29 +346,30 @@ def forbidding(deployed: Deployed, sid: str) -> Iterator[None]:
 
 
 @pytest.mark.troubleshooting("alert: `is not authorized to perform` in a cause")
-def test_a_permission_that_is_missing_is_told_by_role_and_action(quiet: Deployed) -> None:
+def test_a_permission_that_is_missing_is_reported_by_role_and_action(quiet: Deployed) -> None:
     with forbidding(quiet, "LookForArrivals"):
         ended = quiet.run(only_when_new=True, intervals=[34])
-    repaired = redriven(quiet)
+    alert = only_alert(quiet)
+    repaired = quiet.run(**redrive_input(alert))
 
     assert (ended.status, ended.error) == ("FAILED", "PipelineFailed"), ended.cause
-    (failure,) = failures_of(only_alert(quiet))
+    (failure,) = failures_of(alert)
     assert failure["step"] == "LookForArrivals"
-    told = (
+    expected = (
         "is not authorized to perform",
         "condvest-pipeline-step-functions-role",
         "s3:ListBucket",
         quiet.bucket,
     )
-    assert [name for name in told if name not in failure["cause"]] == [], failure
+    assert [name for name in expected if name not in failure["cause"]] == [], failure
     assert repaired.states[-1] == "PipelineComplete"
 
 
-UNTOLD = '"ended ... without an alert of its own"'
+UNALERTED = '"ended ... without an alert of its own"'
 
 
-@pytest.mark.troubleshooting(UNTOLD)
-def test_where_the_alert_cannot_be_sent_the_rule_tells(quiet: Deployed) -> None:
+@pytest.mark.troubleshooting(UNALERTED)
+def test_where_the_alert_cannot_be_sent_the_rule_alerts(quiet: Deployed) -> None:
     with forbidding(quiet, "Alert"):
         ended = quiet.run(intervals=["five"])
 
@@ -375,8 +378,8 @@ def test_where_the_alert_cannot_be_sent_the_rule_tells(quiet: Deployed) -> None:
     assert "without an alert of its own" in only_alert(quiet).message
 
 
-@pytest.mark.troubleshooting(UNTOLD)
-def test_an_execution_that_was_stopped_by_hand_is_told_and_redriven(quiet: Deployed) -> None:
+@pytest.mark.troubleshooting(UNALERTED)
+def test_an_execution_that_was_stopped_by_hand_is_reported_and_redriven(quiet: Deployed) -> None:
     steps = quiet.aws.client("stepfunctions")
     stopped: list[str] = []
 
