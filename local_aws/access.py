@@ -7,45 +7,12 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any, Final
+from typing import Any
 from urllib.parse import parse_qs, unquote
 from xml.etree.ElementTree import fromstring
 
-import boto3
-from botocore.config import Config
-
-ACCOUNT: Final = "123456789012"
-REGION: Final = "us-east-1"
-
-ROLE_KEY: Final = "ROLE."
-"""Access keys of this prefix and a role's name belong to the role, others to an administrator."""
-
 _CREDENTIAL = re.compile(r"Credential=([^/]+)/\d+/([^/]+)/([^/]+)/aws4_request")
 _LAMBDA_INVOKE = re.compile(r"/2015-03-31/functions/([^/]+)/invocations")
-
-
-def connect(endpoint: str, service: str, key: str, *, config: Config | None = None) -> Any:
-    """Return a client of a service on the local AWS, with an access key."""
-    client: Any = boto3.client  # the stubs know services by literal names only
-    return client(
-        service,
-        endpoint_url=endpoint,
-        region_name=REGION,
-        aws_access_key_id=key,
-        aws_secret_access_key="local",
-        config=config,
-    )
-
-
-def environment(endpoint: str, key: str) -> dict[str, str]:
-    """Return the environment in which a process takes the local AWS for AWS."""
-    return {
-        "AWS_ENDPOINT_URL": endpoint,
-        "AWS_ACCESS_KEY_ID": key,
-        "AWS_SECRET_ACCESS_KEY": "local",
-        "AWS_REGION": REGION,
-        "AWS_DEFAULT_REGION": REGION,
-    }
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -81,7 +48,7 @@ def name_calls(
         invoked = _LAMBDA_INVOKE.fullmatch(unquote(str(environ["PATH_INFO"])))
         if not invoked:
             return [Call(role, f"lambda:{environ['REQUEST_METHOD']}", "*")]
-        name = invoked[1].split(":")[-1] if ":" in invoked[1] else invoked[1]
+        name = invoked[1].rsplit(":", 1)[-1]  # or the ARN
         arn = f"arn:aws:lambda:{region}:{account}:function:{name}"
         return [Call(role, "lambda:InvokeFunction", arn)]
     if service == "batch":

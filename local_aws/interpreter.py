@@ -16,7 +16,7 @@ from uuid import uuid4
 import botocore.session
 from botocore.config import Config
 
-from local_aws.access import ROLE_KEY, connect
+from local_aws.endpoint import ADMINISTRATOR, connect, key_of_role
 
 
 def patch(owner: Any, **replacements: Any) -> None:
@@ -162,8 +162,7 @@ def _call_as_the_role(endpoint: str) -> None:
     )
 
     def client_for(region: str, service: str, state_credentials: Any = None) -> Any:
-        role = state_credentials.role_arn.rsplit("/", 1)[-1] if state_credentials else ""
-        key = f"{ROLE_KEY}{role}" if role else "interpreter"
+        key = key_of_role(state_credentials.role_arn) if state_credentials else ADMINISTRATOR
         return connect(endpoint, service, key, config=config)
 
     states = "moto.stepfunctions.parser.asl.component.state.exec.state_task"

@@ -18,15 +18,14 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 from werkzeug.serving import make_server
 from werkzeug.wrappers import Response
 
-from local_aws import access, cloudformation, events, interpreter
-from local_aws.access import ACCOUNT, REGION, Call
+from local_aws import access, cloudformation, endpoint, events, interpreter
+from local_aws.access import Call
+from local_aws.endpoint import ACCOUNT, ADMINISTRATOR, REGION
 from local_aws.interpreter import patch
 from local_aws.stacks import Stacks
 from local_aws.workers import Launcher, Processes, Workers
 
 LOGGER: Final = logging.getLogger(__name__)
-
-_ADMINISTRATOR = "administrator"
 
 
 @dataclass(slots=True)
@@ -56,7 +55,7 @@ class LocalAws:
     @property
     def environment(self) -> dict[str, str]:
         """The environment in which a process takes this for AWS, as an administrator."""
-        return {**access.environment(self.endpoint, _ADMINISTRATOR), "AWS_PAGER": ""}
+        return endpoint.environment(self.endpoint, ADMINISTRATOR)
 
     def policies(self, role: str) -> list[Mapping[str, Any]]:
         """Return every statement of a role's policies."""
@@ -93,10 +92,9 @@ class Gate:
         if service == "cloudformation":
             status, text = cloudformation.answer(self.aws.stacks, _take_body(environ))
             return Response(text, status, mimetype="text/xml")(environ, start_response)
-        if key.startswith(access.ROLE_KEY):
-            role = key.removeprefix(access.ROLE_KEY)
-            if denied := self._denied_call(environ, role, region, service):
-                return _refusal(service, denied)(environ, start_response)
+        role = endpoint.role_of_key(key)
+        if role and (denied := self._denied_call(environ, role, region, service)):
+            return _refusal(service, denied)(environ, start_response)
         return self.services(environ, start_response)
 
     def _denied_call(
@@ -182,19 +180,19 @@ def local_aws(
     made = make_server(
         "127.0.0.1", port, services, threaded=True, request_handler=MotoRequestHandler
     )
-    endpoint = f"http://127.0.0.1:{made.server_port}"
+    address = f"http://127.0.0.1:{made.server_port}"
     os.environ["MOTO_PORT"] = str(made.server_port)
-    stacks = Stacks(partial(access.connect, endpoint, key=_ADMINISTRATOR), ACCOUNT, REGION)
-    aws = LocalAws(endpoint, stacks)
+    stacks = Stacks(partial(endpoint.connect, address, key=ADMINISTRATOR), ACCOUNT, REGION)
+    aws = LocalAws(address, stacks)
     made.app = Gate(services, aws)
     interpreter.install(
-        endpoint=endpoint,
+        endpoint=address,
         retry_pace=retry_pace,
         on_wait=aws.waits.append,
         on_end=aws.report_end,
     )
     _treat_calls_as_encrypted()
-    Workers(endpoint, launcher or Processes()).install()
+    Workers(address, launcher or Processes()).install()
     thread = threading.Thread(target=made.serve_forever, daemon=True)
     thread.start()
     try:

@@ -18,8 +18,7 @@ from tempfile import TemporaryFile
 from typing import IO, Any, Final, Protocol
 from uuid import uuid4
 
-from local_aws import access
-from local_aws.access import ROLE_KEY
+from local_aws.endpoint import environment, key_of_role
 from local_aws.interpreter import patch
 from local_aws.runtime_api import Answer, Invocation
 
@@ -52,26 +51,31 @@ class Outcome:
     reason: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One run of an image.
+
+    Attributes:
+        image: Its URI.
+        arguments: Those of a job, or the handler of a function.
+        environment: Its environment; a function gets its event from ``AWS_LAMBDA_RUNTIME_API``.
+        name: Its unique name.
+    """
+
+    image: str
+    arguments: Sequence[str]
+    environment: Mapping[str, str]
+    name: str
+
+
 class Launcher(Protocol):
-    """Starts what an image would run."""
+    """Starts what an image runs."""
 
-    def start(
-        self,
-        image: str,
-        arguments: Sequence[str],
-        environment: Mapping[str, str],
-        *,
-        name: str,
-        output: IO[str],
-    ) -> subprocess.Popen[str]:
-        """Start an image's entry point with arguments.
-
-        Jobs take those of their module. The runtime of a function takes the handler, and
-        gets its event from ``AWS_LAMBDA_RUNTIME_API``.
-        """
+    def start(self, work: Work, output: IO[str]) -> subprocess.Popen[str]:
+        """Start a process that writes to a file."""
 
     def kill(self, process: subprocess.Popen[str], name: str) -> None:
-        """Kill a process that was started under a name."""
+        """Kill a process that was started for work of a name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,20 +88,12 @@ class Processes:
 
     interpreter: tuple[str, ...] = (sys.executable,)
 
-    def start(
-        self,
-        image: str,
-        arguments: Sequence[str],
-        environment: Mapping[str, str],
-        *,
-        name: str,
-        output: IO[str],
-    ) -> subprocess.Popen[str]:
+    def start(self, work: Work, output: IO[str]) -> subprocess.Popen[str]:
         """Start the module of the image's entry point."""
-        module = next(module for kind, module in _ENTRY_POINTS.items() if kind in image)
+        module = next(module for kind, module in _ENTRY_POINTS.items() if kind in work.image)
         inherited = {"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT)}
-        command = [*self.interpreter, "-m", module, *arguments]
-        return _popen(command, output, cwd=PROJECT, env={**inherited, **environment})
+        command = [*self.interpreter, "-m", module, *work.arguments]
+        return _popen(command, output, cwd=PROJECT, env={**inherited, **work.environment})
 
     def kill(self, process: subprocess.Popen[str], name: str) -> None:
         """Kill the process."""
@@ -110,19 +106,11 @@ class Containers:
 
     client: str
 
-    def start(
-        self,
-        image: str,
-        arguments: Sequence[str],
-        environment: Mapping[str, str],
-        *,
-        name: str,
-        output: IO[str],
-    ) -> subprocess.Popen[str]:
+    def start(self, work: Work, output: IO[str]) -> subprocess.Popen[str]:
         """Start a container."""
-        options = ["--rm", "--network=host", "--read-only", "--tmpfs=/tmp", f"--name={name}"]
-        options += [f"--env={key}={value}" for key, value in environment.items()]
-        return _popen([self.client, "run", *options, image, *arguments], output)
+        options = ["--rm", "--network=host", "--read-only", "--tmpfs=/tmp", f"--name={work.name}"]
+        options += [f"--env={key}={value}" for key, value in work.environment.items()]
+        return _popen([self.client, "run", *options, work.image, *work.arguments], output)
 
     def kill(self, process: subprocess.Popen[str], name: str) -> None:
         """Kill the container."""
@@ -188,10 +176,6 @@ class Workers:
             _invoke_lambda=lambda function, event=None: self._invoke(function, event),
         )
 
-    def _environment(self, role_arn: str) -> dict[str, str]:
-        """Return the endpoint and the credentials of a role."""
-        return access.environment(self.endpoint, f"{ROLE_KEY}{role_arn.rsplit('/', 1)[-1]}")
-
     def _run_job(self, job: Any) -> None:
         """Run the attempts of a job and record the end of each."""
         try:
@@ -205,17 +189,18 @@ class Workers:
         definition = job.job_definition
         container = definition.container_properties
         given = job._container_details()
-        environment = self._environment(container["jobRoleArn"])
-        environment |= {item["name"]: item["value"] for item in given["environment"]}
+        variables = environment(self.endpoint, key_of_role(container["jobRoleArn"]))
+        variables |= {item["name"]: item["value"] for item in given["environment"]}
         options = container["logConfiguration"]["options"]
         strategy = definition.retry_strategy
         for attempt in range(1, int(strategy["attempts"]) + 1):
-            environment["AWS_BATCH_JOB_ATTEMPT"] = str(attempt)
+            variables["AWS_BATCH_JOB_ATTEMPT"] = str(attempt)
             job.job_started_at = datetime.now(UTC)
             job.status = "RUNNING"
             job.log_stream_name = f"{options['awslogs-stream-prefix']}/default/{uuid4().hex}"
             job._start_attempt()
-            outcome = self._run_once(job, container["image"], given["command"], environment)
+            work = Work(container["image"], given["command"], variables, f"job-{job.job_id}")
+            outcome = self._run_once(job, work)
             job.exit_code = outcome.exit_code
             job.job_stopped_reason = outcome.reason or _ENDED_BY_ITSELF
             _keep_log(job, options["awslogs-group"], outcome.log)
@@ -227,13 +212,10 @@ class Workers:
                 break
         job._mark_stopped(success=job.exit_code == 0)
 
-    def _run_once(
-        self, job: Any, image: str, command: Sequence[str], environment: Mapping[str, str]
-    ) -> Outcome:
-        name = f"job-{job.job_id}"
+    def _run_once(self, job: Any, work: Work) -> Outcome:
         with TemporaryFile("w+") as output:
             try:
-                process = self.launcher.start(image, command, environment, name=name, output=output)
+                process = self.launcher.start(work, output)
             except OSError as err:
                 return Outcome(None, "", f"CannotPullContainerError: {err}")
             self.running[job.job_id] = process
@@ -241,7 +223,7 @@ class Workers:
                 exit_code = process.wait(timeout=job._get_attempt_duration())
                 reason = job.job_stopped_reason if job.job_id in self.stopped else ""
             except subprocess.TimeoutExpired:
-                self.launcher.kill(process, name)
+                self.launcher.kill(process, work.name)
                 process.wait()
                 exit_code, reason = 137, "Job attempt duration exceeded timeout"
             finally:
@@ -266,19 +248,19 @@ class Workers:
     def _invoke(self, function: Any, event: Any) -> tuple[str, bool, str]:
         """Run a function once: its answer or error as JSON, whether it failed, its log."""
         timeout_s = int(function.timeout or 3)
-        environment = self._environment(function.role) | {
+        variables = environment(self.endpoint, key_of_role(function.role)) | {
             "AWS_LAMBDA_FUNCTION_NAME": function.function_name,
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory_size),
             "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
             "AWS_LAMBDA_LOG_GROUP_NAME": function.logs_group_name,
             **function.environment_vars,
         }
-        image, handler = function.code["ImageUri"], function.image_config.cmd
         name = f"function-{uuid4().hex[:12]}"
         call = Invocation(event, function.function_arn, timeout_s)
         with call.served() as address, TemporaryFile("w+") as output:
-            environment["AWS_LAMBDA_RUNTIME_API"] = address
-            process = self.launcher.start(image, handler, environment, name=name, output=output)
+            variables["AWS_LAMBDA_RUNTIME_API"] = address
+            image, handler = function.code["ImageUri"], function.image_config.cmd
+            process = self.launcher.start(Work(image, handler, variables, name), output)
             try:
                 answer = call.wait(lambda: process.poll() is not None)
             except TimeoutError:

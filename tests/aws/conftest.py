@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 import pytest
 
 from batch.core.sessions import Calendar
 from local_aws.pipeline import Execution, Operator
 from local_aws.server import LocalAws, local_aws
-from local_aws.workers import Processes
+from local_aws.workers import Processes, Work
 from simulation.vendor_market import SyntheticMarket
 from simulation.vendor_server import VendorStub
 
@@ -39,8 +39,8 @@ class Clock:
             return Processes()
         return Processes((sys.executable, "-m", "tests.support.at_instant", self.now.isoformat()))
 
-    def start(self, *arguments: Any, **options: Any) -> subprocess.Popen[str]:
-        return self._processes.start(*arguments, **options)
+    def start(self, work: Work, output: IO[str]) -> subprocess.Popen[str]:
+        return self._processes.start(work, output)
 
     def kill(self, process: subprocess.Popen[str], name: str) -> None:
         self._processes.kill(process, name)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from local_aws.access import ACCOUNT, REGION
+from local_aws.endpoint import ACCOUNT, REGION
 from local_aws.pipeline import Execution
 from local_aws.workers import PROJECT
 from tests.aws import test_calendar_days, test_deployment, test_pipeline
