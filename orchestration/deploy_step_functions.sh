@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Deploys the pipeline to AWS and operates it. `--help` tells how.
+# Deploys the pipeline to AWS and operates it; see `--help`.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -158,19 +158,19 @@ check_tools() {
     account=$who
 }
 
-# load_stack asks once for all that is known of the stack.
+# load_stack reads everything that is known of the stack in one call.
 load_stack() {
-    local told key value
+    local answer key value
     known=()
-    if told=$(aws cloudformation describe-stacks --stack-name "$stack" --output text --query "Stacks[0].[
+    if answer=$(aws cloudformation describe-stacks --stack-name "$stack" --output text --query "Stacks[0].[
             [['status', StackStatus]],
             (Outputs || \`[]\`)[].[join(':', ['output', OutputKey]), OutputValue],
             (Parameters || \`[]\`)[].[join(':', ['parameter', ParameterKey]), ParameterValue]][]" 2>&1); then
         while IFS=$'\t' read -r key value; do
             known[$key]=$value
-        done <<<"$told"
+        done <<<"$answer"
     else
-        [[ $told == *"does not exist"* ]] || fail "$told"
+        [[ $answer == *"does not exist"* ]] || fail "$answer"
     fi
 }
 
@@ -215,12 +215,12 @@ source_tag() {
 }
 
 pushed_digest() {
-    local told
-    if told=$(aws ecr describe-images --repository-name "$1" --image-ids "imageTag=$2" \
+    local answer
+    if answer=$(aws ecr describe-images --repository-name "$1" --image-ids "imageTag=$2" \
         --query 'imageDetails[0].imageDigest' --output text 2>&1); then
-        printf '%s\n' "$told"
-    elif [[ $told != *ImageNotFound* && $told != *RepositoryNotFound* ]]; then
-        fail "$told"
+        printf '%s\n' "$answer"
+    elif [[ $answer != *ImageNotFound* && $answer != *RepositoryNotFound* ]]; then
+        fail "$answer"
     fi
 }
 
@@ -374,15 +374,15 @@ dry_run() {
     aws cloudformation create-change-set --stack-name "$stack" --change-set-name "$name" \
         --change-set-type "$kind" --capabilities CAPABILITY_NAMED_IAM \
         --template-body "file://$work/packaged.yaml" --parameters "${arguments[@]}" >/dev/null
-    local told
-    if told=$(aws cloudformation wait change-set-create-complete --stack-name "$stack" --change-set-name "$name" 2>&1); then
+    local answer
+    if answer=$(aws cloudformation wait change-set-create-complete --stack-name "$stack" --change-set-name "$name" 2>&1); then
         aws cloudformation describe-change-set --stack-name "$stack" --change-set-name "$name" --output text \
             --query 'Changes[].ResourceChange.[Action, Replacement, ResourceType, LogicalResourceId]'
     else
         local reason
         reason=$(aws cloudformation describe-change-set --stack-name "$stack" --change-set-name "$name" \
             --query StatusReason --output text)
-        [[ $reason == *"contain changes"* || $reason == *"No updates"* ]] || fail "$reason ($told)"
+        [[ $reason == *"contain changes"* || $reason == *"No updates"* ]] || fail "$reason ($answer)"
         say "nothing would change"
     fi
     aws cloudformation delete-change-set --stack-name "$stack" --change-set-name "$name"
@@ -489,7 +489,7 @@ redrive() {
     elif [ "$status" = SUCCEEDED ] || [ "$status" = RUNNING ]; then
         fail "the execution is $status: there is nothing to redrive" 2
     else
-        # It ended before it could tell what is left: all that it was asked for, whether or not new bars wait.
+        # It ended before it composed a redrive: repeat its whole input, whether or not new bars wait.
         composed=$(aws stepfunctions describe-execution --execution-arn "$arn" --query input --output text)
         start_with "redrive-$(date -u +%Y%m%dT%H%M%SZ)" "$(json_without "$composed" only_when_new)"
     fi
