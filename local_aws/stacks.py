@@ -209,7 +209,10 @@ class Stacks:
         else:
             del self.stacks[stack.name]
 
-    def _scope(self, stack: Stack, body: str, parameters: Mapping[str, str]) -> Scope:
+    def _read(
+        self, stack: Stack, body: str, parameters: Mapping[str, str]
+    ) -> tuple[Scope, dict[str, Any]]:
+        """Return a template's scope, and its resources whose condition holds, in order."""
         sections = read_template(body)
         values = parameter_values(sections, parameters)
         values |= {
@@ -222,38 +225,33 @@ class Stacks:
         }
         scope = Scope(sections, values, zones=tuple(f"{self.region}{zone}" for zone in "abc"))
         require_rules(scope)
-        return scope
+        wanted = {name: item for name, item in sections["Resources"].items() if scope.has(item)}
+        for name, resource in wanted.items():
+            if resource["Type"] not in KINDS:
+                raise ResourceError(f"{name}: the type {resource['Type']} is not known here")
+        return scope, {name: wanted[name] for name in creation_order(wanted)}
 
     def _compare(
         self, stack: Stack, body: str, parameters: Mapping[str, str]
     ) -> tuple[Change, ...]:
-        scope = self._scope(stack, body, parameters)
-        wanted = _wanted(scope)
+        scope, wanted = self._read(stack, body, parameters)
         changes = []
-        for name in creation_order(wanted):
-            kind = wanted[name]["Type"]
+        for name, template in wanted.items():
+            _, change = _compared(stack, scope, name, template)
+            if change:
+                changes.append(change)
             old = stack.resources.get(name)
-            if old is None:
-                changes.append(Change("Add", name, kind))
-                _stand_in(scope, name)
-                continue
-            changed = _differences(
-                old.properties, scope.resolve(wanted[name].get("Properties", {}))
-            )
-            if changed:
-                replaced = KINDS[kind].update is None or bool(changed & KINDS[kind].replaced_by)
-                changes.append(Change("Modify", name, kind, replaced))
-            scope.publish(name, old.made.ref, old.made.attributes)
+            made = old.made if old else _stand_in(name)
+            scope.publish(name, made.ref, made.attributes)
         removed = [name for name in stack.resources if name not in wanted]
         return (*changes, *(Change("Remove", name, stack.resources[name].kind) for name in removed))
 
     def _apply(self, stack: Stack, body: str, parameters: Mapping[str, str]) -> None:
-        scope = self._scope(stack, body, parameters)
-        wanted = _wanted(scope)
-        for name in creation_order(wanted):
-            kind = wanted[name]["Type"]
+        scope, wanted = self._read(stack, body, parameters)
+        for name, template in wanted.items():
+            kind = template["Type"]
             try:
-                self._create_or_update(stack, scope, name, wanted[name])
+                self._create_or_update(stack, scope, name, template)
             except _FAILURES as err:
                 stack.record(name, kind, "CREATE_FAILED", reason=str(err))
                 raise ResourceError(f"{name} ({kind}): {err}") from err
@@ -263,27 +261,25 @@ class Stacks:
         stack.outputs = {
             name: Output(str(scope.resolve(output["Value"])), output.get("Description", ""))
             for name, output in scope.sections.get("Outputs", {}).items()
-            if "Condition" not in output or scope.holds(output["Condition"])
+            if scope.has(output)
         }
 
     def _create_or_update(
         self, stack: Stack, scope: Scope, name: str, template: Mapping[str, Any]
     ) -> None:
-        kind = KINDS[template["Type"]]
-        properties = scope.resolve(template.get("Properties", {}))
-        old = stack.resources.get(name)
-        changed = _differences(old.properties, properties) if old else set()
-        if old and not changed:
+        properties, change = _compared(stack, scope, name, template)
+        if change is None:
             return
-        if old and kind.update and not changed & kind.replaced_by:
+        kind, old = KINDS[change.kind], stack.resources.get(name)
+        if old and kind.update and not change.replacement:
             made, verb = kind.update(self.client, old.made, properties), "UPDATE"
         else:
             if old:
                 kind.delete(self.client, old.made.ref, old.properties)
             made, verb = kind.create(self.client, properties), "CREATE"
         policy = template.get("DeletionPolicy", "Delete")
-        stack.resources[name] = Resource(template["Type"], properties, made, policy)
-        stack.record(name, template["Type"], f"{verb}_COMPLETE", made.ref)
+        stack.resources[name] = Resource(change.kind, properties, made, policy)
+        stack.record(name, change.kind, f"{verb}_COMPLETE", made.ref)
 
     def _remove(self, stack: Stack, names: set[str], *, rollback: bool) -> None:
         made_in_order = [name for name in stack.resources if name in names]
@@ -295,24 +291,22 @@ class Stacks:
             del stack.resources[name]
 
 
-def _wanted(scope: Scope) -> dict[str, Any]:
-    """Return the resources whose condition holds."""
-    wanted = {
-        name: resource
-        for name, resource in scope.sections["Resources"].items()
-        if "Condition" not in resource or scope.holds(resource["Condition"])
-    }
-    for name, resource in wanted.items():
-        if resource["Type"] not in KINDS:
-            raise ResourceError(f"{name}: the type {resource['Type']} is not known here")
-    return wanted
+def _compared(
+    stack: Stack, scope: Scope, name: str, template: Mapping[str, Any]
+) -> tuple[Properties, Change | None]:
+    """Return a resource's properties, and its change if it is not as they say."""
+    kind, new = template["Type"], scope.resolve(template.get("Properties", {}))
+    if name not in stack.resources:
+        return new, Change("Add", name, kind)
+    old = stack.resources[name].properties
+    changed = {key for key in old.keys() | new.keys() if old.get(key) != new.get(key)}
+    if not changed:
+        return new, None
+    replaced = KINDS[kind].update is None or not changed.isdisjoint(KINDS[kind].replaced_by)
+    return new, Change("Modify", name, kind, replaced)
 
 
-def _stand_in(scope: Scope, name: str) -> None:
-    """Let others refer to a resource that does not exist yet."""
+def _stand_in(name: str) -> Made:
+    """Return what others refer to while a resource does not exist yet."""
     names = ("Arn", "RepositoryUri", "GroupId", "Name", "QueueName", "TopicName", "Id")
-    scope.publish(name, f"<{name}>", {attribute: f"<{name}.{attribute}>" for attribute in names})
-
-
-def _differences(old: Properties, new: Properties) -> set[str]:
-    return {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
+    return Made(f"<{name}>", {attribute: f"<{name}.{attribute}>" for attribute in names})

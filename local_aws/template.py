@@ -80,6 +80,10 @@ class Scope:
             raise TemplateError(f"condition {condition} is not defined")
         return bool(self.resolve(conditions[condition]))
 
+    def has(self, item: Mapping[str, Any]) -> bool:
+        """Return whether a resource or an output is in force: it has no condition, or it holds."""
+        return "Condition" not in item or self.holds(item["Condition"])
+
     def resolve(self, expression: Any) -> Any:
         """Return an expression's value.
 
