@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, Final
 
 import boto3
@@ -26,6 +27,7 @@ def role_of_key(key: str) -> str:
     return key.removeprefix(_ROLE_KEY) if key.startswith(_ROLE_KEY) else ""
 
 
+@cache
 def connect(endpoint: str, service: str, key: str, *, config: Config | None = None) -> Any:
     """Return a client of a service, with an access key."""
     client: Any = boto3.client  # the stubs know services by literal names only

@@ -182,7 +182,7 @@ class Operator:
         arn: str,
         *,
         timeout_s: float = 300,
-        on_event: Callable[[str, str], None] = lambda _what, _name: None,
+        on_event: Callable[[str, str], None] | None = None,
     ) -> Execution:
         """Wait for the end of an execution.
 
@@ -196,21 +196,19 @@ class Operator:
         """
         steps = self.aws.client("stepfunctions")
         deadline = time.monotonic() + timeout_s
-        reported = 0
-        while True:
-            described = steps.describe_execution(executionArn=arn)
-            history = steps.get_execution_history(executionArn=arn, maxResults=1000)["events"]
-            for event in history[reported:]:
-                if details := event.get("stateEnteredEventDetails"):
-                    on_event("entered", details["name"])
-                elif details := event.get("taskFailedEventDetails"):
-                    on_event("failed", details.get("error", ""))
-            reported = len(history)
-            if described["status"] != "RUNNING":
-                break
+        history: list[dict[str, Any]] = []
+        is_running = True
+        while is_running:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{arn} did not end within {timeout_s:g} s")
             time.sleep(0.2)
+            described = steps.describe_execution(executionArn=arn)
+            is_running = described["status"] == "RUNNING"
+            if on_event or not is_running:
+                known = len(history)
+                history = steps.get_execution_history(executionArn=arn, maxResults=1000)["events"]
+                if on_event:
+                    _report(history[known:], on_event)
         entered = [event.get("stateEnteredEventDetails") for event in history]
         return Execution(
             arn=arn,
@@ -220,3 +218,11 @@ class Operator:
             states=tuple(details["name"] for details in entered if details),
             output=json.loads(described.get("output") or "{}"),
         )
+
+
+def _report(history: Sequence[Mapping[str, Any]], on_event: Callable[[str, str], None]) -> None:
+    for event in history:
+        if details := event.get("stateEnteredEventDetails"):
+            on_event("entered", details["name"])
+        elif details := event.get("taskFailedEventDetails"):
+            on_event("failed", details.get("error", ""))
