@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 
@@ -10,15 +9,13 @@ import numpy as np
 import polars as pl
 
 from batch.audit.quality import bars_by_group
-from batch.core.layout import ARRIVALS, DAILY_TABLE, RESTATEMENTS_TABLE
+from batch.audit.status import StoredTable, list_stored_tables, waiting_deliveries
 from batch.core.sessions import EPOCH, Calendar, load_calendar
 from batch.kernel.columns import Codes
-from batch.lake.manifest import load_bars_manifest, load_daily_manifest
-from batch.lake.partitions import list_tables
+from batch.lake.manifest import load_daily_manifest
 from batch.lake.read import Lake
 from batch.runtime.progress import Progress
 from batch.runtime.run_report import RunReport, list_run_reports
-from batch.storage.store import ObjectStore
 from reporting.moves import Moves, find_moves
 
 RUNS_READ = 60
@@ -121,30 +118,6 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
-class StoredTable:
-    """One silver table: its rows, and the bytes of each year's partition."""
-
-    table: str
-    rows: int
-    size_bytes: Mapping[int, int]
-
-    @property
-    def total_bytes(self) -> int:
-        """Bytes of all its partitions."""
-        return sum(self.size_bytes.values())
-
-    @property
-    def largest_bytes(self) -> int:
-        """Bytes of its largest partition."""
-        return max(self.size_bytes.values())
-
-    @property
-    def largest_year(self) -> int:
-        """Year of its largest partition."""
-        return max(self.size_bytes, key=lambda year: (self.size_bytes[year], year))
-
-
-@dataclass(frozen=True, slots=True)
 class LakeFacts:
     """All that the report shows.
 
@@ -184,8 +157,8 @@ def gather_facts(lake: Lake, *, now: datetime, progress: Progress) -> LakeFacts:
         DataRefused: A table or a run's report is damaged.
         StoreUnavailable: The store does not answer.
     """
-    oldest = load_daily_manifest(lake.store).oldest or EPOCH
-    calendar = load_calendar(min(oldest, EPOCH))
+    manifest = load_daily_manifest(lake.store)
+    calendar = load_calendar(min(manifest.oldest or EPOCH, EPOCH))
     splits = lake.splits()
     coverage = count_coverage(lake.lazy("1d"), calendar)
     groups = bars_by_group(lake, calendar, progress=progress)
@@ -202,9 +175,9 @@ def gather_facts(lake: Lake, *, now: datetime, progress: Progress) -> LakeFacts:
         splits=splits.height,
         restated=count_restated(lake.restatements()),
         refused=count_refused(lake.rejected()),
-        tables=_tables(lake.store),
+        tables=list_stored_tables(lake.store, manifest),
         runs=list_run_reports(lake.store, RUNS_READ),
-        waiting=sum(1 for _ in lake.store.list(ARRIVALS)),
+        waiting=len(waiting_deliveries(lake.store)),
     )
 
 
@@ -293,19 +266,3 @@ def count_refused(rejected: pl.DataFrame) -> Refused:
         .sort("count", "reason", descending=[True, False])
     )
     return Refused([RefusedReason(*row) for row in reasons.iter_rows()], rejected.height)
-
-
-def _tables(store: ObjectStore) -> list[StoredTable]:
-    daily = load_daily_manifest(store).partitions.values()
-    tables = []
-    for table, there in list_tables(store).items():
-        if table == DAILY_TABLE:
-            rows = sum(record.rows for record in daily)
-        elif table == RESTATEMENTS_TABLE:
-            rows = sum(record.restatements for record in daily)
-        else:
-            recorded = load_bars_manifest(store, table).partitions.values()
-            rows = sum(record.rows for record in recorded)
-        sizes = {year: partition.size_bytes for year, partition in there.objects.items()}
-        tables.append(StoredTable(table, rows, sizes))
-    return tables

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby
 
+from batch.audit.status import StoredTable
 from batch.core.layout import table_order
-from batch.runtime.formats import count_text
+from batch.runtime.formats import count_text, size_text
 from batch.runtime.run_report import RunReport
 from reporting.lake_facts import LakeFacts, Restated, SessionCoverage
 from reporting.marks import Column, Day, sparkline, stacked_columns, year_of_days
@@ -43,6 +44,7 @@ def report_page(facts: LakeFacts, *, theme: str = "auto") -> str:
             (level, name, levels.count(level))
             for level, (_, name) in reversed(list(enumerate(LEVELS)))
         ],
+        largest=_largest_file(facts.tables),
         months=_draw_months(facts.restated) if facts.restated.months else "",
         big_move=BIG_MOVE,
         sparkline=sparkline,
@@ -74,6 +76,15 @@ def outcome_text(run: RunReport) -> str:
     ]
     shown = ([(count, name) for count, name in counts if count] or counts)[:_COUNTS_SHOWN]
     return ", ".join(f"{count:,} {name}" for count, name in shown) or "nothing to do"
+
+
+def _largest_file(tables: Sequence[StoredTable]) -> str:
+    sizes = (
+        (item.size_bytes, f"{one.partitions.table} of {year}, has {size_text(item.size_bytes)}")
+        for one in tables
+        for year, item in one.partitions.objects.items()
+    )
+    return max(sizes, default=(0, ""))[1]
 
 
 def _draw_year(year: int, sessions: Sequence[SessionCoverage]) -> str:

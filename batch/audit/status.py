@@ -22,7 +22,7 @@ from batch.core.schema import REJECTED as REJECTED_SCHEMA
 from batch.core.schema import RESTATEMENTS as RESTATEMENTS_SCHEMA
 from batch.core.sessions import EPOCH, Calendar, load_calendar
 from batch.lake.manifest import DailyRecord, Manifest, load_bars_manifest, load_daily_manifest
-from batch.lake.partitions import list_tables
+from batch.lake.partitions import TablePartitions, list_tables
 from batch.runtime.run_report import list_run_reports
 from batch.storage.scan import reading, scan_objects
 from batch.storage.store import ObjectStore, StoredObject
@@ -62,6 +62,21 @@ class TableStatus:
     years: int
     rows: int
     size_bytes: int
+    newest: date | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTable:
+    """One silver table: what is stored, and what its manifest says of it.
+
+    Attributes:
+        partitions: Its objects.
+        rows: Rows of all partitions.
+        newest: Newest session that it was made from, None where that is not recorded.
+    """
+
+    partitions: TablePartitions
+    rows: int
     newest: date | None
 
 
@@ -164,7 +179,16 @@ def read_status(
         due = calendar.sessions_between(max(oldest, since or oldest), newest)
         missing = [session for session in due if session not in consolidated]
         recent = since or calendar.session_at(calendar.session_no(newest) - RECENT_SESSIONS + 1)
-    tables = tuple(_tables(store, manifest))
+    tables = tuple(
+        TableStatus(
+            one.partitions.table,
+            len(one.partitions.objects),
+            one.rows,
+            one.partitions.size_bytes,
+            one.newest,
+        )
+        for one in list_stored_tables(store, manifest)
+    )
     status = Status(
         lake=store.uri,
         at=now,
@@ -179,7 +203,7 @@ def read_status(
         refused=_refused(store, recent),
         restated=_restated(store, recent, records),
         restatements=sum(record.restatements for record in records.values()),
-        waiting=tuple(_waiting(store)),
+        waiting=waiting_deliveries(store),
         tables=tables,
         outdated=tuple(
             one.table for one in tables if newest and one.newest and one.newest < newest
@@ -271,17 +295,21 @@ def _list_from_session(
     return store.list(prefix, start_after=f"{prefix}date={since}" if since else "")
 
 
-def _waiting(store: ObjectStore) -> Iterable[str]:
+def waiting_deliveries(store: ObjectStore) -> tuple[str, ...]:
+    """Return the keys of deliveries that have not been consolidated yet."""
     announced = [Delivery.of_arrival(item.key) for item in store.list(ARRIVALS)]
     waiting = sorted(delivery.key for delivery in announced if delivery)
-    if waiting:
-        before_first = waiting[0].rpartition("/")[0]
-        there = {item.key for item in store.list(BRONZE, start_after=before_first)}
-        yield from (key for key in waiting if key in there)
+    if not waiting:
+        return ()
+    before_first = waiting[0].rpartition("/")[0]
+    there = {item.key for item in store.list(BRONZE, start_after=before_first)}
+    return tuple(key for key in waiting if key in there)
 
 
-def _tables(store: ObjectStore, daily: Manifest[DailyRecord]) -> Iterable[TableStatus]:
-    for table, there in list_tables(store).items():
+def list_stored_tables(store: ObjectStore, daily: Manifest[DailyRecord]) -> list[StoredTable]:
+    """Return every silver table, the narrowest bars first."""
+    tables = []
+    for table, partitions in list_tables(store).items():
         newest: date | None = None
         if table == RESTATEMENTS_TABLE:
             rows = sum(record.restatements for record in daily.partitions.values())
@@ -289,4 +317,5 @@ def _tables(store: ObjectStore, daily: Manifest[DailyRecord]) -> Iterable[TableS
             made = daily if table == DAILY_TABLE else load_bars_manifest(store, table)
             rows = sum(record.rows for record in made.partitions.values())
             newest = made.newest
-        yield TableStatus(table, len(there.objects), rows, there.size_bytes, newest)
+        tables.append(StoredTable(partitions, rows, newest))
+    return tables

@@ -316,7 +316,7 @@ def test_a_page_of_a_dirty_lake_shows_what_is_wrong_with_it(
         "open",
         "vwap",
     ]
-    assert [table.table for table in facts.tables] == ["1d", "5d", "restatements"]
+    assert [stored.partitions.table for stored in facts.tables] == ["1d", "5d", "restatements"]
 
 
 def test_a_lake_without_bars_has_a_page_too(lake: LocalStore, calendar: Calendar) -> None:
