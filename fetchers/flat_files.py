@@ -55,14 +55,14 @@ class FlatFiles:
             rows = read_file(file).rows
         except StoreDenied as err:
             raise VendorDenied(
-                f"{file.named}: refused; check the S3 keys shown under Flat Files in the"
+                f"{file.uri}: refused; check the S3 keys shown under Flat Files in the"
                 " vendor's dashboard, and that the plan reaches back that far"
             ) from err
         except DeliveryUnreadable as err:
             raise VendorRefused(str(err)) from err
         days = rows["date"].unique().to_list()
         if rows.height and days != [session]:
-            raise VendorRefused(f"{file.named}: expected bars of {session} alone, found {days[:3]}")
+            raise VendorRefused(f"{file.uri}: expected bars of {session} alone, found {days[:3]}")
         return SessionAnswer(session, rows, () if rows.height else ("no rows",))
 
 

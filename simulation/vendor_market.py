@@ -1,4 +1,4 @@
-"""What the stand-in for the vendor has to tell: a synthetic exchange, or a folder of deliveries."""
+"""The market behind the stand-in for the vendor: a synthetic exchange, or a folder of files."""
 
 from __future__ import annotations
 
@@ -14,20 +14,22 @@ from batch.core.errors import DeliveryUnreadable, SettingsError
 from batch.core.frames import empty_frame
 from batch.core.sessions import Calendar
 from fetchers.files.reader import SourceFile, find_files, instant_in_name, read_file
+from fetchers.files.splits import read_splits_file
 from fetchers.plan import NEW_YORK
+from fetchers.polygon.parsing import SPLITS_LISTED
 from simulation.exchange import ExchangeSpec, SyntheticExchange
 
 LATE_PRINTS_AFTER = timedelta(hours=20)
-"""How long after its close a session is told without its late prints."""
+"""How long after its close a session lacks its late prints."""
 
 _UNLISTED_EVERY = 40
 
 
 class VendorMarket(Protocol):
-    """A market as its vendor tells it at an instant; nothing of later is in it."""
+    """A market as its vendor knows it at an instant; nothing later is in it."""
 
     def rows(self, session: date, now: datetime) -> pl.DataFrame:
-        """Return a session's bars: columns of a delivery; no rows where it tells none."""
+        """Return a session's bars: columns of a delivery; no rows where there are none."""
 
     def tickers(self, now: datetime) -> pl.DataFrame:
         """Return the tickers: ``ticker``, ``name``, ``active`` and what else is known."""
@@ -105,8 +107,8 @@ class SyntheticMarket:
 class FolderMarket:
     """Deliveries in files, one per day on which they were received, as they were received.
 
-    A delivery may hold earlier sessions again; the newest file received by then tells a
-    session. A file ``splits.csv`` in the folder or beside it tells the splits.
+    A delivery may hold earlier sessions again; the newest file received by then counts.
+    Splits are those of a file ``splits.csv`` in the folder or beside it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -115,11 +117,12 @@ class FolderMarket:
         for file in files:
             instant = instant_in_name(file.key.rpartition("/")[2])
             if instant is None:
-                raise SettingsError(f"{file.named}: no date in its name, such as 2016-03-31.csv.gz")
+                raise SettingsError(f"{file.uri}: no date in its name, such as 2016-03-31.csv.gz")
             self._files.append((instant.date(), file))
         self._files.sort(key=lambda item: item[0])
         places = (folder / "splits.csv", folder.parent / "splits.csv")
-        self._splits = next((path for path in places if path.is_file()), None)
+        found = [file for path in places if path.is_file() for file in find_files(str(path))]
+        self._splits = read_splits_file(found[0]) if found else pl.DataFrame(schema=SPLITS_LISTED)
 
     @property
     def first(self) -> date:
@@ -147,8 +150,8 @@ class FolderMarket:
     def tickers(self, now: datetime) -> pl.DataFrame:
         """Return the symbols of the newest file; see :class:`VendorMarket`."""
         received = [file for _, file in self._received(now)]
-        told = _rows(received[-1]) if received else empty_frame(schema.DELIVERY)
-        symbols = told["symbol"].unique().drop_nulls().sort()
+        newest = _rows(received[-1]) if received else empty_frame(schema.DELIVERY)
+        symbols = newest["symbol"].unique().drop_nulls().sort()
         return pl.DataFrame({"ticker": symbols}).with_columns(
             name=pl.col("ticker"),
             market=pl.lit("stocks"),
@@ -158,16 +161,7 @@ class FolderMarket:
 
     def splits(self, now: datetime) -> pl.DataFrame:
         """Return the splits of the file; see :class:`VendorMarket`."""
-        schema = {"symbol": pl.String, "date": pl.Date}
-        if self._splits is None:
-            return pl.DataFrame(schema={**schema, "split_from": pl.Float64, "split_to": pl.Float64})
-        raw = pl.read_csv(self._splits, infer_schema=False)
-        return raw.select(
-            symbol=pl.col("ticker"),
-            date=pl.col("execution_date").str.to_date(),
-            split_from=pl.col("split_from").cast(pl.Float64),
-            split_to=pl.col("split_to").cast(pl.Float64),
-        ).filter(pl.col("date") <= now.date())
+        return self._splits.filter(pl.col("date") <= now.date())
 
     def dividends(self, now: datetime) -> pl.DataFrame:  # noqa: ARG002 - files have none
         """Return no dividends; see :class:`VendorMarket`."""

@@ -86,9 +86,9 @@ def test_the_usual_vendors_columns_are_recognised(
 
 
 def test_what_was_taken_for_what_is_told() -> None:
-    columns = recognise_columns(["T", "o", "h", "l", "c", "v", "t", "vw", "n", "otc"], named="x")
+    columns = recognise_columns(["T", "o", "h", "l", "c", "v", "t", "vw", "n", "otc"], label="x")
 
-    assert columns.told == (
+    assert columns.summary == (
         "symbol from 'T', date from 't', open from 'o', high from 'h', low from 'l',"
         " close from 'c', volume from 'v', vwap from 'vw', trades from 'n'; not used: otc"
     )
@@ -96,7 +96,7 @@ def test_what_was_taken_for_what_is_told() -> None:
 
 def test_a_file_without_a_needed_column_says_which() -> None:
     with pytest.raises(DeliveryUnreadable, match="no column for low, volume among"):
-        recognise_columns(["symbol", "date", "open", "high", "close"], named="x.csv")
+        recognise_columns(["symbol", "date", "open", "high", "close"], label="x.csv")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Recognising the columns of a delivery, whoever wrote it. Pure."""
+"""The columns of a delivery under the names that vendors give them. Pure."""
 
 from __future__ import annotations
 
@@ -48,54 +48,57 @@ class Columns:
         taken: Column of the file for each of ours; ``symbol`` may be missing, as in files
             of one symbol.
         unused: Columns that nothing was taken from.
-        per: Column that tells the interval of a row, where there is one.
+        interval: Column with the interval of each row, where there is one.
     """
 
     taken: dict[str, str]
     unused: tuple[str, ...]
-    per: str | None = None
+    interval: str | None = None
 
     @property
-    def told(self) -> str:
-        """What was taken for what, in one line."""
+    def summary(self) -> str:
+        """Which column was taken for what, in one line."""
         pairs = ", ".join(f"{ours} from {theirs!r}" for ours, theirs in self.taken.items())
         rest = f"; not used: {', '.join(self.unused)}" if self.unused else ""
         return f"{pairs}{rest}"
 
     @property
     def is_adjusted_vendor(self) -> bool:
-        """Tell whether these are the columns of a vendor whose prices are split-adjusted."""
+        """Whether these are the columns of a vendor whose prices are split-adjusted."""
         names = {_plain(name) for name in self.unused}
         return "adj_close" in names and "symbol" not in self.taken
 
 
-def recognise_columns(header: Sequence[str], *, named: str) -> Columns:
+def recognise_columns(header: Sequence[str], *, label: str) -> Columns:
     """Find our columns among a file's, by the names that vendors use.
 
     Case, blanks and the angle brackets of Stooq do not matter; of several candidates the
-    one named first in our list wins, so ``date`` goes before ``timestamp``.
+    first in our list wins: ``date`` before ``timestamp``.
+
+    Args:
+        header: The file's columns.
+        label: The file, for errors.
 
     Raises:
-        DeliveryUnreadable: One that is needed is not there.
+        DeliveryUnreadable: A required column is missing.
     """
     theirs: dict[str, str] = {}
     for name in header:
         theirs.setdefault("symbol" if name == _CAPITAL_T else _plain(name), name)
     taken = {
-        ours: theirs[candidate]
-        for ours, candidates in _NAMES.items()
-        for candidate in [next((c for c in candidates if c in theirs), None)]
-        if candidate is not None
+        ours: next(theirs[name] for name in names if name in theirs)
+        for ours, names in _NAMES.items()
+        if not theirs.keys().isdisjoint(names)
     }
     missing = [name for name in _REQUIRED if name not in taken]
     if missing:
         raise DeliveryUnreadable(
-            f"{named}: no column for {', '.join(missing)} among {', '.join(header) or 'none'};"
+            f"{label}: no column for {', '.join(missing)} among {', '.join(header) or 'none'};"
             " expected a header such as symbol,date,open,high,low,close,volume"
         )
-    per = next((theirs[name] for name in ("per", "interval") if name in theirs), None)
-    used = {*taken.values(), per}
-    return Columns(taken, tuple(name for name in header if name not in used), per)
+    interval = theirs.get("per") or theirs.get("interval")
+    used = {*taken.values(), interval}
+    return Columns(taken, tuple(name for name in header if name not in used), interval)
 
 
 def to_delivery_rows(raw: pl.DataFrame, columns: Columns, *, symbol: str | None) -> pl.DataFrame:
@@ -106,25 +109,23 @@ def to_delivery_rows(raw: pl.DataFrame, columns: Columns, *, symbol: str | None)
         columns: Which column stands for what.
         symbol: Used where the file has no column of symbols.
     """
-    if columns.per is not None:
-        raw = raw.filter(pl.col(columns.per).cast(pl.String).str.to_lowercase().is_in(_DAILY))
-    text = {
-        "symbol": pl.col(columns.taken["symbol"]).cast(pl.String).str.strip_chars()
-        if "symbol" in columns.taken
+    taken = columns.taken
+    if columns.interval is not None:
+        interval = pl.col(columns.interval).cast(pl.String).str.to_lowercase()
+        raw = raw.filter(interval.is_in(_DAILY))
+    symbols = (
+        pl.col(taken["symbol"]).cast(pl.String).str.strip_chars()
+        if "symbol" in taken
         else pl.lit(symbol, dtype=pl.String)
-    }
+    )
+    numbers = (name for name in schema.DELIVERY.names if name not in ("symbol", "date"))
     rows = raw.select(
-        **text,
-        date=_date(pl.col(columns.taken["date"]), raw.schema[columns.taken["date"]]),
-        **{
-            name: _number(columns.taken.get(name), raw.schema)
-            for name in schema.DELIVERY.names
-            if name not in ("symbol", "date", "trades")
-        },
-        trades=_number(columns.taken.get("trades"), raw.schema),
+        symbol=symbols,
+        date=_date(pl.col(taken["date"]), raw.schema[taken["date"]]),
+        **{name: _number(taken.get(name), raw.schema) for name in numbers},
     )
     whole = pl.when(pl.col("trades").is_finite()).then(pl.col("trades").round())
-    return rows.with_columns(whole.cast(pl.Int64, strict=False)).select(schema.DELIVERY.names)
+    return rows.with_columns(whole.cast(pl.Int64, strict=False))
 
 
 def symbol_of_name(stem: str) -> str:

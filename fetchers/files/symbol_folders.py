@@ -9,13 +9,14 @@ into the session's n-th delivery, so the newest one wins and the others are rest
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import polars as pl
 
 from batch.core.errors import DeliveryUnreadable
+from batch.runtime.progress import Progress
 from fetchers.files.reader import SourceFile, read_file
 
 _PLACE = re.compile(r"(?:^|/)symbol=[^/]+/(?:data|date=[^/]+)\.parquet$")
@@ -23,8 +24,8 @@ ROWS_AT_ONCE = 4_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Generation:
-    """Rows of several sessions that are received together as far as the lake can know.
+class SessionVersion:
+    """The rows of one session that are received together, as far as can be known.
 
     Attributes:
         received_at: The newest time that a file with one of the rows was written.
@@ -41,51 +42,51 @@ def is_symbol_folder(file: SourceFile) -> bool:
 
 
 def gather_sessions(
-    files: Sequence[SourceFile],
-    *,
-    received_at: datetime | None,
-    problem: Callable[[str], None],
-    advance: Callable[[], None],
-) -> Iterator[Generation]:
-    """Read a lake of symbol folders year by year, one generation per session and version.
+    files: Sequence[SourceFile], *, received_at: datetime | None, progress: Progress
+) -> Iterator[SessionVersion | DeliveryUnreadable]:
+    """Read a lake of symbol folders, year by year where it is large.
 
     Args:
-        files: The lake's files.
+        files: The lake's files; each counts as a unit of progress.
         received_at: Stands for every file's own time, where given.
-        problem: Told of every file that cannot be read.
-        advance: Told of every file that was read for the first time.
+
+    Yields:
+        The files that cannot be read, as errors; then each session in its versions.
     """
+    readable: list[SourceFile] = []
     years: dict[int, list[SourceFile]] = {}
     total_rows = 0
     for file in files:
         try:
             dates = read_file(file).rows["date"]
         except DeliveryUnreadable as err:
-            problem(str(err))
+            yield err
             continue
         finally:
-            advance()
+            progress.advance()
         total_rows += len(dates)
-        for year in dates.dt.year().unique().to_list():
-            years.setdefault(year if year is not None else 0, []).append(file)
+        found = dates.dt.year().fill_null(0).unique().to_list()
+        readable += [file] if found else []
+        for year in found:
+            years.setdefault(year, []).append(file)
     if total_rows <= ROWS_AT_ONCE:
-        everything = [file for file in files if any(file in held for held in years.values())]
-        yield from _generations(everything, received_at, None)
-        return
-    for year in sorted(years):
-        yield from _generations(years[year], received_at, year)
+        yield from _versions(readable, received_at, None)
+    else:
+        for year in sorted(years):
+            yield from _versions(years[year], received_at, year)
 
 
-def _generations(
+def _versions(
     files: Sequence[SourceFile], received_at: datetime | None, year: int | None
-) -> Iterator[Generation]:
+) -> Iterator[SessionVersion]:
+    """Return the sessions of one year, or of all, in their versions."""
     parts = []
     for file in files:
         rows = read_file(file).rows
         if year is not None:
             rows = rows.filter(pl.col("date").dt.year().fill_null(0) == year)
-        told = received_at or file.received_at
-        parts.append(rows.with_columns(received_at=pl.lit(told).dt.cast_time_unit("us")))
+        at = pl.lit(received_at or file.received_at).dt.cast_time_unit("us")
+        parts.append(rows.with_columns(received_at=at))
     if not parts:
         return
     columns = [name for name in parts[0].columns if name != "received_at"]
@@ -95,8 +96,5 @@ def _generations(
         .unique(columns, keep="last", maintain_order=True)
         .with_columns(version=pl.int_range(pl.len()).over("symbol", "date"))
     )
-    by_version = versions.partition_by("date", "version", maintain_order=True, include_key=True)
-    for part in by_version:
-        newest = part["received_at"].max()
-        assert isinstance(newest, datetime)  # noqa: S101 - tells the type checker
-        yield Generation(newest, part.select(columns))
+    for part in versions.partition_by("date", "version", maintain_order=True):
+        yield SessionVersion(max(part["received_at"].to_list()), part.select(columns))

@@ -81,8 +81,7 @@ def command(
             progress=run.progress,
             stop_requested=run.stop_requested,
         )
-        if split_file:
-            outcome.splits = import_splits(store, split_file)
+        new_splits = import_splits(store, split_file) if split_file else 0
         run.outcome = RunOutcome(
             {
                 "files": outcome.files,
@@ -91,7 +90,7 @@ def command(
                 "accepted_rows": outcome.accepted_rows,
                 "refused_rows": outcome.refused_rows,
                 "refused": dict(outcome.reasons.most_common()),
-                "splits": outcome.splits,
+                "splits": new_splits,
                 "layouts": dict(outcome.layouts.most_common()),
             },
             problems=outcome.problems,
@@ -110,7 +109,7 @@ def command(
                     outcome.written,
                     outcome.accepted_rows,
                     outcome.refused_rows,
-                    outcome.splits,
+                    new_splits,
                     len(outcome.problems),
                 )
             ],
