@@ -29,7 +29,7 @@ from local_aws.server import LocalAws, local_aws
 from local_aws.workers import Containers, Launcher, Processes
 from orchestration.cli.verify import command as verify_command
 from simulation.vendor_market import SyntheticMarket
-from simulation.vendor_server import VendorStub
+from simulation.vendor_server import VendorServer
 
 KEY: Final = "rehearsal-key"
 _FORBIDDEN: Final = 8
@@ -149,7 +149,7 @@ def rehearse(console: Console, *, symbols: int, launcher: Launcher, images: dict
     now = datetime.now(UTC)
     first = (now - timedelta(days=100)).date()
     market = SyntheticMarket(symbols=symbols, first=first, seed=7, calendar=calendar)
-    stub = VendorStub(market, calendar, key=KEY)
+    stub = VendorServer(market, calendar, key=KEY)
     with local_aws(launcher=launcher, retry_pace=0.05) as aws, stub.running() as url:
         play = Rehearsal(aws, console)
         play.say(f"a local AWS is at {aws.endpoint}, a stand-in for the vendor at {url}")

@@ -21,7 +21,6 @@ from urllib.parse import parse_qsl, urlsplit
 
 from batch.core.errors import SettingsError
 from batch.core.sessions import Calendar
-from batch.runtime.progress import StopRequested
 from simulation.vendor_answers import Answer, SessionShape, VendorAnswers
 from simulation.vendor_market import VendorMarket
 
@@ -48,13 +47,41 @@ class FaultKind(StrEnum):
     FORBIDDEN = "forbidden"
 
 
+_TOO_MANY = Answer.error(
+    429, "You've exceeded the maximum requests per minute, please wait or upgrade"
+)
+
+_INSTEAD = {
+    FaultKind.TOO_MANY: _TOO_MANY,
+    FaultKind.RETRY_AFTER: _TOO_MANY,
+    FaultKind.SERVER_ERROR: Answer(502, b"<html><body><h1>502 Bad Gateway</h1></body></html>"),
+    FaultKind.UNAUTHORIZED: Answer.error(401, "Unknown API Key"),
+    FaultKind.FORBIDDEN: Answer.error(
+        403, "You are not entitled to this data. Please upgrade your plan at polygon.io/pricing"
+    ),
+    FaultKind.HTML: Answer(
+        200, b"<html><head><title>Just a moment...</title></head><body>Checking</body></html>"
+    ),
+    FaultKind.NO_RESULTS: Answer.of({"status": "OK", "request_id": "0"}),
+}
+"""Answers in place of the market's."""
+
+_SHAPES = {
+    FaultKind.DELAYED: SessionShape(status="DELAYED"),
+    FaultKind.EMPTY: SessionShape(kept_share=0.0),
+    FaultKind.FEWER: SessionShape(kept_share=0.5),
+    FaultKind.MISCOUNTED: SessionShape(kept_share=0.9, counted_too_many=7),
+}
+"""Faults within the answer about a session."""
+
+
 @dataclass(slots=True)
 class Fault:
     """A fault, and the requests that it strikes.
 
     Attributes:
         kind: What goes wrong.
-        times: How many requests it strikes; None for all.
+        times: How many more requests it strikes; None for all.
         on: Part of the path of the requests that it strikes; all paths have "".
         seconds: Length of a slow answer, or what ``Retry-After`` asks for.
         spared: How many such requests it lets pass first.
@@ -85,11 +112,11 @@ class Fault:
 
 
 @dataclass(slots=True, eq=False)
-class VendorStub:
-    """The stand-in: what it serves, what goes wrong, and what it was asked.
+class VendorServer:
+    """The stand-in: what it serves, what goes wrong, and what was requested.
 
     Attributes:
-        market: What it tells.
+        market: The market it serves.
         calendar: The exchange calendar.
         clock: The vendor's own clock.
         key: The only key it accepts; None for any.
@@ -108,29 +135,24 @@ class VendorStub:
     _recent: deque[float] = field(default_factory=deque)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def server(self, port: int = 0, host: str = "127.0.0.1") -> ThreadingHTTPServer:
-        """Return a server that is bound to its port and not yet serving.
+    @contextmanager
+    def running(self, port: int = 0) -> Iterator[str]:
+        """Serve in the background, and give the base URL.
 
         Raises:
             SettingsError: The port is taken.
         """
         answers = VendorAnswers(self.market, self.calendar)
 
-        class Handler(_StubHandler):
-            stub = self
+        class Handler(_Handler):
+            server_state = self
             vendor = answers
 
         try:
-            server = ThreadingHTTPServer((host, port), Handler)
+            server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         except OSError as err:
             raise SettingsError(f"port {port}: {err.strerror}; choose another --port") from err
         server.daemon_threads = True
-        return server
-
-    @contextmanager
-    def running(self, port: int = 0) -> Iterator[str]:
-        """Serve in the background, and give the base URL."""
-        server = self.server(port)
         thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         try:
@@ -153,8 +175,8 @@ class VendorStub:
                     return fault
         return None
 
-    def note(self, target: str) -> bool:
-        """Keep what was asked; tell whether it is within the limit per minute."""
+    def admit(self, target: str) -> bool:
+        """Keep what was requested; return whether it is within the limit per minute."""
         with self._lock:
             self.asked.append(target)
             if not self.requests_per_minute:
@@ -168,64 +190,49 @@ class VendorStub:
             return True
 
 
-_SHAPES = {
-    FaultKind.DELAYED: SessionShape(status="DELAYED"),
-    FaultKind.EMPTY: SessionShape(kept_share=0.0),
-    FaultKind.FEWER: SessionShape(kept_share=0.5),
-    FaultKind.MISCOUNTED: SessionShape(kept_share=0.9, counted_too_many=7),
-}
-
-_TOO_MANY = "You've exceeded the maximum requests per minute, please wait or upgrade"
-_ERROR_PAGE = b"<html><head><title>Just a moment...</title></head><body>Checking</body></html>"
-
-
-class _StubHandler(BaseHTTPRequestHandler):
+class _Handler(BaseHTTPRequestHandler):
     """Answers one request; head and body leave together."""
 
     protocol_version = "HTTP/1.1"
     wbufsize = -1
     disable_nagle_algorithm = True
-    stub: VendorStub
+    server_state: VendorServer
     vendor: VendorAnswers
 
     def do_GET(self) -> None:
+        within_limit = self.server_state.admit(self.path)
+        refusal = self._refusal()
+        if refusal or not within_limit:
+            self._send(refusal or _TOO_MANY)
+            return
         parts = urlsplit(self.path)
-        within_limit = self.stub.note(self.path)
-        if refusal := self._refusal():
-            self._send(refusal)
-            return
-        if not within_limit:
-            self._send(Answer.error(429, _TOO_MANY))
-            return
-        fault = self.stub.strike(parts.path)
+        fault = self.server_state.strike(parts.path)
         kind = fault.kind if fault else None
+        headers = {}
         if kind is FaultKind.HANG_UP:
             self.close_connection = True
             return
         if fault and kind is FaultKind.SLOW:
             time.sleep(fault.seconds)
-        early = _early_answer(kind)
-        if early:
-            pause = {"Retry-After": f"{fault.seconds:g}"} if fault and _asks_to_wait(kind) else {}
-            self._send(early, pause)
-            return
+        if fault and kind is FaultKind.RETRY_AFTER:
+            headers["Retry-After"] = f"{fault.seconds:g}"
         if kind is FaultKind.HTML:
-            self._send(Answer(200, _ERROR_PAGE), {"Content-Type": "text/html"})
+            headers["Content-Type"] = "text/html"
+        if instead := _INSTEAD.get(kind) if kind else None:
+            self._send(instead, headers)
             return
         shape = _SHAPES.get(kind, SessionShape()) if kind else SessionShape()
         query = dict(parse_qsl(parts.query))
-        answer = self.vendor.answer(parts.path, query, self.stub.clock(), shape)
+        answer = self.vendor.answer(parts.path, query, self.server_state.clock(), shape)
         if kind is FaultKind.CUT_JSON:
             answer = Answer(200, answer.body[: len(answer.body) // 2])
-        elif kind is FaultKind.NO_RESULTS:
-            answer = Answer.of({"status": "OK", "request_id": "0"})
         self._send(answer, cut_off=kind is FaultKind.CUT_OFF)
 
     def _refusal(self) -> Answer | None:
         given = self.headers.get("Authorization", "").removeprefix("Bearer ").strip()
         if not given:
             return Answer.error(401, "API Key was not provided")
-        if self.stub.key is not None and given != self.stub.key:
+        if self.server_state.key not in (None, given):
             return Answer.error(401, "Unknown API Key")
         return None
 
@@ -251,35 +258,4 @@ class _StubHandler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's name
-        """Stay silent; what was asked is kept."""
-
-
-def _early_answer(kind: FaultKind | None) -> Answer | None:
-    """Return the answer of a fault that never looks at the market."""
-    if kind in (FaultKind.TOO_MANY, FaultKind.RETRY_AFTER):
-        return Answer.error(429, _TOO_MANY)
-    if kind is FaultKind.SERVER_ERROR:
-        return Answer(502, b"<html><body><h1>502 Bad Gateway</h1></body></html>")
-    if kind is FaultKind.UNAUTHORIZED:
-        return Answer.error(401, "Unknown API Key")
-    if kind is FaultKind.FORBIDDEN:
-        return Answer.error(
-            403, "You are not entitled to this data. Please upgrade your plan at polygon.io/pricing"
-        )
-    return None
-
-
-def _asks_to_wait(kind: FaultKind | None) -> bool:
-    return kind is FaultKind.RETRY_AFTER
-
-
-def serve_until(server: ThreadingHTTPServer, stop_requested: StopRequested) -> None:
-    """Serve until somebody asks to stop."""
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    try:
-        while thread.is_alive() and not stop_requested():
-            thread.join(0.1)
-    finally:
-        server.shutdown()
-        server.server_close()
+        """Stay silent; what was requested is kept."""

@@ -18,7 +18,7 @@ from local_aws.pipeline import Execution, Operator
 from local_aws.server import LocalAws, local_aws
 from local_aws.workers import Processes, Work
 from simulation.vendor_market import SyntheticMarket
-from simulation.vendor_server import VendorStub
+from simulation.vendor_server import VendorServer
 
 KEY = "a-key-of-the-tests"
 
@@ -59,7 +59,7 @@ class Deployed:
 
     aws: LocalAws
     operator: Operator
-    stub: VendorStub
+    stub: VendorServer
     fired: int = 0
     vendor_settings: list[str] = field(default_factory=list)
 
@@ -95,10 +95,10 @@ class Deployed:
 
 
 @pytest.fixture(scope="session")
-def pipeline_vendor(calendar: Calendar) -> VendorStub:
+def pipeline_vendor(calendar: Calendar) -> VendorServer:
     first = (datetime.now(UTC) - timedelta(days=75)).date()
     market = SyntheticMarket(symbols=25, first=first, seed=7, calendar=calendar)
-    return VendorStub(market, calendar, key=KEY)
+    return VendorServer(market, calendar, key=KEY)
 
 
 @pytest.fixture(scope="session")
@@ -116,7 +116,7 @@ def running_aws(clock: Clock) -> Iterator[LocalAws]:
 
 
 @pytest.fixture(scope="session")
-def deployed(running_aws: LocalAws, pipeline_vendor: VendorStub) -> Iterator[Deployed]:
+def deployed(running_aws: LocalAws, pipeline_vendor: VendorServer) -> Iterator[Deployed]:
     with pipeline_vendor.running() as url:
         operator = Operator(running_aws)
         settings = ["--parameter", f"PolygonBaseUrl={url}"]

@@ -14,7 +14,7 @@ from batch.core.sessions import Calendar
 from local_aws.pipeline import STAND_IN_IMAGES, Execution, Operator
 from local_aws.server import LocalAws
 from simulation.vendor_market import LATE_PRINTS_AFTER, SyntheticMarket
-from simulation.vendor_server import VendorStub
+from simulation.vendor_server import VendorServer
 from tests.aws.conftest import KEY, Clock, Deployed
 
 pytestmark = pytest.mark.slow
@@ -64,7 +64,7 @@ class November(Deployed):
 @pytest.fixture(scope="module")
 def november(running_aws: LocalAws, clock: Clock, calendar: Calendar) -> Iterator[November]:
     market = SettledMarket(symbols=10, first=date(2025, 11, 3), seed=7, calendar=calendar)
-    stub = VendorStub(market, calendar, key=KEY)
+    stub = VendorServer(market, calendar, key=KEY)
     with stub.running() as url:
         operator = Operator(running_aws, stack=f"{PREFIX}-ohlcv-pipeline")
         settings = ["--parameter", f"PolygonBaseUrl={url}"]

@@ -24,7 +24,7 @@ from fetchers.request import SessionRange
 from fetchers.secrets import VendorKey
 from fetchers.settings import FetchSettings
 from simulation.vendor_market import SyntheticMarket, VendorMarket
-from simulation.vendor_server import VendorStub
+from simulation.vendor_server import VendorServer
 
 KEY = "pk-3f9c1e7a-not-to-be-seen"
 NEW_YORK = ZoneInfo("America/New_York")
@@ -64,7 +64,7 @@ class Heard(Silent):
 class Vendor:
     """A running stand-in and the real client that talks to it."""
 
-    stub: VendorStub
+    stub: VendorServer
     client: PolygonClient
     clock: Clock
     calendar: Calendar
@@ -129,7 +129,7 @@ def vendor(
     """Run a stand-in whose clock and the fetcher's are the same."""
     clock = Clock(now)
     market = market or SyntheticMarket(symbols=symbols, first=first, seed=3, calendar=calendar)
-    stub = VendorStub(market, calendar, clock=clock, key=KEY)
+    stub = VendorServer(market, calendar, clock=clock, key=KEY)
     with stub.running() as base_url:
         client = PolygonClient(
             VendorKey(key),
