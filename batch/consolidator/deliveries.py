@@ -15,13 +15,12 @@ import polars as pl
 import pyarrow as pa
 
 from batch.consolidator.merge import (
-    MergedSessions,
+    Merged,
     by_session,
-    by_symbol,
     find_unsound,
+    join,
     merge_rows,
     session_digests,
-    sort_restatements,
 )
 from batch.core import schema
 from batch.core.errors import DeliveryUnreadable, ObjectMissing
@@ -53,34 +52,6 @@ def merge_bytes(memory_limit: int | None) -> int:
     )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class MergedYear:
-    """A year's deliveries merged, without any split.
-
-    Attributes:
-        bars: One row per (symbol, date), sorted by both.
-        digests: For each session, by its day, a digest of its rows.
-        restatements: Columns of :data:`batch.core.schema.RESTATEMENTS`, sorted.
-        unusable: The deliveries that were left out, each with the reason.
-        deliveries_read: How many deliveries were read and used.
-    """
-
-    bars: DailyColumns
-    digests: dict[int, str]
-    restatements: pl.DataFrame
-    unusable: Mapping[Delivery, str]
-    deliveries_read: int
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Stretch:
-    """Whole sessions, read and merged."""
-
-    sessions: MergedSessions
-    unusable: Mapping[Delivery, str]
-    deliveries_read: int
-
-
 @dataclass(frozen=True, slots=True)
 class DeliveryReader:
     """Reads what bronze holds of a year.
@@ -97,7 +68,7 @@ class DeliveryReader:
     merge_bytes: int
     stop_requested: StopRequested
 
-    def merge(self, inputs: YearInputs, base: DailyRecord | None) -> MergedYear:
+    def merge(self, inputs: YearInputs, base: DailyRecord | None) -> Merged:
         """Merge a year's deliveries.
 
         Args:
@@ -105,26 +76,16 @@ class DeliveryReader:
             base: Record of the published partition, from which the sessions without news
                 are taken; None where every delivery is to be read.
         """
-        kept: list[MergedSessions] = []
+        parts: list[Merged] = []
         to_read = sorted(inputs.deliveries)
         known = load_inputs(self.store, inputs.year, base) if base else None
         if base and known is not None:
             changed = inputs.sessions_that_differ(known)
             to_read = [delivery for delivery in to_read if delivery.session in changed]
-            kept.append(self._published_sessions(inputs.year, base, changed))
-        read = [*self._read(to_read, inputs)]
-        merged = [*kept, *(stretch.sessions for stretch in read)]
-        return MergedYear(
-            by_symbol([part.bars for part in merged], workers=self.workers),
-            {day: digest for part in merged for day, digest in part.digests.items()},
-            sort_restatements([part.restatements for part in merged]),
-            {delivery: why for stretch in read for delivery, why in stretch.unusable.items()},
-            sum(stretch.deliveries_read for stretch in read),
-        )
+            parts.append(self._published_sessions(inputs.year, base, changed))
+        return join([*parts, *self._read(to_read, inputs)], workers=self.workers)
 
-    def _published_sessions(
-        self, year: int, base: DailyRecord, changed: set[date]
-    ) -> MergedSessions:
+    def _published_sessions(self, year: int, base: DailyRecord, changed: set[date]) -> Merged:
         """Take the sessions without news from the published partitions."""
         key = partition_key(DAILY_TABLE, year)
         with self.store.local_copy(key) as path:
@@ -133,14 +94,14 @@ class DeliveryReader:
         bars = by_session(bars.take(~left_out))
         bars = replace(bars, split_ratio=np.ones(len(bars)))
         if not base.restatements_version:
-            return MergedSessions(bars, session_digests(bars))
+            return Merged(bars, session_digests(bars))
         with self.store.local_copy(partition_key(RESTATEMENTS_TABLE, year)) as path:
             restatements = pl.read_parquet(path)
         sessions = pl.Series(np.unique(bars.day)).cast(pl.Date)
         kept = restatements.filter(pl.col("date").is_in(sessions.implode()))
-        return MergedSessions(bars, session_digests(bars), kept)
+        return Merged(bars, session_digests(bars), kept)
 
-    def _read(self, deliveries: list[Delivery], inputs: YearInputs) -> Iterator[_Stretch]:
+    def _read(self, deliveries: list[Delivery], inputs: YearInputs) -> Iterator[Merged]:
         """Read and merge deliveries in stretches of whole sessions, reading one ahead."""
         with ThreadPoolExecutor(self.workers) as pool:
             ahead: deque[dict[Delivery, Future[Any]]] = deque()
@@ -169,7 +130,7 @@ class DeliveryReader:
         return table
 
 
-def _merge_stretch(reading: Mapping[Delivery, Future[Any]]) -> _Stretch:
+def _merge_stretch(reading: Mapping[Delivery, Future[Any]]) -> Merged:
     """Merge the deliveries of a stretch that are usable."""
     tables: dict[Delivery, Any] = {}
     unusable: dict[Delivery, str] = {}
@@ -184,7 +145,8 @@ def _merge_stretch(reading: Mapping[Delivery, Future[Any]]) -> _Stretch:
         unusable |= {delivery: f"{delivery.key}: {why}" for delivery, why in unsound.items()}
         tables = {one: table for one, table in tables.items() if one not in unsound}
         rows, lengths = _stack(tables)
-    return _Stretch(merge_rows(rows, [*tables], lengths), unusable, len(tables))
+    merged = merge_rows(rows, [*tables], lengths)
+    return replace(merged, unusable=unusable, deliveries_read=len(tables))
 
 
 def _stack(tables: Mapping[Delivery, Any]) -> tuple[DailyColumns, list[int]]:

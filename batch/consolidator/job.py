@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
-from functools import cached_property, partial
+from functools import partial
+from typing import Any
 
 import polars as pl
 
-from batch.consolidator.deliveries import DeliveryReader, MergedYear, merge_bytes
+from batch.consolidator.deliveries import DeliveryReader, merge_bytes
+from batch.consolidator.merge import Merged
 from batch.consolidator.plan import Plan, Verdict, judge, kept_keys, splits_digest
-from batch.consolidator.publish import build_year, publish_year
+from batch.consolidator.publish import publish_year
 from batch.core.errors import (
     CalendarMoved,
     CommitConflict,
@@ -31,7 +33,7 @@ from batch.core.layout import (
     bronze_year_prefix,
 )
 from batch.core.sessions import Calendar, calendar_from
-from batch.lake.carry import Carry, read_carry, write_carry
+from batch.lake.carry import Carry
 from batch.lake.inputs import BronzeListing, YearInputs
 from batch.lake.manifest import (
     DailyRecord,
@@ -203,46 +205,27 @@ def _require_same_calendar(
         )
 
 
-@dataclass(frozen=True, eq=False)
-class _Carried:
-    """What the years so far pass on: known by its digest, read only where a rule needs it.
-
-    Attributes:
-        year: The last year with rows, None before the first.
-        digest: Digest of the state after it.
-        read: Returns the state.
-    """
-
-    year: int | None
-    digest: str
-    read: Callable[[], Carry]
-
-    @classmethod
-    def of(cls, year: int | None, carry: Carry) -> _Carried:
-        """Return a state that is in memory."""
-        return cls(year, carry.digest, lambda: carry)
-
-    @cached_property
-    def carry(self) -> Carry:
-        """The state itself."""
-        return self.read()
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class _Done:
     """How far an attempt has come.
 
     Attributes:
         manifest: As this job, or another shard, committed it last.
-        carried: What the years so far pass on.
-        outcome: What was done for them.
+        outcome: What was done so far.
+        year: The last year with rows, None before the first.
+        carry: The state that it passes on.
         merged_ahead: A year merged while other shards make the years before it.
     """
 
     manifest: Manifest[DailyRecord]
-    carried: _Carried
     outcome: Consolidation
-    merged_ahead: Mapping[int, MergedYear]
+    year: int | None = None
+    carry: Carry = field(default_factory=Carry.none)
+    merged_ahead: Mapping[int, Merged] = field(default_factory=dict)
+
+    def past(self, year: int, carry: Carry, **changes: Any) -> _Done:
+        """Go past a year with rows."""
+        return replace(self, year=year, carry=carry, **changes)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -271,12 +254,7 @@ class _Job:
         self.progress.begin("consolidating", len(years), "years")
         if self.as_of:
             manifest = commit(self.store, manifest, {}, as_of=self.as_of.isoformat())
-        done = _Done(
-            manifest,
-            _Carried.of(None, Carry.none()),
-            Consolidation(problems=self.plan.problems),
-            {},
-        )
+        done = _Done(manifest, Consolidation(problems=self.plan.problems))
         for year in years:
             require_going(self.stop_requested)
             if self.shard.owns(year):
@@ -299,11 +277,11 @@ class _Job:
         listed, record = self.plan.inputs.get(year), done.manifest.partitions.get(year)
         if (listed is None and record is None) or (listed and not listed.deliveries):
             return self._remove(year, done)
-        splits = self.plan.splits_for(year, after_year=done.carried.year)
+        splits = self.plan.splits_for(year, after_year=done.year)
         base = record if record and not self.full and self._is_whole(year, record) else None
         if base:
             inputs_digest = listed.digest if listed else base.inputs_digest
-            verdict = self._verdict(base, inputs_digest, splits, done.carried)
+            verdict = self._verdict(base, inputs_digest, splits, done.carry)
             if verdict is Verdict.CURRENT:
                 return self._keep(year, base, done)
             if verdict is Verdict.RECHAIN:
@@ -318,27 +296,31 @@ class _Job:
             if not merged.unusable:
                 return self._remove(year, done)
             # What is published stays until there is a delivery that can be read.
-            return replace(done, carried=self._carried(year, record)) if record else done
-        if base and self._verdict(base, used.digest, splits, done.carried) is Verdict.CURRENT:
+            return done.past(year, self._carry_of(year, record)) if record else done
+        if base and self._verdict(base, used.digest, splits, done.carry) is Verdict.CURRENT:
             return self._keep(year, base, done)
-        built = build_year(used, merged, splits, done.carried.carry)
-        new, published = publish_year(self.store, self.plan, built, self.stop_requested)
-        return _Done(
-            self._commit(year, new, done.manifest),
-            _Carried.of(year, built.carry),
-            replace(done.outcome, published=(*done.outcome.published, *published)),
-            done.merged_ahead,
+        new = publish_year(
+            self.store,
+            self.plan,
+            used,
+            merged,
+            splits=splits,
+            carry_in=done.carry,
+            stop_requested=self.stop_requested,
         )
+        manifest = self._commit(year, new.record, done.manifest)
+        outcome = replace(done.outcome, published=(*done.outcome.published, *new.partitions))
+        return done.past(year, new.carry, manifest=manifest, outcome=outcome)
 
     def _verdict(
-        self, record: DailyRecord, inputs_digest: str, splits: pl.DataFrame, carried: _Carried
+        self, record: DailyRecord, inputs_digest: str, splits: pl.DataFrame, carry: Carry
     ) -> Verdict:
         return judge(
             record,
             inputs_digest=inputs_digest,
             splits_digest=splits_digest(splits),
-            carry_digest=carried.digest,
-            carry_slice=lambda: carried.carry.slice_digest(splits),
+            carry_digest=carry.digest,
+            carry_slice=lambda: carry.slice_digest(splits),
         )
 
     def _is_whole(self, year: int, record: DailyRecord) -> bool:
@@ -394,7 +376,7 @@ class _Job:
         """
         listed = self.plan.inputs.get(year)
         is_empty = listed is not None and not listed.deliveries
-        splits = self.plan.splits_for(year, after_year=done.carried.year)
+        splits = self.plan.splits_for(year, after_year=done.year)
         manifest, changed_at = done.manifest, time.monotonic()
         while True:
             require_going(self.stop_requested)
@@ -403,9 +385,9 @@ class _Job:
                 return replace(done, manifest=manifest)
             if record is not None and not is_empty:
                 inputs_digest = listed.digest if listed else record.inputs_digest
-                verdict = self._verdict(record, inputs_digest, splits, done.carried)
+                verdict = self._verdict(record, inputs_digest, splits, done.carry)
                 if verdict is Verdict.CURRENT:
-                    return replace(done, manifest=manifest, carried=self._carried(year, record))
+                    return done.past(year, self._carry_of(year, record), manifest=manifest)
             if time.monotonic() - changed_at > STALLED_AFTER_S:
                 raise SharedWorkStalled(
                     f"{self.store.uri}: year {year} is the work of shard"
@@ -418,27 +400,24 @@ class _Job:
                 changed_at = time.monotonic()
             manifest = reloaded
 
-    def _carried(self, year: int, record: DailyRecord) -> _Carried:
-        """Return what a published year passes on."""
-        digest = record.carry_digest
-        return _Carried(year, digest, partial(read_carry, self.store, year, digest))
+    def _carry_of(self, year: int, record: DailyRecord) -> Carry:
+        return Carry.stored(self.store, year, record.carry_digest)
 
     def _keep(self, year: int, record: DailyRecord, done: _Done) -> _Done:
         """Leave a year as it is."""
         outcome = replace(done.outcome, current=done.outcome.current + 1)
-        return replace(done, carried=self._carried(year, record), outcome=outcome)
+        return done.past(year, self._carry_of(year, record), outcome=outcome)
 
     def _rechain(self, year: int, record: DailyRecord, done: _Done) -> _Done:
         """Pass on the changed state of earlier years; the year's own rows stay as they are."""
-        own = read_carry(self.store, year, record.carry_digest).state
-        carry = done.carried.carry.after(
+        own = self._carry_of(year, record).state
+        carry = done.carry.after(
             own.filter(pl.col("rows") > 0).select("symbol", "rows"),
             own.select("symbol", "pending_ratio"),
         )
-        write_carry(self.store, year, carry)
-        new = replace(record, carry_in_digest=done.carried.digest, carry_digest=carry.digest)
-        manifest = self._commit(year, new, done.manifest)
-        return replace(done, manifest=manifest, carried=_Carried.of(year, carry))
+        carry.keep(self.store, year)
+        new = replace(record, carry_in_digest=done.carry.digest, carry_digest=carry.digest)
+        return done.past(year, carry, manifest=self._commit(year, new, done.manifest))
 
     def _remove(self, year: int, done: _Done) -> _Done:
         """Take away a year that has no deliveries any more, its record first."""

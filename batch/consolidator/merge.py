@@ -29,18 +29,24 @@ from batch.lake.manifest import fingerprint
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class MergedSessions:
-    """The outcome of merging whole sessions.
+class Merged:
+    """What merging deliveries of some sessions made; no split is attached yet.
 
     Attributes:
-        bars: One row per (date, symbol), sorted by both in this order; no splits yet.
+        bars: One row per symbol and session, sorted by (date, symbol); those of a whole year
+            by (symbol, date).
         digests: For each session, by its day, a digest of its rows.
-        restatements: Columns of :data:`batch.core.schema.RESTATEMENTS`, unordered.
+        restatements: Columns of :data:`batch.core.schema.RESTATEMENTS`; those of a whole
+            year in their published order.
+        unusable: The deliveries that were left out, each with the reason.
+        deliveries_read: How many deliveries were read and used.
     """
 
     bars: DailyColumns
-    digests: dict[int, str]
+    digests: Mapping[int, str]
     restatements: pl.DataFrame = field(default_factory=lambda: empty_frame(schema.RESTATEMENTS))
+    unusable: Mapping[Delivery, str] = field(default_factory=dict)
+    deliveries_read: int = 0
 
 
 def find_unsound(
@@ -95,7 +101,7 @@ def _broken_rows(
 
 def merge_rows(
     rows: DailyColumns, deliveries: Sequence[Delivery], lengths: Sequence[int]
-) -> MergedSessions:
+) -> Merged:
     """Let the newest delivery win, row by row, and note what it changed.
 
     A symbol that a newer delivery leaves out keeps its row: absence is not deletion.
@@ -108,16 +114,16 @@ def merge_rows(
         lengths: How many rows each of them has.
     """
     if not len(rows):
-        return MergedSessions(DailyColumns.empty(), {})
+        return Merged(DailyColumns.empty(), {})
     key = (rows.day - int(rows.day[0])).astype(np.int64) * len(rows.symbols) + rows.code
     if (key[1:] > key[:-1]).all():
-        return MergedSessions(rows, session_digests(rows))
+        return Merged(rows, session_digests(rows))
     order, newest = order_by_key(key)
     rows = rows.take(order)
     sender = np.repeat(np.arange(len(deliveries), dtype=np.int32), lengths)[order]
     restatements = _restated(rows, sender, np.flatnonzero(~newest), deliveries)
     kept = rows.take(newest)
-    return MergedSessions(kept, session_digests(kept), restatements)
+    return Merged(kept, session_digests(kept), restatements)
 
 
 def by_session(rows: DailyColumns) -> DailyColumns:
@@ -127,13 +133,25 @@ def by_session(rows: DailyColumns) -> DailyColumns:
     return rows.take(stable_order(rows.day - int(rows.day.min())))
 
 
-def by_symbol(parts: Sequence[DailyColumns], *, workers: int = 1) -> DailyColumns:
-    """Sort daily bars of several stretches, each sorted by (date, symbol), by (symbol, date).
+def join(parts: Sequence[Merged], *, workers: int) -> Merged:
+    """Put stretches of whole sessions together; no session is in two of them.
 
     Args:
-        parts: The stretches; no (symbol, date) is in two of them.
+        parts: The stretches.
         workers: Threads that move columns.
     """
+    restatements = pl.concat([empty_frame(schema.RESTATEMENTS), *(p.restatements for p in parts)])
+    return Merged(
+        _by_symbol([part.bars for part in parts], workers=workers),
+        {day: digest for part in parts for day, digest in part.digests.items()},
+        restatements.sort("symbol", "date", "received_at", "source", "field"),
+        {delivery: why for part in parts for delivery, why in part.unusable.items()},
+        sum(part.deliveries_read for part in parts),
+    )
+
+
+def _by_symbol(parts: Sequence[DailyColumns], *, workers: int) -> DailyColumns:
+    """Sort daily bars of several stretches, each sorted by (date, symbol), by (symbol, date)."""
     parts = [part for part in parts if len(part)]
     if not parts:
         return DailyColumns.empty()
@@ -205,12 +223,6 @@ def with_split_digests(digests: Mapping[int, str], bars: DailyColumns) -> dict[s
         )
         for day, digest in sorted(digests.items())
     }
-
-
-def sort_restatements(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
-    """Put restatements in their published order."""
-    rows = pl.concat([empty_frame(schema.RESTATEMENTS), *parts])
-    return rows.sort(["symbol", "date", "received_at", "source", "field"])
 
 
 def _restated(

@@ -8,8 +8,9 @@ passes on which symbols have had rows and which ratios still wait for one.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import polars as pl
@@ -32,22 +33,37 @@ class Carry:
     """What the years up to some point pass on to the next one.
 
     Attributes:
-        state: Columns of :data:`batch.core.schema.CARRY`, sorted by symbol.
+        digest: Digest of the whole state; empty text for the one before the first year.
+        load: Returns the state, which is read only where a rule needs more than the digest.
     """
 
-    state: pl.DataFrame
+    digest: str
+    load: Callable[[], pl.DataFrame]
+
+    @cached_property
+    def state(self) -> pl.DataFrame:
+        """Columns of :data:`batch.core.schema.CARRY`, sorted by symbol."""
+        return self.load()
+
+    @classmethod
+    def of(cls, state: pl.DataFrame) -> Carry:
+        """Return a state that is in memory."""
+        return cls(_digest(state), lambda: state)
 
     @classmethod
     def none(cls) -> Carry:
         """Return the state before the first year."""
-        return cls(empty_frame(schema.CARRY))
+        return cls.of(empty_frame(schema.CARRY))
 
-    @cached_property
-    def digest(self) -> str:
-        """Digest of the whole state; empty text for the state before the first year."""
-        if self.state.is_empty():
-            return ""
-        return hashlib.sha256(self.state.write_csv().encode()).hexdigest()[:16]
+    @classmethod
+    def stored(cls, store: ObjectStore, year: int, digest: str) -> Carry:
+        """Return what a year passed on, as the lake keeps it."""
+        return cls(digest, partial(_read, store, year, digest))
+
+    def keep(self, store: ObjectStore, year: int) -> None:
+        """Write what a year passes on, under a key that holds its digest."""
+        content = table_bytes(to_arrow(self.state, schema.CARRY))
+        store.write(carry_key(year, self.digest), content)
 
     def slice_digest(self, splits: pl.DataFrame) -> str:
         """Digest of the part on which the rows of a year with these splits depend.
@@ -78,7 +94,7 @@ class Carry:
                 pl.col("pending_ratio").fill_null(1.0),
             )
         )
-        return Carry(state.select(schema.CARRY.names).sort("symbol"))
+        return Carry.of(state.select(schema.CARRY.names).sort("symbol"))
 
 
 def attach_carried_splits(
@@ -133,13 +149,13 @@ def attach_carried_splits(
     )
 
 
-def write_carry(store: ObjectStore, year: int, carry: Carry) -> None:
-    """Keep what a year passes on, under a key that holds its digest."""
-    table = to_arrow(carry.state, schema.CARRY)
-    store.write(carry_key(year, carry.digest), table_bytes(table))
+def _digest(state: pl.DataFrame) -> str:
+    if state.is_empty():
+        return ""
+    return hashlib.sha256(state.write_csv().encode()).hexdigest()[:16]
 
 
-def read_carry(store: ObjectStore, year: int, digest: str) -> Carry:
+def _read(store: ObjectStore, year: int, digest: str) -> pl.DataFrame:
     """Read what a year passed on.
 
     Raises:
@@ -154,7 +170,7 @@ def read_carry(store: ObjectStore, year: int, digest: str) -> Carry:
         raise CommitConflict(f"{store.uri}/{key}: another job has replaced it; run again") from err
     except DeliveryUnreadable as err:
         raise StateDamaged(advice, key) from err
-    carry = Carry(to_polars(table, schema.CARRY))
-    if carry.digest != digest:
+    state = to_polars(table, schema.CARRY)
+    if _digest(state) != digest:
         raise StateDamaged(advice, key)
-    return carry
+    return state

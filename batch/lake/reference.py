@@ -24,12 +24,7 @@ def read_splits(store: ObjectStore) -> pl.DataFrame:
     Raises:
         DataRefused: The table is not readable, or a ratio is not above zero.
     """
-    try:
-        content = store.read(SPLITS)
-    except ObjectMissing:
-        return empty_frame(schema.SPLITS)
-    table = read_table(content, schema.SPLITS.names, label=f"{store.uri}/{SPLITS}")
-    splits = to_polars(table, schema.SPLITS)
+    splits = read_reference(store, SPLITS, schema.SPLITS)
     require_ratios(splits, label=f"{store.uri}/{SPLITS}")
     return splits.sort("symbol", "date")
 
@@ -88,7 +83,7 @@ def read_reference(store: ObjectStore, key: str, table_schema: Any) -> pl.DataFr
     except ObjectMissing:
         return empty_frame(table_schema)
     table = read_table(content, table_schema.names, label=f"{store.uri}/{key}")
-    return to_polars(table.cast(table_schema))
+    return to_polars(table, table_schema)
 
 
 def rewrite_reference(
@@ -108,20 +103,7 @@ def rewrite_reference(
     Raises:
         CommitConflict: Others kept writing at the same time.
     """
-    for _ in range(_TRIES):
-        seen = store.head(key)
-        there = read_reference(store, key, table_schema)
-        made = rewrite(there).select(table_schema.names)
-        if seen and made.equals(there):
-            return there
-        expect: Expectation = seen.version if seen else Expect.NOTHING
-        arrow = to_arrow(made, table_schema)
-        try:
-            store.write(key, table_bytes(arrow), expect=expect)
-        except CommitConflict:
-            continue
-        return made
-    raise CommitConflict(f"{store.uri}/{key}: others kept writing it; run the command again")
+    return _rewrite(store, key, table_schema, rewrite)[1]
 
 
 def add_splits(store: ObjectStore, splits: pl.DataFrame, *, label: str) -> int:
@@ -139,23 +121,42 @@ def add_splits(store: ObjectStore, splits: pl.DataFrame, *, label: str) -> int:
         DataRefused: A ratio cannot be true; nothing was written.
         CommitConflict: Others kept writing at the same time.
     """
-    added = conform(
-        splits.with_columns(ratio=pl.col("split_to") / pl.col("split_from")), schema.SPLITS
-    ).unique(["symbol", "date"], keep="last", maintain_order=True)
+    ratio = pl.col("split_to") / pl.col("split_from")
+    added = conform(splits.with_columns(ratio=ratio), schema.SPLITS)
     require_ratios(added, label=label)
+
+    def merge(there: pl.DataFrame) -> pl.DataFrame:
+        require_ratios(there, label=f"{store.uri}/{SPLITS}")
+        merged = pl.concat([there, added]).unique(
+            ["symbol", "date"], keep="last", maintain_order=True
+        )
+        return merged.sort("symbol", "date")
+
+    before, after = _rewrite(store, SPLITS, schema.SPLITS, merge)
+    return after.join(before, on=schema.SPLITS.names, how="anti").height
+
+
+def _rewrite(
+    store: ObjectStore,
+    key: str,
+    table_schema: Any,
+    rewrite: Callable[[pl.DataFrame], pl.DataFrame],
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Rewrite a table on the condition that it is still the one that was read.
+
+    Returns:
+        The table before and after.
+    """
     for _ in range(_TRIES):
-        seen = store.head(SPLITS)
-        there = read_splits(store) if seen else empty_frame(schema.SPLITS)
-        merged = pl.concat([there, added]).unique(["symbol", "date"], keep="last")
-        merged = merged.sort("symbol", "date")
-        changed = merged.join(there, on=schema.SPLITS.names, how="anti").height
-        if seen and not changed:
-            return 0
+        seen = store.head(key)
+        there = read_reference(store, key, table_schema)
+        made = rewrite(there).select(table_schema.names)
+        if seen and made.equals(there):
+            return there, there
         expect: Expectation = seen.version if seen else Expect.NOTHING
-        arrow = to_arrow(merged, schema.SPLITS)
         try:
-            store.write(SPLITS, table_bytes(arrow), expect=expect)
+            store.write(key, table_bytes(to_arrow(made, table_schema)), expect=expect)
         except CommitConflict:
             continue
-        return changed
-    raise CommitConflict(f"{store.uri}/{SPLITS}: others kept writing it; run the command again")
+        return there, made
+    raise CommitConflict(f"{store.uri}/{key}: others kept writing it; run the command again")

@@ -302,9 +302,9 @@ class _Job:
         record = plan.daily.records.get(year)
         if self.anchor is not Anchor.LISTING or record is None:
             return {}
-        from batch.lake.carry import read_carry  # noqa: PLC0415 - brings polars
+        from batch.lake.carry import Carry  # noqa: PLC0415 - brings polars
 
-        state = read_carry(self.store, year, record.carry_digest).state
+        state = Carry.stored(self.store, year, record.carry_digest).state
         return dict(state.filter(state["rows"] > 0).select("symbol", "rows_before").iter_rows())
 
 
