@@ -16,10 +16,11 @@ import pyarrow as pa
 
 from batch.consolidator.merge import (
     Merged,
+    Received,
     by_session,
     find_unsound,
     join,
-    merge_rows,
+    merge,
     session_digests,
 )
 from batch.core import schema
@@ -139,22 +140,13 @@ def _merge_stretch(reading: Mapping[Delivery, Future[Any]]) -> Merged:
             tables[delivery] = table.result()
         except (DeliveryUnreadable, ObjectMissing) as err:
             unusable[delivery] = str(err)
-    rows, lengths = _stack(tables)
-    unsound = find_unsound(rows, [*tables], lengths)
+    received = Received.of(tables)
+    unsound = find_unsound(received)
     if unsound:
         unusable |= {delivery: f"{delivery.key}: {why}" for delivery, why in unsound.items()}
         tables = {one: table for one, table in tables.items() if one not in unsound}
-        rows, lengths = _stack(tables)
-    merged = merge_rows(rows, [*tables], lengths)
-    return replace(merged, unusable=unusable, deliveries_read=len(tables))
-
-
-def _stack(tables: Mapping[Delivery, Any]) -> tuple[DailyColumns, list[int]]:
-    """Put deliveries one under the other; returns their rows, and how many each has."""
-    if not tables:
-        return DailyColumns.empty(), []
-    rows = DailyColumns.from_table(pa.concat_tables(tables.values()))
-    return rows, [table.num_rows for table in tables.values()]
+        received = Received.of(tables)
+    return replace(merge(received), unusable=unusable, deliveries_read=len(tables))
 
 
 def _stretches(

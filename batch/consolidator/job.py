@@ -13,7 +13,7 @@ import polars as pl
 
 from batch.consolidator.deliveries import DeliveryReader, merge_bytes
 from batch.consolidator.merge import Merged
-from batch.consolidator.plan import Plan, Verdict, judge, kept_keys, splits_digest
+from batch.consolidator.plan import Plan, Verdict, judge, kept_keys
 from batch.consolidator.publish import publish_year
 from batch.core.errors import (
     CalendarMoved,
@@ -194,13 +194,10 @@ def _require_same_calendar(
     store: ObjectStore, calendar: Calendar, manifest: Manifest[DailyRecord]
 ) -> None:
     seen = manifest.calendar
-    if seen is None:
-        return
-    first, last = date.fromisoformat(seen.first), date.fromisoformat(seen.last)
-    if calendar.digest(first, last) != seen.digest:
+    if seen and PublishedCalendar.of(calendar, seen.first, seen.last) != seen:
         raise CalendarMoved(
             f"{store.uri}: the calendar of {calendar.name} no longer has the sessions"
-            f" from {first} to {last} that the lake was published with;"
+            f" from {seen.first} to {seen.last} that the lake was published with;"
             " see what changed, then rebuild with --full"
         )
 
@@ -281,7 +278,7 @@ class _Job:
         base = record if record and not self.full and self._is_whole(year, record) else None
         if base:
             inputs_digest = listed.digest if listed else base.inputs_digest
-            verdict = self._verdict(base, inputs_digest, splits, done.carry)
+            verdict = judge(base, inputs_digest=inputs_digest, splits=splits, carry=done.carry)
             if verdict is Verdict.CURRENT:
                 return self._keep(year, base, done)
             if verdict is Verdict.RECHAIN:
@@ -297,7 +294,9 @@ class _Job:
                 return self._remove(year, done)
             # What is published stays until there is a delivery that can be read.
             return done.past(year, self._carry_of(year, record)) if record else done
-        if base and self._verdict(base, used.digest, splits, done.carry) is Verdict.CURRENT:
+        if base and Verdict.CURRENT is judge(
+            base, inputs_digest=used.digest, splits=splits, carry=done.carry
+        ):
             return self._keep(year, base, done)
         new = publish_year(
             self.store,
@@ -311,17 +310,6 @@ class _Job:
         manifest = self._commit(year, new.record, done.manifest)
         outcome = replace(done.outcome, published=(*done.outcome.published, *new.partitions))
         return done.past(year, new.carry, manifest=manifest, outcome=outcome)
-
-    def _verdict(
-        self, record: DailyRecord, inputs_digest: str, splits: pl.DataFrame, carry: Carry
-    ) -> Verdict:
-        return judge(
-            record,
-            inputs_digest=inputs_digest,
-            splits_digest=splits_digest(splits),
-            carry_digest=carry.digest,
-            carry_slice=lambda: carry.slice_digest(splits),
-        )
 
     def _is_whole(self, year: int, record: DailyRecord) -> bool:
         """Tell whether what the record describes is what the lake holds."""
@@ -384,8 +372,8 @@ class _Job:
             if record is None and (listed is None or is_empty):
                 return replace(done, manifest=manifest)
             if record is not None and not is_empty:
-                inputs_digest = listed.digest if listed else record.inputs_digest
-                verdict = self._verdict(record, inputs_digest, splits, done.carry)
+                digest = listed.digest if listed else record.inputs_digest
+                verdict = judge(record, inputs_digest=digest, splits=splits, carry=done.carry)
                 if verdict is Verdict.CURRENT:
                     return done.past(year, self._carry_of(year, record), manifest=manifest)
             if time.monotonic() - changed_at > STALLED_AFTER_S:
@@ -470,5 +458,4 @@ def _published_calendar(
         return None
     first = min(record.oldest for record in records.values())
     last = max(record.newest for record in records.values())
-    digest = calendar.digest(date.fromisoformat(first), date.fromisoformat(last))
-    return PublishedCalendar(first, last, digest)
+    return PublishedCalendar.of(calendar, first, last)

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+import pyarrow as pa
 
 from batch.core import schema
-from batch.core.frames import empty_frame
+from batch.core.frames import empty_frame, polars_schema
 from batch.core.layout import Delivery
 from batch.core.sessions import date_of, day_of
 from batch.kernel.columns import (
@@ -49,20 +50,37 @@ class Merged:
     deliveries_read: int = 0
 
 
-def find_unsound(
-    rows: DailyColumns, deliveries: Sequence[Delivery], lengths: Sequence[int]
-) -> dict[Delivery, str]:
+@dataclass(frozen=True, slots=True, eq=False)
+class Received:
+    """Deliveries of some sessions, one under the other.
+
+    Attributes:
+        rows: Those of each delivery sorted by symbol.
+        deliveries: In their own order: session, then received, then source.
+        sender: Place of each row's delivery among them.
+    """
+
+    rows: DailyColumns
+    deliveries: Sequence[Delivery]
+    sender: npt.NDArray[np.int32]
+
+    @classmethod
+    def of(cls, tables: Mapping[Delivery, Any]) -> Received:
+        """Put tables of :data:`batch.core.schema.DELIVERY` one under the other."""
+        if not tables:
+            return cls(DailyColumns.empty(), [], np.empty(0, np.int32))
+        lengths = [table.num_rows for table in tables.values()]
+        sender = np.repeat(np.arange(len(tables), dtype=np.int32), lengths)
+        return cls(DailyColumns.from_table(pa.concat_tables(tables.values())), [*tables], sender)
+
+
+def find_unsound(received: Received) -> dict[Delivery, str]:
     """Find the stored deliveries that are unfit to be merged, each with the first reason.
 
     Deliveries are sifted when they land; this guards against files that came another way.
-
-    Args:
-        rows: The rows of every delivery, one delivery under the other.
-        deliveries: Whose they are.
-        lengths: How many each of them has.
     """
-    days = np.repeat(np.array([day_of(one.session) for one in deliveries], np.int32), lengths)
-    sender = np.repeat(np.arange(len(deliveries), dtype=np.int32), lengths)
+    rows, deliveries, sender = received.rows, received.deliveries, received.sender
+    days = np.array([day_of(one.session) for one in deliveries], np.int32)[sender]
     found: dict[Delivery, str] = {}
     for what, broken in _broken_rows(rows, days).items():
         if broken.any():
@@ -99,31 +117,21 @@ def _broken_rows(
     }
 
 
-def merge_rows(
-    rows: DailyColumns, deliveries: Sequence[Delivery], lengths: Sequence[int]
-) -> Merged:
+def merge(received: Received) -> Merged:
     """Let the newest delivery win, row by row, and note what it changed.
 
     A symbol that a newer delivery leaves out keeps its row: absence is not deletion.
-
-    Args:
-        rows: The rows of every delivery of the sessions in question, one delivery under the
-            other, each sorted by symbol.
-        deliveries: Whose they are, in the deliveries' own order (session, then received,
-            then source).
-        lengths: How many rows each of them has.
     """
+    rows = received.rows
     if not len(rows):
-        return Merged(DailyColumns.empty(), {})
+        return Merged(rows, {})
     key = (rows.day - int(rows.day[0])).astype(np.int64) * len(rows.symbols) + rows.code
     if (key[1:] > key[:-1]).all():
         return Merged(rows, session_digests(rows))
     order, newest = order_by_key(key)
-    rows = rows.take(order)
-    sender = np.repeat(np.arange(len(deliveries), dtype=np.int32), lengths)[order]
-    restatements = _restated(rows, sender, np.flatnonzero(~newest), deliveries)
-    kept = rows.take(newest)
-    return Merged(kept, session_digests(kept), restatements)
+    ordered = Received(rows.take(order), received.deliveries, received.sender[order])
+    kept = ordered.rows.take(newest)
+    return Merged(kept, session_digests(kept), _restated(ordered, np.flatnonzero(~newest)))
 
 
 def by_session(rows: DailyColumns) -> DailyColumns:
@@ -225,21 +233,16 @@ def with_split_digests(digests: Mapping[int, str], bars: DailyColumns) -> dict[s
     }
 
 
-def _restated(
-    rows: DailyColumns,
-    sender: npt.NDArray[np.int32],
-    older: npt.NDArray[np.int64],
-    deliveries: Sequence[Delivery],
-) -> pl.DataFrame:
+def _restated(received: Received, older: npt.NDArray[np.int64]) -> pl.DataFrame:
     """Compare each superseded row with the one that follows it under the same key."""
-    newer = older + 1
+    rows, newer = received.rows, older + 1
     symbols = pl.Series(rows.symbols.to_pylist(), dtype=pl.String)
     senders = pl.DataFrame(
         {
-            "received_at": [delivery.received_at for delivery in deliveries],
-            "source": [delivery.source for delivery in deliveries],
+            "received_at": [delivery.received_at for delivery in received.deliveries],
+            "source": [delivery.source for delivery in received.deliveries],
         },
-        schema={"received_at": pl.Datetime("us", "UTC"), "source": pl.String},
+        schema=polars_schema(schema.RESTATEMENTS, ["received_at", "source"]),
     )
     changed = [empty_frame(schema.RESTATEMENTS)]
     for name in schema.RESTATED_FIELDS:
@@ -260,7 +263,7 @@ def _restated(
                     "old": _nullable(name, old[differs]),
                     "new": _nullable(name, new[differs]),
                 }
-            ).hstack(senders[sender[at]])
+            ).hstack(senders[received.sender[at]])
         )
     return pl.concat(changed)
 

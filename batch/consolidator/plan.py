@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -10,6 +10,7 @@ import polars as pl
 
 from batch.core.layout import carry_key, inputs_key
 from batch.core.sessions import Calendar
+from batch.lake.carry import Carry
 from batch.lake.inputs import YearInputs
 from batch.lake.manifest import DailyRecord, Manifest, fingerprint
 from batch.lake.partitions import TablePartitions
@@ -70,32 +71,26 @@ class Verdict(Enum):
 
 
 def judge(
-    record: DailyRecord,
-    *,
-    inputs_digest: str,
-    splits_digest: str,
-    carry_digest: str,
-    carry_slice: Callable[[], str],
+    record: DailyRecord, *, inputs_digest: str, splits: pl.DataFrame, carry: Carry
 ) -> Verdict:
     """Compare what a partition was made from with what it would be made from now.
 
     Args:
         record: What the manifest says of it.
         inputs_digest: Digest of its deliveries.
-        splits_digest: Digest of the splits that the year's rows wait for.
-        carry_digest: Digest of the whole state that earlier years pass on.
-        carry_slice: Returns the digest of the part of it on which the rows depend; called
-            only where the whole has changed, as it reads the state.
+        splits: The splits that its rows wait for.
+        carry: What earlier years pass on; read only where its digest has changed.
     """
     if (
         record.results_version != RESULTS_VERSION
         or record.inputs_digest != inputs_digest
-        or record.splits_digest != splits_digest
+        or record.splits_digest != splits_digest(splits)
     ):
         return Verdict.REBUILD
-    if record.carry_in_digest == carry_digest:
+    if record.carry_in_digest == carry.digest:
         return Verdict.CURRENT
-    return Verdict.RECHAIN if record.carry_slice_digest == carry_slice() else Verdict.REBUILD
+    unchanged = record.carry_slice_digest == carry.slice_digest(splits)
+    return Verdict.RECHAIN if unchanged else Verdict.REBUILD
 
 
 def splits_digest(splits: pl.DataFrame) -> str:

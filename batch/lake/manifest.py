@@ -19,6 +19,7 @@ from typing import Any, Generic, TypeVar
 
 from batch.core.errors import CommitConflict, DataRefused, ObjectMissing, StateDamaged
 from batch.core.layout import DAILY_TABLE, inputs_key, manifest_key
+from batch.core.sessions import Calendar
 from batch.storage.store import Expect, Expectation, ObjectStore
 
 FORMAT = 1
@@ -115,6 +116,12 @@ class PublishedCalendar:
     first: str
     last: str
     digest: str
+
+    @classmethod
+    def of(cls, calendar: Calendar, first: str, last: str) -> PublishedCalendar:
+        """Return a calendar as far as it has the sessions between two of them, ISO dates."""
+        digest = calendar.digest(date.fromisoformat(first), date.fromisoformat(last))
+        return cls(first, last, digest)
 
 
 CalendarOf = Callable[[Mapping[int, Record]], PublishedCalendar | None]

@@ -167,7 +167,7 @@ class Plan:
     def published_calendar(self) -> PublishedCalendar:
         """The calendar as manifests keep it."""
         first, last = self.daily.oldest, self.daily.newest
-        return PublishedCalendar(str(first), str(last), self.calendar.digest(first, last))
+        return PublishedCalendar.of(self.calendar, str(first), str(last))
 
 
 def plan_years(
