@@ -214,7 +214,7 @@ class _Attempt:
             TICKERS,
             schema.TICKERS,
             lambda there: apply_listing(there, listed, today, gone=gone),
-        )
+        ).after
         changed = table.join(before, on=table.columns, how="anti", nulls_equal=True)
         fetched = replace(fetched, tickers_changed=current_rows(changed).height)
         yield _with_tickers(fetched, table)
@@ -260,7 +260,7 @@ class _Attempt:
                 TICKERS,
                 schema.TICKERS,
                 lambda there: apply_details(there, found, self.today),
-            )
+            ).after
             fetched = _with_tickers(fetched, table)
         yield replace(fetched, details=len(found))
         if error:
@@ -349,7 +349,7 @@ def _replace_dividends(
         merged = pl.concat([there.filter(~replaced), listed])
         return merged.unique(_DIVIDEND_KEY, keep="last", maintain_order=True).sort(_DIVIDEND_KEY)
 
-    return rewrite_reference(store, DIVIDENDS, schema.DIVIDENDS, rewrite).height
+    return rewrite_reference(store, DIVIDENDS, schema.DIVIDENDS, rewrite).after.height
 
 
 def _listed_until(store: ObjectStore) -> dict[str, date | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -86,31 +87,49 @@ def read_reference(store: ObjectStore, key: str, table_schema: Any) -> pl.DataFr
     return to_polars(table, table_schema)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Rewritten:
+    """A reference table before and after it was rewritten."""
+
+    before: pl.DataFrame
+    after: pl.DataFrame
+
+
 def rewrite_reference(
     store: ObjectStore,
     key: str,
     table_schema: Any,
     rewrite: Callable[[pl.DataFrame], pl.DataFrame],
-) -> pl.DataFrame:
+) -> Rewritten:
     """Replace a reference table by what a pure function makes of it.
 
-    Nothing is written where that is what is there. The function is called again where
-    somebody else wrote in the meantime.
-
-    Returns:
-        The table as it is now.
+    Nothing is written where the table is equal to that already. It is written on the condition
+    that it is still the one that was read; where another process wrote in the meantime the
+    function is called again.
 
     Raises:
         CommitConflict: Others kept writing at the same time.
     """
-    return _rewrite(store, key, table_schema, rewrite)[1]
+    for _ in range(_TRIES):
+        seen = store.head(key)
+        before = read_reference(store, key, table_schema)
+        after = rewrite(before).select(table_schema.names)
+        if seen and after.equals(before):
+            return Rewritten(before, before)
+        expect: Expectation = seen.version if seen else Expect.NOTHING
+        try:
+            store.write(key, table_bytes(to_arrow(after, table_schema)), expect=expect)
+        except CommitConflict:
+            continue
+        return Rewritten(before, after)
+    raise CommitConflict(f"{store.uri}/{key}: others kept writing it; run the command again")
 
 
 def add_splits(store: ObjectStore, splits: pl.DataFrame, *, label: str) -> int:
     """Add splits to the reference table; one of the same symbol and date is replaced.
 
     Args:
-        store: Where the lake is.
+        store: The lake.
         splits: ``symbol``, ``date``, ``split_from``, ``split_to``.
         label: Where they come from, for errors.
 
@@ -121,42 +140,17 @@ def add_splits(store: ObjectStore, splits: pl.DataFrame, *, label: str) -> int:
         DataRefused: A ratio cannot be true; nothing was written.
         CommitConflict: Others kept writing at the same time.
     """
+
+    def last_of_each(rows: pl.DataFrame) -> pl.DataFrame:
+        return rows.unique(["symbol", "date"], keep="last", maintain_order=True)
+
     ratio = pl.col("split_to") / pl.col("split_from")
-    added = conform(splits.with_columns(ratio=ratio), schema.SPLITS)
+    added = last_of_each(conform(splits.with_columns(ratio=ratio), schema.SPLITS))
     require_ratios(added, label=label)
 
-    def merge(there: pl.DataFrame) -> pl.DataFrame:
-        require_ratios(there, label=f"{store.uri}/{SPLITS}")
-        merged = pl.concat([there, added]).unique(
-            ["symbol", "date"], keep="last", maintain_order=True
-        )
-        return merged.sort("symbol", "date")
+    def merge(known: pl.DataFrame) -> pl.DataFrame:
+        require_ratios(known, label=f"{store.uri}/{SPLITS}")
+        return last_of_each(pl.concat([known, added])).sort("symbol", "date")
 
-    before, after = _rewrite(store, SPLITS, schema.SPLITS, merge)
-    return after.join(before, on=schema.SPLITS.names, how="anti").height
-
-
-def _rewrite(
-    store: ObjectStore,
-    key: str,
-    table_schema: Any,
-    rewrite: Callable[[pl.DataFrame], pl.DataFrame],
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Rewrite a table on the condition that it is still the one that was read.
-
-    Returns:
-        The table before and after.
-    """
-    for _ in range(_TRIES):
-        seen = store.head(key)
-        there = read_reference(store, key, table_schema)
-        made = rewrite(there).select(table_schema.names)
-        if seen and made.equals(there):
-            return there, there
-        expect: Expectation = seen.version if seen else Expect.NOTHING
-        try:
-            store.write(key, table_bytes(to_arrow(made, table_schema)), expect=expect)
-        except CommitConflict:
-            continue
-        return there, made
-    raise CommitConflict(f"{store.uri}/{key}: others kept writing it; run the command again")
+    table = rewrite_reference(store, SPLITS, schema.SPLITS, merge)
+    return table.after.join(table.before, on=schema.SPLITS.names, how="anti").height
