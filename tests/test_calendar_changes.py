@@ -101,7 +101,7 @@ def test_a_closure_announced_ahead_moves_open_windows_only(
     assert {**is_open, "end": None} == {**was_open, "end": None}
 
 
-def test_a_delivery_for_a_day_that_turned_out_closed_is_told(
+def test_a_delivery_for_a_day_that_turned_out_closed_is_reported(
     lake: Filled, calendar: Calendar
 ) -> None:
     day = DAYS[10]

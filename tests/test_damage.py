@@ -190,7 +190,7 @@ def test_a_huge_delivery_is_read_like_any_other(lake: Filled) -> None:
         "bronze/daily/stray.csv",
     ],
 )
-def test_a_stray_file_in_bronze_is_told_and_harmless(
+def test_a_stray_file_in_bronze_is_reported_and_harmless(
     lake: Filled, sound: dict[str, bytes], key: str
 ) -> None:
     lake.store.write(key, b"whatever")
@@ -234,7 +234,7 @@ DAMAGE: dict[str, Callable[[bytes], bytes | None]] = {
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
-def test_damage_under_state_is_mended_by_the_next_run(
+def test_damage_under_state_is_repaired_by_the_next_run(
     lake: Filled, sound: dict[str, bytes], kind: str
 ) -> None:
     lake.run([3, 5], BOTH)

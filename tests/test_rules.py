@@ -193,7 +193,7 @@ def test_as_of_is_the_lake_of_what_was_known_then_and_can_be_left_again(
         assert returned == present
 
 
-def test_leaving_as_of_finds_years_that_it_had_taken_away() -> None:
+def test_leaving_as_of_finds_years_that_it_had_removed() -> None:
     late = Receipt(datetime(2023, 6, 1, tzinfo=UTC), "a", (bar("A", date(2020, 3, 2)),))
     on_time = Receipt(datetime(2021, 3, 2, 22, tzinfo=UTC), "a", (bar("B", date(2021, 3, 2)),))
     with new_lake() as lake:

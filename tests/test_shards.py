@@ -102,7 +102,7 @@ def test_shards_share_a_full_rebuild(whole: LocalStore, calendar: Calendar) -> N
     assert silver(whole) == before
 
 
-def test_a_shard_that_waits_in_vain_says_for_whom(
+def test_a_shard_that_waits_too_long_names_the_one_it_waits_for(
     tmp_path: Path, calendar: Calendar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = LocalStore(tmp_path / "lake")
@@ -113,7 +113,7 @@ def test_a_shard_that_waits_in_vain_says_for_whom(
         consolidate(store, shard=Shard(0, 2), calendar=calendar)
 
 
-def test_batch_tells_a_process_its_part(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_array_index_of_aws_batch_chooses_the_shard(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_BATCH_JOB_ARRAY_INDEX", "3")
 
     assert ResamplerSettings.read(shards=4).this_shard == Shard(3, 4)

@@ -178,7 +178,7 @@ def _read_plan(
         restated=TablePartitions.list(store, RESTATEMENTS_TABLE),
         arrivals=arrivals,
         problems=tuple(
-            f"{store.uri}/{key}: {why}; take it away and use `ohlcv import`"
+            f"{store.uri}/{key}: {why}; remove it and use `ohlcv import`"
             for key, why in listing.unusable(calendar).items()
         ),
     )

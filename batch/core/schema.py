@@ -151,7 +151,7 @@ CARRY: Final = pa.schema(
         pa.field("pending_ratio", pa.float64(), nullable=False),
     ]
 )
-"""What a year of consolidation hands to the next: one row per symbol seen so far, sorted.
+"""What a year of consolidation passes on to the next: one row per symbol seen so far, sorted.
 
 ``rows_before`` counts its daily bars before the year and ``rows`` those in it;
 ``pending_ratio`` is the product of the splits that wait for the symbol's next bar, 1.0

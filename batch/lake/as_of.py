@@ -1,4 +1,4 @@
-"""Bars as they were known at an instant, made again in memory from the deliveries of then."""
+"""Bars as they were known at an instant, computed in memory from the deliveries known then."""
 
 from __future__ import annotations
 

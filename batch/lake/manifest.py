@@ -38,11 +38,11 @@ class DailyRecord:
 
     Attributes:
         results_version: Version of the code as far as it changes results.
-        inputs_digest: Digest of the list of deliveries in it, kept beside.
+        inputs_digest: Digest of the list of its deliveries, which is kept beside.
         splits_digest: Digest of the splits that its rows wait for.
-        carry_in_digest: Digest of all that earlier years handed in.
-        carry_slice_digest: Digest of the part of it that the rows depend on.
-        carry_digest: Digest of what the year hands on.
+        carry_in_digest: Digest of the whole state that earlier years pass on.
+        carry_slice_digest: Digest of the part of it on which the rows depend.
+        carry_digest: Digest of the state that the year passes on.
         sessions: For each session, ISO date: digest of its rows.
         digest: Digest of all its rows.
         rows: Number of daily bars.

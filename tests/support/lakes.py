@@ -112,7 +112,9 @@ class Filled:
         if as_of is None:
             return Lake.of(self.sent, self.splits)
         sent = [one for one in self.sent if one.received_at <= as_of]
-        return Lake.of(sent, [one for one in self.splits if one.executed <= as_of.date()])
+        return Lake.of(
+            sent, [one for one in self.splits if one.executed <= as_of.astimezone(UTC).date()]
+        )
 
     def run(
         self,
