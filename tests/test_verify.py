@@ -1,8 +1,9 @@
-"""The second engine agrees with the jobs, and says so when a value is not theirs."""
+"""The second engine agrees with the jobs, and reports the values that differ."""
 
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from datetime import date
 from pathlib import Path
@@ -98,6 +99,19 @@ def test_one_tampered_value_is_found(
     assert (table, "SPLIT", column) in found
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("column", ["close", "volume", "vwap"])
+def test_a_value_that_is_not_finite_is_found(
+    lake: LocalStore, calendar: Calendar, column: str, value: float
+) -> None:
+    tamper(lake.root / "silver/5d/year=2025/data.parquet", "SPLIT", column, value)
+
+    outcome = verify(lake, calendar=calendar)
+
+    found = {(d.table, d.symbol, d.column) for d in outcome.differences}
+    assert ("5d", "SPLIT", column) in found
+
+
 def test_the_last_digit_of_a_price_matters(lake: LocalStore, calendar: Calendar) -> None:
     tamper(lake.root / "silver/5d/year=2024/data.parquet", "SPLIT", "close", 1e-11)
 
@@ -143,7 +157,20 @@ def test_a_missing_partition_and_a_stray_one_are_found(
     assert ("8d", 1999, "manifest", "no record") in found
 
 
-def test_a_delivery_that_was_not_consolidated_is_told(lake: LocalStore, calendar: Calendar) -> None:
+def test_a_lost_manifest_of_the_daily_bars_is_a_difference_of_every_year(
+    lake: LocalStore, calendar: Calendar
+) -> None:
+    lake.delete(["_state/1d.json.gz"])
+
+    outcome = verify(lake, calendar=calendar)
+
+    found = {(d.table, d.year, d.found) for d in outcome.differences if d.column == "manifest"}
+    assert found == {("1d", 2024, "no record"), ("1d", 2025, "no record")}
+
+
+def test_a_delivery_that_was_not_consolidated_is_reported(
+    lake: LocalStore, calendar: Calendar
+) -> None:
     late = land_rows(
         lake,
         [bar("LATE", date(2025, 1, 3))],
@@ -156,7 +183,7 @@ def test_a_delivery_that_was_not_consolidated_is_told(lake: LocalStore, calendar
     assert [(d.column, d.found) for d in outcome.differences] == [("delivery", late.written[0])]
 
 
-def test_sessions_without_bars_are_gaps_and_no_differences(
+def test_sessions_without_bars_are_gaps_and_not_differences(
     tmp_path: Path, calendar: Calendar
 ) -> None:
     lake = LocalStore(tmp_path / "empty")
@@ -197,9 +224,9 @@ def test_the_command_ends_with_3_and_shows_the_difference(
     tamper(lake.root / "silver/34d/year=2024/data.parquet", "NA", "close", 0.25)
 
     table = run_ohlcv("verify", "--lake", lake.uri)
-    told = run_ohlcv("verify", "--lake", lake.uri, "--json")
+    as_json = run_ohlcv("verify", "--lake", lake.uri, "--json")
 
-    assert (clean.code, table.code, told.code) == (0, 3, 3)
+    assert (clean.code, table.code, as_json.code) == (0, 3, 3)
     assert "5.25" in table.out
-    shown = [d for d in json.loads(told.out)["shown"] if d["symbol"] == "NA"]
+    shown = [d for d in json.loads(as_json.out)["shown"] if d["symbol"] == "NA"]
     assert [(d["column"], d["expected"], d["found"]) for d in shown] == [("close", 5.0, 5.25)]

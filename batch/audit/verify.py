@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
-import duckdb
 import polars as pl
 
-from batch.audit.verify_sql import (
-    BAR_COLUMNS,
-    DAILY_COLUMNS,
-    EXPECTED_CALENDAR_BARS,
-    EXPECTED_DAILY,
-    EXPECTED_LISTING_BARS,
-    MACROS,
-    OUT_OF_ORDER,
-    SPLIT_ROWS,
-    differences,
-    tolerance_of,
-)
-from batch.core import schema
+from batch.audit.second_engine import SecondEngine
 from batch.core.errors import DataRefused
 from batch.core.layout import (
     DAILY_TABLE,
@@ -33,7 +21,7 @@ from batch.core.layout import (
     Delivery,
     bronze_year_prefix,
     parse_bars_table,
-    partition_key,
+    parse_partition_key,
 )
 from batch.core.sessions import EARLIEST, EPOCH, Calendar, load_calendar
 from batch.lake.manifest import (
@@ -43,11 +31,11 @@ from batch.lake.manifest import (
     load_daily_manifest,
     load_inputs,
 )
-from batch.lake.partitions import DIGEST_ENTRY, TablePartitions
+from batch.lake.partitions import DIGEST_ENTRY
 from batch.lake.reference import read_splits
 from batch.runtime.progress import Progress, Silent, StopRequested, never, require_going
-from batch.storage.parquet import read_footer
-from batch.storage.store import ObjectStore, require_lake
+from batch.storage.parquet import Footer, read_footer
+from batch.storage.store import ObjectStore, StoredObject, require_lake
 
 SHOWN = 200
 """Differences kept for each partition; all are counted."""
@@ -76,26 +64,58 @@ class Difference:
     found: Any
 
 
-@dataclass(slots=True)
+class CheckedTable(NamedTuple):
+    """A table whose rows were recomputed: its name, number of partitions and of rows."""
+
+    table: str
+    partitions: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
 class Verification:
     """What one verification found.
 
     Attributes:
-        checked: Table, number of partitions and of rows.
-        differences: Those that are shown.
-        count: All of them.
+        checked: Tables whose rows were recomputed.
+        differences: At most :data:`SHOWN` for each partition.
+        count: Number of all differences.
         gaps: Sessions between the first and the newest without any daily bar.
     """
 
-    checked: list[tuple[str, int, int]] = field(default_factory=list)
+    checked: list[CheckedTable] = field(default_factory=list)
     differences: list[Difference] = field(default_factory=list)
     count: int = 0
     gaps: list[date] = field(default_factory=list)
 
-    def add(self, found: Sequence[Difference], count: int | None = None) -> None:
-        """Count differences, and keep some."""
-        self.differences += found[:SHOWN]
-        self.count += len(found) if count is None else count
+    def __add__(self, other: Verification) -> Verification:
+        return Verification(
+            self.checked + other.checked,
+            self.differences + other.differences,
+            self.count + other.count,
+            self.gaps + other.gaps,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """A table as the listing and its manifest show it."""
+
+    name: str
+    objects: Mapping[int, StoredObject]
+    manifest: Manifest[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Partition:
+    """A partition as a local file; in place of its footer the error that reading it raised."""
+
+    path: Path
+    size_bytes: int
+    footer: Footer | DataRefused
+
+
+_Partitions: TypeAlias = Mapping[int, _Partition]
 
 
 def verify(
@@ -109,325 +129,186 @@ def verify(
     """Recompute every table with DuckDB and compare every value.
 
     Daily bars are recomputed from the deliveries and the splits, bars from the daily bars.
-    Keys, order, manifests and the calendar's sessions are checked as well.
+    Keys, order, manifests and the calendar's sessions are checked as well. Where a partition
+    of a table cannot be read, the rows of that table are not compared; where it is one of
+    the daily bars, no rows are.
 
     Args:
         store: The lake.
-        progress: Hears what is going on.
+        progress: Reports partitions as they are done.
         stop_requested: Asked between partitions.
-        calendar: The exchange calendar; the library's where not given.
+        calendar: The exchange calendar; the library's by default.
         memory_limit: Bytes that DuckDB should stay under.
 
     Raises:
         LakeMissing: There is no lake at the root.
         Interrupted: It was asked to stop.
     """
-    progress = progress or Silent()
+    reported = progress or Silent()
     require_lake(store)
-    outcome = Verification()
-    with ExitStack() as stack:
-        scratch = stack.enter_context(store.scratch())
-        database = stack.enter_context(duckdb.connect(":memory:"))
-        database.execute(f"SET temp_directory = '{_quoted(scratch)}'")
-        database.execute("SET preserve_insertion_order = false")
-        if memory_limit is not None:
-            database.execute(f"SET memory_limit = '{memory_limit // 1_000_000}MB'")
-        database.execute(MACROS)
-        _Job(store, progress, stop_requested, calendar, database, stack, outcome).run()
-    return outcome
+    manifest = load_daily_manifest(store)
+    daily, *tables = _list_tables(store, manifest)
+
+    def each(partitions: _Partitions) -> Iterator[tuple[int, Path]]:
+        for year, partition in partitions.items():
+            require_going(stop_requested)
+            yield year, partition.path
+            reported.advance()
+
+    reported.begin("verifying", sum(len(t.objects) for t in (daily, *tables)), "partitions")
+    with SecondEngine.open(store, memory_limit) as engine, _local_files(store, daily) as days:
+        found = _gathered(_check_records(daily, days))
+        if not days or not _readable(days):
+            return found
+        calendar = calendar or _calendar_before(manifest.oldest or EPOCH)
+        engine.load([day.path for day in days.values()], _splits(store, manifest), calendar)
+        found += _gathered(_check_daily(store, engine, manifest, each(days)))
+        found += Verification([_counted(daily, days)], gaps=engine.gaps())
+        for table in tables:
+            with _local_files(store, table) as bars:
+                found += _gathered(_check_records(table, bars))
+                if _readable(bars):
+                    found += _gathered(_check_bars(engine, table, each(bars)))
+                    found += Verification([_counted(table, bars)])
+    return found
 
 
-@dataclass(slots=True, eq=False)
-class _Job:
-    """One verification over one lake."""
+def _list_tables(store: ObjectStore, daily: Manifest[DailyRecord]) -> Iterator[_Table]:
+    """List the daily bars, then the tables of N-session bars, the narrowest first."""
+    objects: dict[str, dict[int, StoredObject]] = {DAILY_TABLE: {}}
+    for item in store.list(SILVER):
+        # A table that holds nothing but stray files is listed too: its partitions are missing.
+        partitions = objects.setdefault(item.key.removeprefix(SILVER).partition("/")[0], {})
+        if found := parse_partition_key(item.key):
+            partitions[found[1]] = item
+    yield _Table(DAILY_TABLE, objects[DAILY_TABLE], daily)
+    for name in sorted(filter(parse_bars_table, objects), key=_width_and_anchor):
+        yield _Table(name, objects[name], load_bars_manifest(store, name))
 
-    store: ObjectStore
-    progress: Progress
-    stop_requested: StopRequested
-    calendar: Calendar | None
-    database: Any
-    stack: ExitStack
-    outcome: Verification
-    manifest: Manifest[DailyRecord] = field(init=False)
 
-    def run(self) -> None:
-        """Check the daily bars against the deliveries, then each table against them."""
-        self.manifest = load_daily_manifest(self.store)
-        daily = TablePartitions.list(self.store, DAILY_TABLE)
-        tables = self._tables()
-        parts = len(daily.objects) + sum(len(there.objects) for there in tables.values())
-        self.progress.begin("verifying", parts, "partitions")
-        self._check_records(daily, self.manifest)
-        if not daily.objects:
-            return
-        sessions = self._register_sessions()
-        paths = {year: self._local(DAILY_TABLE, year) for year in sorted(daily.objects)}
-        if not self._readable(DAILY_TABLE, paths):
-            return
-        self._view("daily", [*paths.values()])
-        self._register_splits()
-        for year, path in paths.items():
-            require_going(self.stop_requested)
-            self._check_daily_year(year, path)
-            self.progress.advance()
-        self._count(DAILY_TABLE, paths)
-        self._find_gaps(sessions)
-        for table, there in tables.items():
-            self._check_bars(table, there)
-
-    def _tables(self) -> dict[str, TablePartitions]:
-        names = {
-            item.key.removeprefix(SILVER).partition("/")[0] for item in self.store.list(SILVER)
-        }
-        bars = [name for name in names if parse_bars_table(name)]
-        bars.sort(key=lambda name: parse_bars_table(name) or (0, ""))
-        return {name: TablePartitions.list(self.store, name) for name in bars}
-
-    def _check_records(self, there: TablePartitions, manifest: Manifest[Any]) -> None:
-        """Compare what the manifest says with what the listing and the footers show."""
-        found = []
-        for year in sorted({*there.objects, *manifest.partitions}):
-            record = manifest.partitions.get(year)
-            stored = there.objects.get(year)
-            if record is None or stored is None:
-                said = ("a record", "no record") if record is None else ("an object", "no object")
-                found.append(Difference(there.table, year, "", "", "manifest", *said))
-                continue
-            digest = record.digest if isinstance(record, DailyRecord) else record.fingerprint
-            with self.store.local_copy(stored.key) as path:
-                try:
-                    footer = read_footer(path, label=stored.key)
-                except DataRefused as err:
-                    found.append(Difference(there.table, year, "", "", "file", "Parquet", str(err)))
-                    continue
-            facts = {
-                "size": (record.size_bytes, stored.size_bytes),
-                "rows": (record.rows, footer.rows),
-                "digest": (digest, footer.metadata.get(DIGEST_ENTRY)),
-            }
-            found += [
-                Difference(there.table, year, "", "", name, *pair)
-                for name, pair in facts.items()
-                if pair[0] != pair[1]
-            ]
-        self.outcome.add(found)
-
-    def _register_sessions(self) -> pl.DataFrame:
-        """Give DuckDB the calendar, from before the oldest to after the newest window."""
-        dates = [day for record in self.manifest.partitions.values() for day in record.sessions]
-        oldest = min((date.fromisoformat(day) for day in dates), default=EPOCH)
-        if self.calendar is None:
-            early = date(max(oldest.year - 50, EARLIEST.year + 1), 1, 1)
-            self.calendar = load_calendar(min(EPOCH, early))
-        numbers = self.calendar.session_nos(self.calendar.days)
-        sessions = pl.DataFrame(
-            {"no": numbers, "date": pl.Series(self.calendar.days).cast(pl.Date)},
-            schema_overrides={"no": pl.Int64},
-        )
-        self.database.register("sessions", sessions.to_arrow())
-        return sessions
-
-    def _register_splits(self) -> None:
-        splits = read_splits(self.store).select("symbol", "date", "ratio")
-        if self.manifest.as_of:
-            until = datetime.fromisoformat(self.manifest.as_of).astimezone(UTC).date()
-            splits = splits.filter(pl.col("date") <= until)
-        self.database.register("splits", splits.to_arrow())
-        self.database.execute(SPLIT_ROWS)
-
-    def _check_daily_year(self, year: int, path: Path) -> None:
-        self._check_order(DAILY_TABLE, year, path, "date")
-        with self._received(year) as deliveries:
-            if deliveries is None:
-                return
-            self._view("found", [path])
-            self._compare(DAILY_TABLE, year, EXPECTED_DAILY, "date", DAILY_COLUMNS, {})
-
-    @contextmanager
-    def _received(self, year: int) -> Iterator[int | None]:
-        """Give DuckDB the deliveries of a year; tell those that the daily bars leave out."""
-        record = self.manifest.partitions.get(year)
-        listed = {
-            found: item
-            for item in self.store.list(bronze_year_prefix(year))
-            if (found := Delivery.parse(item.key))
-        }
-        if self.manifest.as_of:
-            cut_off = datetime.fromisoformat(self.manifest.as_of)
-            listed = {found: item for found, item in listed.items() if found.received_at <= cut_off}
-        known = (load_inputs(self.store, year, record) if record else None) or {}
-        left_out = [found.key for found in listed if found.key not in known]
-        self.outcome.add(
-            [
-                Difference(DAILY_TABLE, year, "", "", "delivery", "consolidated", key)
-                for key in left_out
-            ]
-        )
-        used = sorted(found for found in listed if found.key in known)
-        with ExitStack() as stack:
-            paths = [stack.enter_context(self.store.local_copy(found.key)) for found in used]
-            if not paths:
-                yield None
-                return
-            arrivals = pl.DataFrame(
-                {"path": [str(path) for path in paths], "arrival": range(len(paths))}
-            )
-            self.database.register("arrivals", arrivals.to_arrow())
-            columns = ", ".join(f'r."{name}"' for name in schema.DELIVERY.names)
-            self.database.execute(
-                f"CREATE OR REPLACE TEMP VIEW received AS SELECT {columns}, arrivals.arrival"
-                f" FROM read_parquet([{_listed(paths)}], filename = true,"
-                " hive_partitioning = false) AS r JOIN arrivals ON arrivals.path = r.filename"
-            )
-            yield len(paths)
-
-    def _check_bars(self, table: str, there: TablePartitions) -> None:
-        """Recompute one table of N-session bars from the daily bars."""
-        assert self.calendar is not None  # noqa: S101 - registered with the sessions
-        width, anchor = parse_bars_table(table) or (1, Anchor.CALENDAR)
-        manifest = load_bars_manifest(self.store, table)
-        self._check_records(there, manifest)
-        newest = max(max(record.sessions) for record in self.manifest.partitions.values())
-        newest_no = self.calendar.session_no(date.fromisoformat(newest))
-        paths = {year: self._local(table, year) for year in sorted(there.objects)}
-        if not self._readable(table, paths):
-            return
-        for year, path in paths.items():
-            require_going(self.stop_requested)
-            self._check_order(table, year, path, "start")
-            self._view("found", [path])
-            if anchor is Anchor.LISTING:
-                bounds = {"first_date": date(year, 1, 1), "last_date": date(year, 12, 31)}
-                expected = EXPECTED_LISTING_BARS
-                given: dict[str, Any] = {"width": width, **bounds}
-            else:
-                expected = EXPECTED_CALENDAR_BARS
-                first_no, last_no = self._window_span(width, year)
-                given = {
-                    "width": width,
-                    "first_no": first_no,
-                    "last_no": last_no,
-                    "newest_no": newest_no,
-                }
-            self._compare(table, year, expected, "start", BAR_COLUMNS, given)
-            self.progress.advance()
-        self._count(table, paths)
-        missing = {date.fromisoformat(day).year for day in self._starts(width, anchor)}
-        absent = sorted(missing - paths.keys())
-        self.outcome.add(
-            [Difference(table, year, "", "", "partition", "there", "missing") for year in absent]
-        )
-
-    def _window_span(self, width: int, year: int) -> tuple[int, int]:
-        """First and last session number of the windows that start in a year, by plain search."""
-        row = self.database.execute(
-            "SELECT min(no), max(no) FROM sessions WHERE year(date) = $year AND no % $width = 0",
-            {"year": year, "width": width},
-        ).fetchone()
-        if row[0] is None:
-            return 0, -1
-        return row[0], row[1] + width - 1
-
-    def _starts(self, width: int, anchor: Anchor) -> list[str]:
-        """Dates on which windows with daily bars start."""
-        if anchor is Anchor.LISTING:
-            return []
-        rows = self.database.execute(
-            "SELECT DISTINCT opening.date::VARCHAR FROM (SELECT DISTINCT date FROM daily) AS days"
-            " JOIN sessions USING (date) JOIN sessions AS opening"
-            " ON opening.no = window_of(sessions.no, $width) * $width",
-            {"width": width},
-        ).fetchall()
-        return [row[0] for row in rows]
-
-    def _compare(
-        self,
-        table: str,
-        year: int,
-        expected: str,
-        key: str,
-        columns: Mapping[str, float | None],
-        given: dict[str, Any],
-    ) -> None:
-        cursor = self.database.execute(differences(expected, key, columns), given)
-        names = [column[0] for column in cursor.description]
-        found: list[Difference] = []
-        count = 0
-        while rows := cursor.fetchmany(10_000):
-            for values in rows:
-                row = dict(zip(names, values, strict=True))
-                wrong = list(_wrong_columns(row, columns))
-                count += len(wrong)
-                if len(found) < SHOWN:
-                    where = (table, year, row["symbol"], str(row[key]))
-                    found += [Difference(*where, *told) for told in wrong]
-        self.outcome.add(found, count)
-
-    def _check_order(self, table: str, year: int, path: Path, key: str) -> None:
-        rows = self.database.execute(OUT_OF_ORDER.format(key=key), {"path": str(path)}).fetchall()
-        self.outcome.add(
-            [
-                Difference(table, year, symbol, str(day), "order", "after the row before", "not")
-                for symbol, day in rows
-            ]
-        )
-
-    def _find_gaps(self, sessions: pl.DataFrame) -> None:
-        first, last = self.database.execute("SELECT min(date), max(date) FROM daily").fetchone()
-        have = {
-            row[0] for row in self.database.execute("SELECT DISTINCT date FROM daily").fetchall()
-        }
-        due = sessions.filter(pl.col("date").is_between(first, last))["date"].to_list()
-        self.outcome.gaps = [session for session in due if session not in have]
-
-    def _local(self, table: str, year: int) -> Path:
-        path: Path = self.stack.enter_context(self.store.local_copy(partition_key(table, year)))
-        return path
-
-    def _readable(self, table: str, paths: dict[int, Path]) -> bool:
-        """Tell whether all files can be read; those that cannot were told with the records."""
-        for year, path in paths.items():
+@contextmanager
+def _local_files(store: ObjectStore, table: _Table) -> Iterator[_Partitions]:
+    """Give the partitions of a table as local files, ascending by year."""
+    with ExitStack() as copies:
+        partitions = {}
+        for year, item in sorted(table.objects.items()):
+            path = copies.enter_context(store.local_copy(item.key))
+            footer: Footer | DataRefused
             try:
-                read_footer(path, label=partition_key(table, year))
-            except DataRefused:
-                return False
-        return True
-
-    def _view(self, name: str, paths: Sequence[Path]) -> None:
-        self.database.execute(
-            f"CREATE OR REPLACE TEMP VIEW {name} AS"
-            f" SELECT * FROM read_parquet([{_listed(paths)}], hive_partitioning = false)"
-        )
-
-    def _count(self, table: str, paths: dict[int, Path]) -> None:
-        rows = sum(read_footer(path, label=table).rows for path in paths.values())
-        self.outcome.checked.append((table, len(paths), rows))
+                footer = read_footer(path, label=item.key)
+            except DataRefused as err:
+                footer = err
+            partitions[year] = _Partition(path, item.size_bytes, footer)
+        yield partitions
 
 
-def _wrong_columns(
-    row: dict[str, Any], columns: Mapping[str, float | None]
-) -> Iterator[tuple[str, Any, Any]]:
-    if not row["is_found"]:
-        yield "row", "there", "missing"
-    elif not row["is_expected"]:
-        yield "row", "none", "there"
-    else:
-        for name, tolerance in columns.items():
-            expected, found = row[f"e_{name}"], row[f"f_{name}"]
-            if not _same(expected, found, tolerance_of(tolerance, row["e_split_ratio"])):
-                yield name, expected, found
+def _readable(partitions: _Partitions) -> bool:
+    return not any(isinstance(one.footer, DataRefused) for one in partitions.values())
 
 
-def _same(expected: Any, found: Any, tolerance: float | None) -> bool:
-    """Compare as the macro ``differs`` does."""
-    if expected is None or found is None or tolerance is None:
-        return bool(expected == found)
-    return bool(abs(expected - found) <= tolerance * max(abs(expected), abs(found)))
+def _counted(table: _Table, partitions: _Partitions) -> CheckedTable:
+    footers = [one.footer for one in partitions.values() if isinstance(one.footer, Footer)]
+    return CheckedTable(table.name, len(partitions), sum(footer.rows for footer in footers))
 
 
-def _listed(paths: Sequence[Path]) -> str:
-    return ", ".join(f"'{_quoted(path)}'" for path in paths)
+def _gathered(differences: Iterable[Difference]) -> Verification:
+    """Count all differences, and keep some of each year."""
+    kept: list[Difference] = []
+    counts: Counter[int] = Counter()
+    for one in differences:
+        counts[one.year] += 1
+        if counts[one.year] <= SHOWN:
+            kept.append(one)
+    return Verification(differences=kept, count=counts.total())
 
 
-def _quoted(path: Path) -> str:
-    return str(path).replace("'", "''")
+def _check_records(table: _Table, partitions: _Partitions) -> Iterator[Difference]:
+    """Compare what the manifest says with what the listing and the footers show."""
+    records = table.manifest.partitions
+    for year in sorted({*partitions, *records}):
+        for wrong in _wrong_with_record(records.get(year), partitions.get(year)):
+            yield Difference(table.name, year, "", "", *wrong)
+
+
+def _wrong_with_record(record: Any, partition: _Partition | None) -> Iterable[tuple[str, Any, Any]]:
+    if record is None:
+        return [("manifest", "a record", "no record")]
+    if partition is None:
+        return [("manifest", "an object", "no object")]
+    if isinstance(partition.footer, DataRefused):
+        return [("file", "Parquet", str(partition.footer))]
+    digest = record.digest if isinstance(record, DailyRecord) else record.fingerprint
+    facts = [
+        ("size", record.size_bytes, partition.size_bytes),
+        ("rows", record.rows, partition.footer.rows),
+        ("digest", digest, partition.footer.metadata.get(DIGEST_ENTRY)),
+    ]
+    return [fact for fact in facts if fact[1] != fact[2]]
+
+
+def _check_daily(
+    store: ObjectStore,
+    engine: SecondEngine,
+    manifest: Manifest[DailyRecord],
+    partitions: Iterable[tuple[int, Path]],
+) -> Iterator[Difference]:
+    """Check the daily bars against the deliveries; all of these must be consolidated."""
+    for year, path in partitions:
+        for wrong in engine.check_order(path, "date"):
+            yield Difference(DAILY_TABLE, year, *wrong)
+        record = manifest.partitions.get(year)
+        consolidated = (load_inputs(store, year, record) if record else None) or {}
+        deliveries = _deliveries(store, year, _cut_off(manifest))
+        for delivery in deliveries:
+            if delivery.key not in consolidated:
+                yield Difference(
+                    DAILY_TABLE, year, "", "", "delivery", "consolidated", delivery.key
+                )
+        with ExitStack() as copies:
+            received = [
+                copies.enter_context(store.local_copy(delivery.key))
+                for delivery in sorted(deliveries)
+                if delivery.key in consolidated
+            ]
+            for wrong in engine.compare_daily(path, received) if received else ():
+                yield Difference(DAILY_TABLE, year, *wrong)
+
+
+def _check_bars(
+    engine: SecondEngine, table: _Table, partitions: Iterable[tuple[int, Path]]
+) -> Iterator[Difference]:
+    """Check a table of N-session bars against the daily bars; all its years must be there."""
+    width, anchor = _width_and_anchor(table.name)
+    for year, path in partitions:
+        for wrong in engine.check_order(path, "start"):
+            yield Difference(table.name, year, *wrong)
+        for wrong in engine.compare_bars(path, year, width, anchor):
+            yield Difference(table.name, year, *wrong)
+    if anchor is Anchor.CALENDAR:
+        for year in sorted(engine.window_years(width) - table.objects.keys()):
+            yield Difference(table.name, year, "", "", "partition", "there", "missing")
+
+
+def _deliveries(store: ObjectStore, year: int, cut_off: datetime | None) -> Sequence[Delivery]:
+    listed = [Delivery.parse(item.key) for item in store.list(bronze_year_prefix(year))]
+    return [one for one in listed if one and (cut_off is None or one.received_at <= cut_off)]
+
+
+def _splits(store: ObjectStore, manifest: Manifest[DailyRecord]) -> pl.DataFrame:
+    splits = read_splits(store)
+    cut_off = _cut_off(manifest)
+    return splits.filter(pl.col("date") <= cut_off.astimezone(UTC).date()) if cut_off else splits
+
+
+def _cut_off(manifest: Manifest[DailyRecord]) -> datetime | None:
+    return datetime.fromisoformat(manifest.as_of) if manifest.as_of else None
+
+
+def _width_and_anchor(table: str) -> tuple[int, Anchor]:
+    return parse_bars_table(table) or (1, Anchor.CALENDAR)
+
+
+def _calendar_before(oldest: date) -> Calendar:
+    """Return a calendar that begins early enough for windows of fifty years."""
+    early = date(max(oldest.year - 50, EARLIEST.year + 1), 1, 1)
+    return load_calendar(min(EPOCH, early))

@@ -1,21 +1,25 @@
 """The lake's rules once more, in SQL: written against the rules, not against the jobs.
 
-Every query expects these relations: ``sessions`` (no, date), ``daily`` (the daily bars),
-``received`` (rows of a year's deliveries with ``arrival``, their order of precedence) and
-``splits`` (symbol, date, ratio).
+The queries read these relations: ``sessions`` (no, date), ``daily`` (the daily bars),
+``splits`` (symbol, date, ratio), ``split_rows`` (made by :data:`SPLIT_ROWS`), ``received``
+(rows of a year's deliveries with ``arrival``, their order of precedence) and ``found`` (the
+partition that is compared).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-EXACT = 0.0
-SUMMED = 1e-12
-SCALED = 1e-9
+_EXACT = 0.0
+_SUMMED = 1e-12
+_SCALED = 1e-9
 
 MACROS = """
 CREATE OR REPLACE MACRO differs(expected, found, tolerance) AS
     CASE WHEN expected IS NULL OR found IS NULL THEN (expected IS NULL) <> (found IS NULL)
+         WHEN expected = found THEN false
+         WHEN NOT isfinite(CAST(expected - found AS DOUBLE)) THEN true
          ELSE abs(expected - found) > tolerance * greatest(abs(expected), abs(found)) END;
 CREATE OR REPLACE MACRO window_of(no, width) AS CAST(floor(no / width) AS BIGINT);
 """
@@ -33,12 +37,43 @@ SELECT symbol, date, product(ratio) AS ratio FROM placed GROUP BY ALL
 """
 """Each split on its symbol's next row; one before the first row scales nothing."""
 
-EXPECTED_DAILY = """
-SELECT received.* EXCLUDE (arrival), coalesce(split_rows.ratio, 1.0) AS split_ratio
-FROM received LEFT JOIN split_rows USING (symbol, date)
-QUALIFY row_number() OVER (PARTITION BY symbol, date ORDER BY arrival DESC) = 1
+GAPS = """
+SELECT date FROM sessions ANTI JOIN (SELECT DISTINCT date FROM daily) USING (date)
+WHERE date BETWEEN (SELECT min(date) FROM daily) AND (SELECT max(date) FROM daily)
+ORDER BY date
 """
-"""The newest delivery's row of each symbol and session."""
+"""Sessions between the first and the newest without any daily bar."""
+
+WINDOW_SPAN = """
+SELECT min(no), max(no) + $width - 1 FROM sessions WHERE year(date) = $year AND no % $width = 0
+"""
+"""First and last session number of the windows that start in a year."""
+
+WINDOW_YEARS = """
+SELECT DISTINCT year(opening.date) FROM (SELECT DISTINCT date FROM daily) AS days
+JOIN sessions USING (date)
+JOIN sessions AS opening ON opening.no = window_of(sessions.no, $width) * $width
+"""
+"""Years in which windows with daily bars start."""
+
+OUT_OF_ORDER = """
+SELECT symbol, {key}::VARCHAR FROM (
+    SELECT symbol, {key}, file_row_number,
+           lag(symbol) OVER placed AS symbol_before, lag({key}) OVER placed AS key_before
+    FROM read_parquet($path, file_row_number = true)
+    WINDOW placed AS (ORDER BY file_row_number))
+WHERE symbol < symbol_before OR (symbol = symbol_before AND {key} <= key_before)
+ORDER BY file_row_number
+"""
+"""Rows that do not come after the one before them: out of order, or a key twice."""
+
+_SCALED_ROWS = """
+SELECT *, coalesce(product(split_ratio) OVER (
+    PARTITION BY symbol, window_no ORDER BY date
+    ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING), 1.0) AS later
+FROM numbered
+"""
+"""``later``: shares at the end of the window for each share on the row's date."""
 
 _FOLDED = """
 SELECT symbol, window_no,
@@ -55,98 +90,114 @@ SELECT symbol, window_no,
 FROM scaled GROUP BY symbol, window_no
 """
 
-_SCALED = """
-SELECT *, coalesce(product(split_ratio) OVER (
-    PARTITION BY symbol, window_no ORDER BY date
-    ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING), 1.0) AS later
-FROM numbered
-"""
-
-EXPECTED_CALENDAR_BARS = f"""
-WITH numbered AS (
-        SELECT daily.*, window_of(sessions.no, $width) AS window_no
-        FROM daily JOIN sessions USING (date)
-        WHERE sessions.no BETWEEN $first_no AND $last_no),
-     scaled AS ({_SCALED}), folded AS ({_FOLDED})
-SELECT symbol, opening.date AS start, closing.date AS "end", open, high, low, close, volume,
-       vwap, trades, sessions, closing.no <= $newest_no AS complete, split_ratio
-FROM folded
-JOIN sessions AS opening ON opening.no = window_no * $width
-JOIN sessions AS closing ON closing.no = window_no * $width + $width - 1
-"""
-
-EXPECTED_LISTING_BARS = f"""
-WITH numbered AS (
-        SELECT *, window_of(row_number() OVER (PARTITION BY symbol ORDER BY date) - 1, $width)
-                  AS window_no
-        FROM daily),
-     scaled AS ({_SCALED}), folded AS ({_FOLDED})
-SELECT symbol, first_date AS start, last_date AS "end", open, high, low, close, volume,
-       vwap, trades, sessions, sessions = $width AS complete, split_ratio
-FROM folded WHERE first_date BETWEEN $first_date AND $last_date
-"""
-
-DAILY_COLUMNS = {
-    **dict.fromkeys(("open", "high", "low", "close", "volume", "vwap", "trades"), EXACT),
-    "split_ratio": SCALED,
-}
-BAR_COLUMNS = {
-    "end": None,
-    **dict.fromkeys(("open", "high", "low", "close"), EXACT),
-    "volume": SUMMED,
-    "vwap": SCALED,
-    "trades": EXACT,
-    "sessions": EXACT,
-    "complete": None,
-    "split_ratio": SCALED,
-}
-"""Tolerance of each column, relative; None compares as it stands."""
+_BAR_VALUES = "open, high, low, close, volume, vwap, trades, sessions, split_ratio"
 
 
-def tolerance_of(tolerance: float | None, split_ratio: float | None) -> float | None:
-    """Return how far apart two values of a column may be: wider where a split scaled them."""
-    if tolerance is None or split_ratio == 1.0:
-        return tolerance
-    return max(tolerance, SCALED)
+@dataclass(frozen=True, slots=True)
+class Recomputation:
+    """How the rows of a partition should be.
 
-
-def differences(expected: str, key: str, columns: Mapping[str, float | None]) -> str:
-    """Return the query for the rows of ``found`` that are not those of another query.
-
-    Prices are compared exactly where no split scaled the window.
-
-    Args:
-        expected: Query for the rows as they should be.
+    Attributes:
+        query: Gives them.
         key: Name of the date that, with the symbol, identifies a row.
-        columns: Columns to compare, with their tolerance.
-    """
-    tests = []
-    for name, tolerance in columns.items():
-        if tolerance is None:
-            tests.append(f'e."{name}" IS DISTINCT FROM f."{name}"')
-        else:
-            near = (
-                f"CASE WHEN e.split_ratio = 1.0 THEN {tolerance} ELSE {max(tolerance, SCALED)} END"
-            )
-            tests.append(f'differs(e."{name}", f."{name}", {near})')
-    shown = ", ".join(f'e."{name}" AS "e_{name}", f."{name}" AS "f_{name}"' for name in columns)
-    return f"""
-    WITH expected AS ({expected})
-    SELECT coalesce(e.symbol, f.symbol) AS symbol, coalesce(e.{key}, f.{key}) AS {key},
-           e.symbol IS NOT NULL AS is_expected, f.symbol IS NOT NULL AS is_found, {shown}
-    FROM expected AS e FULL JOIN found AS f ON e.symbol = f.symbol AND e.{key} = f.{key}
-    WHERE e.symbol IS NULL OR f.symbol IS NULL OR {" OR ".join(tests)}
-    ORDER BY 1, 2
+        tolerances: How far apart two values of each column may be, relative to the larger
+            one; None compares them as they stand.
     """
 
+    query: str
+    key: str
+    tolerances: Mapping[str, float | None]
 
-OUT_OF_ORDER = """
-SELECT symbol, {key} FROM (
-    SELECT symbol, {key}, file_row_number,
-           lag(symbol) OVER placed AS symbol_before, lag({key}) OVER placed AS key_before
-    FROM read_parquet($path, file_row_number = true)
-    WINDOW placed AS (ORDER BY file_row_number))
-WHERE symbol < symbol_before OR (symbol = symbol_before AND {key} <= key_before)
-ORDER BY file_row_number
-"""
-"""Rows that do not come after the one before them: out of order, or a key twice."""
+    @property
+    def differences(self) -> str:
+        """The query for the rows of ``found`` that are not as they should be.
+
+        It gives ``symbol``, ``day`` (ISO), the columns that are ``wrong``, and each column
+        with the prefix ``e_`` as expected and with ``f_`` as found. Where a row stands on
+        one side only, the column that is wrong is ``row``. Prices are compared exactly where
+        no split scaled the window.
+        """
+        tests = {}
+        for name, tolerance in self.tolerances.items():
+            if tolerance is None:
+                tests[name] = f'e."{name}" IS DISTINCT FROM f."{name}"'
+            else:
+                scaled = max(tolerance, _SCALED)
+                allowed = f"CASE WHEN e.split_ratio = 1.0 THEN {tolerance} ELSE {scaled} END"
+                tests[name] = f'differs(e."{name}", f."{name}", {allowed})'
+        one_sided = "e.symbol IS NULL OR f.symbol IS NULL"
+        values = ", ".join(f'e."{name}" AS "e_{name}", f."{name}" AS "f_{name}"' for name in tests)
+        return f"""
+        WITH expected AS ({self.query})
+        SELECT coalesce(e.symbol, f.symbol) AS symbol,
+               coalesce(e.{self.key}, f.{self.key})::VARCHAR AS day,
+               CASE WHEN {one_sided} THEN ['row']
+                    ELSE list_where({list(tests)}, [{", ".join(tests.values())}]) END AS wrong,
+               CASE WHEN e.symbol IS NULL THEN 'none' ELSE 'there' END AS e_row,
+               CASE WHEN f.symbol IS NULL THEN 'missing' ELSE 'there' END AS f_row,
+               {values}
+        FROM expected AS e
+        FULL JOIN found AS f ON e.symbol = f.symbol AND e.{self.key} = f.{self.key}
+        WHERE {one_sided} OR {" OR ".join(tests.values())}
+        ORDER BY 1, 2
+        """
+
+
+_BAR_TOLERANCES = {
+    "end": None,
+    **dict.fromkeys(("open", "high", "low", "close"), _EXACT),
+    "volume": _SUMMED,
+    "vwap": _SCALED,
+    "trades": _EXACT,
+    "sessions": _EXACT,
+    "complete": None,
+    "split_ratio": _SCALED,
+}
+
+DAILY_BARS = Recomputation(
+    """
+    SELECT received.* EXCLUDE (arrival), coalesce(split_rows.ratio, 1.0) AS split_ratio
+    FROM received LEFT JOIN split_rows USING (symbol, date)
+    QUALIFY row_number() OVER (PARTITION BY symbol, date ORDER BY arrival DESC) = 1
+    """,
+    "date",
+    {
+        **dict.fromkeys(("open", "high", "low", "close", "volume", "vwap", "trades"), _EXACT),
+        "split_ratio": _SCALED,
+    },
+)
+"""The newest delivery's row of each symbol and session of a year."""
+
+CALENDAR_BARS = Recomputation(
+    f"""
+    WITH numbered AS (
+            SELECT daily.*, window_of(sessions.no, $width) AS window_no
+            FROM daily JOIN sessions USING (date)
+            WHERE sessions.no BETWEEN $first_no AND $last_no),
+         scaled AS ({_SCALED_ROWS}), folded AS ({_FOLDED})
+    SELECT symbol, opening.date AS start, closing.date AS "end", {_BAR_VALUES},
+           closing.date <= (SELECT max(date) FROM daily) AS complete
+    FROM folded
+    JOIN sessions AS opening ON opening.no = window_no * $width
+    JOIN sessions AS closing ON closing.no = window_no * $width + $width - 1
+    """,
+    "start",
+    _BAR_TOLERANCES,
+)
+"""Bars of the windows of ``$width`` sessions from ``$first_no`` to ``$last_no``."""
+
+LISTING_BARS = Recomputation(
+    f"""
+    WITH numbered AS (
+            SELECT *, window_of(row_number() OVER (PARTITION BY symbol ORDER BY date) - 1, $width)
+                      AS window_no
+            FROM daily),
+         scaled AS ({_SCALED_ROWS}), folded AS ({_FOLDED})
+    SELECT symbol, first_date AS start, last_date AS "end", {_BAR_VALUES},
+           sessions = $width AS complete
+    FROM folded WHERE year(first_date) = $year
+    """,
+    "start",
+    _BAR_TOLERANCES,
+)
+"""Bars of ``$width`` rows of each symbol, counted from its first, that start in ``$year``."""

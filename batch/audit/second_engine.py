@@ -1,0 +1,128 @@
+"""DuckDB as the second engine: it recomputes a lake's rows and compares them with those found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import duckdb
+import polars as pl
+
+from batch.audit.verify_sql import (
+    CALENDAR_BARS,
+    DAILY_BARS,
+    GAPS,
+    LISTING_BARS,
+    MACROS,
+    OUT_OF_ORDER,
+    SPLIT_ROWS,
+    WINDOW_SPAN,
+    WINDOW_YEARS,
+    Recomputation,
+)
+from batch.core import schema
+from batch.core.layout import Anchor
+from batch.core.sessions import Calendar
+from batch.storage.store import ObjectStore
+
+WrongValue: TypeAlias = tuple[str, str, str, Any, Any]
+"""Symbol and ISO date of a row, column, the value as recomputed, and as found."""
+
+
+@dataclass(frozen=True, slots=True)
+class SecondEngine:
+    """A database that holds the relations of :mod:`batch.audit.verify_sql`."""
+
+    database: Any
+
+    @classmethod
+    @contextmanager
+    def open(cls, store: ObjectStore, memory_limit: int | None) -> Iterator[SecondEngine]:
+        """Start an engine that spills into the store's scratch space.
+
+        Args:
+            store: The lake.
+            memory_limit: Bytes that DuckDB should stay under; its own default where None.
+        """
+        with store.scratch() as scratch, duckdb.connect(":memory:") as database:
+            database.execute("SET temp_directory = $path", {"path": str(scratch)})
+            database.execute("SET preserve_insertion_order = false")
+            if memory_limit is not None:
+                database.execute(f"SET memory_limit = '{memory_limit // 1_000_000}MB'")
+            database.execute(MACROS)
+            yield cls(database)
+
+    def load(self, daily: Sequence[Path], splits: pl.DataFrame, calendar: Calendar) -> None:
+        """Take the daily bars of all years, the splits, and the exchange's sessions."""
+        numbers = calendar.session_nos(calendar.days)
+        sessions = pl.DataFrame(
+            {"no": numbers, "date": pl.Series(calendar.days).cast(pl.Date)},
+            schema_overrides={"no": pl.Int64},
+        )
+        self.database.register("sessions", sessions.to_arrow())
+        self.database.register("splits", splits.select("symbol", "date", "ratio").to_arrow())
+        self._view("daily", daily)
+        self.database.execute(SPLIT_ROWS)
+
+    def compare_daily(self, partition: Path, deliveries: Sequence[Path]) -> Iterator[WrongValue]:
+        """Compare a year of daily bars with its deliveries, the oldest first."""
+        arrivals = pl.DataFrame(
+            {"filename": [str(path) for path in deliveries], "arrival": range(len(deliveries))}
+        )
+        self.database.register("arrivals", arrivals.to_arrow())
+        self._view("delivered", deliveries, filename=True)
+        columns = ", ".join(f'"{name}"' for name in schema.DELIVERY.names)
+        self.database.execute(
+            f"CREATE OR REPLACE TEMP VIEW received AS SELECT {columns}, arrival"
+            " FROM delivered JOIN arrivals USING (filename)"
+        )
+        return self._compare(partition, DAILY_BARS, {})
+
+    def compare_bars(
+        self, partition: Path, year: int, width: int, anchor: Anchor
+    ) -> Iterator[WrongValue]:
+        """Compare a year of N-session bars with the daily bars."""
+        parameters = {"year": year, "width": width}
+        if anchor is Anchor.LISTING:
+            return self._compare(partition, LISTING_BARS, parameters)
+        [(first_no, last_no)] = self.database.execute(WINDOW_SPAN, parameters).fetchall()
+        if first_no is None:
+            first_no, last_no = 0, -1
+        parameters = {"first_no": first_no, "last_no": last_no, "width": width}
+        return self._compare(partition, CALENDAR_BARS, parameters)
+
+    def check_order(self, partition: Path, key: str) -> Iterator[WrongValue]:
+        """Find rows that do not come after the one before them by symbol and date."""
+        query = OUT_OF_ORDER.format(key=key)
+        for symbol, day in self.database.execute(query, {"path": str(partition)}).fetchall():
+            yield symbol, day, "order", "after the row before", "not"
+
+    def gaps(self) -> list[date]:
+        """Return the sessions between the first and the newest without any daily bar."""
+        return [row[0] for row in self.database.execute(GAPS).fetchall()]
+
+    def window_years(self, width: int) -> set[int]:
+        """Return the years in which calendar windows with daily bars start."""
+        return {row[0] for row in self.database.execute(WINDOW_YEARS, {"width": width}).fetchall()}
+
+    def _compare(
+        self, partition: Path, bars: Recomputation, parameters: dict[str, int]
+    ) -> Iterator[WrongValue]:
+        self._view("found", [partition])
+        cursor = self.database.execute(bars.differences, parameters)
+        names = [column[0] for column in cursor.description]
+        while rows := cursor.fetchmany(10_000):
+            for values in rows:
+                row = dict(zip(names, values, strict=True))
+                for name in row["wrong"]:
+                    yield row["symbol"], row["day"], name, row[f"e_{name}"], row[f"f_{name}"]
+
+    def _view(self, name: str, paths: Sequence[Path], *, filename: bool = False) -> None:
+        files = self.database.read_parquet(
+            [str(path) for path in paths], hive_partitioning=False, filename=filename
+        )
+        files.create_view(name, replace=True)
