@@ -168,7 +168,7 @@ def test_a_damaged_newer_delivery_supersedes_nothing(lake: LocalStore, calendar:
     assert "not a readable Parquet file" in plan.passed_over[newer.key]
 
 
-def test_files_that_are_no_deliveries_are_left_alone(lake: LocalStore, calendar: Calendar) -> None:
+def test_files_that_are_not_deliveries_are_left_alone(lake: LocalStore, calendar: Calendar) -> None:
     deliver(lake, calendar, [bar("A", DAY)], day=0)
     consolidate(lake, calendar=calendar)
     stray = f"{BRONZE}date={DAY}/notes.txt"
@@ -259,7 +259,7 @@ def test_scratch_that_killed_jobs_left_goes_and_that_in_use_stays(
     assert list(scratch.iterdir()) == []
 
 
-def test_the_command_is_a_dry_run_unless_told(
+def test_the_command_is_a_dry_run_without_yes(
     lake: LocalStore, calendar: Calendar, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = deliver(lake, calendar, [bar("A", DAY)], day=0)
@@ -267,7 +267,7 @@ def test_the_command_is_a_dry_run_unless_told(
     consolidate(lake, calendar=calendar)
 
     dry = run_main(cli, ["vacuum", "--lake", lake.uri], name="ohlcv")
-    told = capsys.readouterr().out
+    out = capsys.readouterr().out
     there = lake.head(first.key)
     wet = run_main(cli, ["vacuum", "--lake", lake.uri, "--yes", "--json"], name="ohlcv")
 
@@ -275,7 +275,7 @@ def test_the_command_is_a_dry_run_unless_told(
     report = next(iter(lake.list("_runs/"))).key
     assert (dry, wet) == (0, 0)
     assert there is not None
-    assert "nothing was removed" in told
+    assert "nothing was removed" in out
     assert removed["superseded"][0]["delivery"] == first.key
     assert lake.head(first.key) is None
     assert json.loads(lake.read(report))["counts"]["superseded"][0]["delivery"] == first.key

@@ -1,18 +1,19 @@
 """Which deliveries newer ones supersede, and removing them when asked.
 
-A delivery may go only where the daily bars stay what they are: one newer delivery of the
+A delivery may go only where the daily bars stay as they are: one newer delivery of the
 same session has every symbol of it. Removing it can still take history away: what was
-known before the newer one came, and a restatement that compares with it. The first is
-told; for the second the delivery is kept unless corrections may be forgotten.
+known before the newer one came, and a restatement that compares with it. The plan counts
+the second, and keeps the delivery for it unless corrections may be forgotten.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import partial
+from typing import Literal
 
 import polars as pl
 
@@ -27,8 +28,6 @@ from batch.storage.store import ObjectStore
 ORPHANED_AFTER = timedelta(days=1)
 """Age at which an announcement without a delivery counts as left behind."""
 
-_VALUES = schema.RESTATED_FIELDS
-
 
 @dataclass(frozen=True, slots=True)
 class Superseded:
@@ -39,7 +38,7 @@ class Superseded:
         size_bytes: Its length.
         by: The newer delivery that has every symbol of it.
         restated_values: Values of it that a kept delivery changed or that changed a kept
-            one: as many restatements go with it or are told differently without it.
+            one: without it, as many restatements are missing or compare with another value.
     """
 
     delivery: Delivery
@@ -56,8 +55,7 @@ class VacuumPlan:
         superseded: Deliveries to remove, in order of sessions.
         kept_for_restatements: Superseded deliveries that stay because a restatement
             compares with them.
-        deliveries: How many deliveries there are.
-        sessions: How many sessions were looked into, having several deliveries.
+        deliveries: Number of objects under bronze.
         passed_over: Keys that were left alone, and why.
         orphaned: Announcements of deliveries that never came.
         scratch: Files and folders that killed jobs left on the lake's disk.
@@ -66,10 +64,9 @@ class VacuumPlan:
     superseded: tuple[Superseded, ...]
     kept_for_restatements: tuple[Superseded, ...]
     deliveries: int
-    sessions: int
-    passed_over: Mapping[str, str] = field(default_factory=dict)
-    orphaned: tuple[str, ...] = ()
-    scratch: tuple[str, ...] = ()
+    passed_over: Mapping[str, str]
+    orphaned: tuple[str, ...]
+    scratch: tuple[str, ...]
 
     @property
     def size_bytes(self) -> int:
@@ -103,9 +100,10 @@ def plan_vacuum(
     """
     used = _consolidated(store)
     by_session: dict[date, list[Delivery]] = {}
-    sizes: dict[Delivery, int] = {}
     passed_over: dict[str, str] = {}
+    count = 0
     for item in store.list(BRONZE):
+        count += 1
         delivery = Delivery.parse(item.key)
         if delivery is None:
             passed_over[item.key] = "is not a delivery's name"
@@ -113,30 +111,28 @@ def plan_vacuum(
             passed_over[item.key] = "has not been consolidated, or could not be"
         else:
             by_session.setdefault(delivery.session, []).append(delivery)
-            sizes[delivery] = item.size_bytes
-    several = [sorted(found) for found in by_session.values() if len(found) > 1]
-    going: list[Superseded] = []
-    staying: list[Superseded] = []
+    found: list[Superseded] = []
     with ThreadPoolExecutor(workers) as pool:
-        for deliveries in several:
-            contents: dict[Delivery, pl.DataFrame] = {}
-            read = pool.map(partial(_read, store), deliveries)
-            for delivery, rows in zip(deliveries, read, strict=True):
-                if isinstance(rows, str):
-                    passed_over[delivery.key] = rows
+        for deliveries in map(sorted, by_session.values()):
+            if len(deliveries) == 1:
+                continue
+            rows: dict[Delivery, pl.DataFrame] = {}
+            reads = pool.map(partial(_read, store), deliveries)
+            for delivery, read in zip(deliveries, reads, strict=True):
+                if isinstance(read, str):
+                    passed_over[delivery.key] = read
                 else:
-                    contents[delivery] = rows
-            goes, stays = _superseded(contents, sizes, now - keep, forget_corrections)
-            going += goes
-            staying += stays
+                    rows[delivery] = read
+            found += _superseded(rows, used, now - keep, forget_corrections)
     return VacuumPlan(
-        tuple(going),
-        tuple(staying),
-        len(sizes) + len(passed_over),
-        len(several),
-        passed_over,
-        tuple(_orphaned(store, now)),
-        _left_behind(store),
+        superseded=tuple(one for one in found if forget_corrections or not one.restated_values),
+        kept_for_restatements=tuple(
+            one for one in found if one.restated_values and not forget_corrections
+        ),
+        deliveries=count,
+        passed_over=passed_over,
+        orphaned=tuple(_orphaned(store, now)),
+        scratch=tuple(str(path) for path in store.abandoned_scratch()),
     )
 
 
@@ -145,7 +141,7 @@ def apply_vacuum(store: ObjectStore, plan: VacuumPlan) -> None:
     store.delete(one.delivery.key for one in plan.superseded)
     store.delete(plan.orphaned)
     with store.scratch():
-        pass
+        pass  # opening it removes what was left there
 
 
 def _consolidated(store: ObjectStore) -> dict[str, int]:
@@ -153,7 +149,7 @@ def _consolidated(store: ObjectStore) -> dict[str, int]:
     manifest = load_daily_manifest(store)
     if not manifest.partitions:
         raise DataRefused(
-            f"{store.uri}: there are no daily bars yet, so nothing tells what is superseded;"
+            f"{store.uri}: there are no daily bars yet, so nothing is known to be superseded;"
             " run `ohlcv consolidate` first"
         )
     if manifest.as_of is not None:
@@ -177,32 +173,26 @@ def _read(store: ObjectStore, delivery: Delivery) -> pl.DataFrame | str:
 
 
 def _superseded(
-    contents: Mapping[Delivery, pl.DataFrame],
-    sizes: Mapping[Delivery, int],
+    rows: Mapping[Delivery, pl.DataFrame],
+    sizes: Mapping[str, int],
     received_before: datetime,
     forget_corrections: bool,
-) -> tuple[list[Superseded], list[Superseded]]:
-    """Take the deliveries of one session, oldest first, and see which can go.
+) -> Iterable[Superseded]:
+    """Find the superseded deliveries of one session, oldest first.
 
-    Returns:
-        Those that go, and those that only restatements keep.
+    One that goes no longer counts when the next ones are judged; one that a restatement
+    keeps does.
     """
-    kept = dict(sorted(contents.items()))
-    going, staying = [], []
-    for delivery in list(kept):
-        rows = kept[delivery]
-        newer = [other for other in kept if other > delivery]
-        cover = next((o for o in newer if _has_all(kept[o], rows)), None)
+    kept = dict(rows)
+    for delivery in rows:
+        newer = (other for other in kept if other > delivery)
+        cover = next((other for other in newer if _has_all(kept[other], rows[delivery])), None)
         if cover is None or delivery.received_at > received_before:
             continue
         restated = _restated_by_removal(delivery, kept)
-        found = Superseded(delivery, sizes[delivery], cover, restated)
-        if restated and not forget_corrections:
-            staying.append(found)
-        else:
-            going.append(found)
+        if forget_corrections or not restated:
             del kept[delivery]
-    return going, staying
+        yield Superseded(delivery, sizes[delivery.key], cover, restated)
 
 
 def _has_all(newer: pl.DataFrame, rows: pl.DataFrame) -> bool:
@@ -217,35 +207,25 @@ def _restated_by_removal(delivery: Delivery, kept: Mapping[Delivery, pl.DataFram
     before it, where the next one repeats it.
     """
     rows = kept[delivery]
-    older = _last_of([kept[other] for other in kept if other < delivery])
-    newer = _first_of([kept[other] for other in kept if other > delivery])
-    known = rows.join(older.select("symbol"), on="symbol", how="semi")
-    first = rows.join(older.select("symbol"), on="symbol", how="anti")
+    older = _one_of_each([kept[other] for other in kept if other < delivery], "last")
+    newer = _one_of_each([kept[other] for other in kept if other > delivery], "first")
+    known = rows.join(older, on="symbol", how="semi")
+    first = rows.join(older, on="symbol", how="anti")
     return _differences(known, older) + _differences(first, newer)
 
 
-def _last_of(parts: list[pl.DataFrame]) -> pl.DataFrame:
-    return _stack(parts).unique("symbol", keep="last", maintain_order=True)
-
-
-def _first_of(parts: list[pl.DataFrame]) -> pl.DataFrame:
-    return _stack(parts).unique("symbol", keep="first", maintain_order=True)
-
-
-def _stack(parts: list[pl.DataFrame]) -> pl.DataFrame:
-    return pl.concat([empty_frame(schema.DELIVERY), *parts])
+def _one_of_each(parts: list[pl.DataFrame], keep: Literal["first", "last"]) -> pl.DataFrame:
+    """Return the first or last row of each symbol in some deliveries."""
+    rows = pl.concat([empty_frame(schema.DELIVERY), *parts])
+    return rows.unique("symbol", keep=keep, maintain_order=True)
 
 
 def _differences(rows: pl.DataFrame, others: pl.DataFrame) -> int:
     both = rows.join(others, on="symbol", suffix="_other")
     changed = both.select(
-        pl.col(name).ne_missing(pl.col(f"{name}_other")).sum() for name in _VALUES
+        pl.col(name).ne_missing(pl.col(f"{name}_other")).sum() for name in schema.RESTATED_FIELDS
     )
     return int(sum(changed.row(0)))
-
-
-def _left_behind(store: ObjectStore) -> tuple[str, ...]:
-    return tuple(str(path) for path in store.abandoned_scratch())
 
 
 def _orphaned(store: ObjectStore, now: datetime) -> Iterable[str]:
