@@ -46,7 +46,7 @@ class FetchSettings(RefusalSettings):
         5, ge=0, le=250, description="Sessions before the newest one that are fetched again."
     )
     lookback_sessions: FromEnvironment[int] = Field(
-        30, ge=1, le=2_000, description="How far back a run looks for sessions that are missing."
+        30, ge=1, le=2_000, description="Sessions up to the newest in which a run fills gaps."
     )
     incomplete_below: FromEnvironment[float] = Field(
         0.8,

@@ -53,7 +53,7 @@ class Output:
         LOGGER.propagate = False
 
     def result(self, content: Mapping[str, object]) -> None:
-        """Print the result as JSON, if that was asked for."""
+        """Print the result as JSON, where JSON was requested."""
         self._settle()
         if self.as_json:
             click.echo(json.dumps(content, default=str, indent=2))

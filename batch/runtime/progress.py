@@ -27,7 +27,7 @@ class Progress(Protocol):
         """Report something worth a line."""
 
     def warn(self, text: str) -> None:
-        """Report something that somebody should look at."""
+        """Report something that needs attention."""
 
     def parallel(self) -> Progress:
         """Return a progress for work that runs at the same time, with steps of its own."""
@@ -102,7 +102,7 @@ StopRequested = Callable[[], bool]
 
 
 def never() -> bool:
-    """Return False: nobody requests a stop."""
+    """Return False: no stop is requested."""
     return False
 
 

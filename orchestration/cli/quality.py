@@ -65,7 +65,7 @@ def command(
         }
     )
     output.table(
-        ["check", "found", "looks for"],
+        ["check", "found", "finds"],
         [(name, count, quality.checks[name]) for name, count in quality.counts.items()],
     )
     for name, count in quality.counts.items():
