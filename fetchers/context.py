@@ -1,14 +1,11 @@
-"""What every part of one fetch works with, and how a part keeps its result up to an error."""
+"""What every part of one fetch works with."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Any, TypeVar
 
-from batch.core.errors import OhlcvError
 from batch.core.sessions import Calendar
 from batch.runtime.progress import Progress, StopRequested, never, require_going
 from batch.storage.store import ObjectStore
@@ -56,48 +53,3 @@ class FetchContext:
             Interrupted: A stop was requested.
         """
         require_going(self.stop_requested)
-
-
-@dataclass(frozen=True, kw_only=True)
-class PartFetched(ABC):
-    """What one part of a fetch did, to its end or up to an error.
-
-    Attributes:
-        error: What ended the part before its end.
-    """
-
-    error: OhlcvError | None = None
-
-    @property
-    @abstractmethod
-    def counts(self) -> dict[str, Any]:
-        """What a run's report and the JSON result say of it."""
-
-    @property
-    @abstractmethod
-    def summary(self) -> str:
-        """The outcome in one line."""
-
-    @property
-    @abstractmethod
-    def unfinished(self) -> str:
-        """What is left, and what becomes of it; empty where nothing is."""
-
-
-Part = TypeVar("Part", bound=PartFetched)
-
-
-def last_result(results: Iterator[Part]) -> Part:
-    """Return the last of the results so far; an error that ends them becomes its ``error``.
-
-    Args:
-        results: Yields a part's result at its start and after each step, so that what was
-            done before an error is known after it.
-    """
-    result = next(results)
-    try:
-        for step in results:
-            result = step
-    except OhlcvError as err:
-        return replace(result, error=err)
-    return result

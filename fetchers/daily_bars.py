@@ -8,14 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
-from typing import Any, Literal
 
 from batch.core.errors import DataRefused
 from batch.core.layout import Delivery, incomplete_key
 from batch.lake.landing import land, require_few_refused
 from batch.runtime.progress import require_going
 from fetchers.bronze import BronzeListing
-from fetchers.context import FetchContext, PartFetched, last_result
+from fetchers.context import FetchContext
 from fetchers.errors import VendorRefused
 from fetchers.incomplete import (
     IncompleteNote,
@@ -40,6 +39,7 @@ from fetchers.plan import (
 )
 from fetchers.polygon.parsing import SessionAnswer
 from fetchers.request import SessionRange
+from fetchers.results import BarsFetched, SessionFetched, last_result
 
 _RETRIES_WITHIN = timedelta(hours=12)
 
@@ -59,136 +59,6 @@ class BarsSource:
     session: Callable[[date], SessionAnswer]
     close_delay: timedelta
     downloads: int
-
-
-@dataclass(frozen=True, slots=True)
-class SessionFetched:
-    """What became of one session.
-
-    Attributes:
-        change: Against what the lake had of it; None where nothing came or was written.
-        rows: Rows kept under bronze.
-        refused_rows: Rows kept under rejected.
-        keys: Deliveries written.
-        note: Why perhaps not all of it has come.
-        problem: Why its answer could not be used.
-    """
-
-    session: date
-    change: Literal["new", "changed", "unchanged"] | None = None
-    rows: int = 0
-    refused_rows: int = 0
-    keys: tuple[str, ...] = ()
-    note: IncompleteNote | None = None
-    problem: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class BarsFetched(PartFetched):
-    """What one fetch of daily bars did.
-
-    Attributes:
-        newest_due: Newest session that was closed long enough.
-        planned: Sessions to fetch, ascending.
-        done: Those of them that were fetched, in the same order.
-        nothing: Why there was nothing to fetch, if there was not.
-    """
-
-    newest_due: date | None = None
-    planned: tuple[date, ...] = ()
-    done: tuple[SessionFetched, ...] = ()
-    nothing: str | None = None
-
-    @property
-    def left(self) -> list[date]:
-        """Planned sessions that were not fetched."""
-        return list(self.planned[len(self.done) :])
-
-    @property
-    def new_sessions(self) -> list[date]:
-        """Sessions of which the lake had nothing before."""
-        return [one.session for one in self.done if one.change == "new"]
-
-    @property
-    def changed_sessions(self) -> list[date]:
-        """Sessions that came with other rows than before."""
-        return [one.session for one in self.done if one.change == "changed"]
-
-    @property
-    def unchanged_sessions(self) -> int:
-        """How many sessions came as they were."""
-        return sum(one.change == "unchanged" for one in self.done)
-
-    @property
-    def rows(self) -> int:
-        """Rows kept under bronze."""
-        return sum(one.rows for one in self.done)
-
-    @property
-    def refused_rows(self) -> int:
-        """Rows kept under rejected."""
-        return sum(one.refused_rows for one in self.done)
-
-    @property
-    def keys(self) -> list[str]:
-        """Deliveries written."""
-        return [key for one in self.done for key in one.keys]
-
-    @property
-    def incomplete(self) -> list[IncompleteNote]:
-        """Sessions of which perhaps not all rows have come."""
-        return [one.note for one in self.done if one.note]
-
-    @property
-    def problems(self) -> list[str]:
-        """Sessions whose answer could not be used, and why."""
-        return [one.problem for one in self.done if one.problem]
-
-    @property
-    def counts(self) -> dict[str, Any]:
-        """What a run's report and the JSON result say of it."""
-        return {
-            "newest_due": self.newest_due,
-            "sessions_asked": len(self.planned),
-            "sessions_left": len(self.left),
-            "new_sessions": [str(session) for session in self.new_sessions],
-            "changed_sessions": [str(session) for session in self.changed_sessions],
-            "unchanged_sessions": self.unchanged_sessions,
-            "rows": self.rows,
-            "refused_rows": self.refused_rows,
-            "incomplete": [note.summary for note in self.incomplete],
-        }
-
-    @property
-    def summary(self) -> str:
-        """The outcome in one line."""
-        if self.nothing:
-            return self.nothing
-        parts = [f"{len(self.new_sessions)} new", f"{len(self.changed_sessions)} changed"]
-        parts += [f"{self.unchanged_sessions} unchanged", f"{self.rows:,} rows"]
-        if self.incomplete:
-            parts.append(f"{len(self.incomplete)} incomplete")
-        return f"sessions: {', '.join(parts)}; newest due {self.newest_due}"
-
-    @property
-    def unfinished(self) -> str:
-        """The sessions left, and that the same request continues; empty where none is."""
-        if not self.left:
-            return ""
-        return (
-            f"{gaps_in_words(self.left)} left; {len(self.new_sessions)} came and are kept;"
-            " the same event continues"
-        )
-
-    def require_complete(self) -> None:
-        """Fail where a session is incomplete.
-
-        Raises:
-            DataRefused: Names the sessions.
-        """
-        if self.incomplete:
-            notes = "; ".join(note.summary for note in self.incomplete)
-            raise DataRefused(f"{notes}; what came is kept, the next run asks again")
 
 
 def fetch_daily_bars(

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
-from batch.core.errors import OhlcvError
 from batch.core.sessions import EPOCH, load_calendar
 from batch.runtime.output import Output
 from batch.runtime.progress import StopRequested, never
@@ -17,56 +15,17 @@ from batch.runtime.run_report import RunOutcome
 from batch.storage.store import ObjectStore, open_store
 from fetchers import flat_files
 from fetchers.context import FetchContext
-from fetchers.daily_bars import BarsFetched, BarsSource, fetch_daily_bars
+from fetchers.daily_bars import BarsSource, fetch_daily_bars
 from fetchers.polygon.client import PolygonClient
 from fetchers.polygon.pacing import Pacer
 from fetchers.polygon.transport import RetryPolicy
-from fetchers.reference import ReferenceFetched, compare_tickers, fetch_reference, with_warnings
+from fetchers.reference import compare_tickers, fetch_reference, with_warnings
 from fetchers.request import FetchRequest
+from fetchers.results import Fetched, ReferenceFetched
 from fetchers.secrets import find_api_key, find_flat_file_keys
 from fetchers.settings import FetchSettings
 
 SOURCE = "polygon"
-
-
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """What a fetch did; a part that was not requested is None."""
-
-    bars: BarsFetched | None = None
-    reference: ReferenceFetched | None = None
-
-    @property
-    def parts(self) -> list[BarsFetched | ReferenceFetched]:
-        """The parts requested."""
-        return [part for part in (self.bars, self.reference) if part]
-
-    @property
-    def errors(self) -> list[OhlcvError]:
-        """What ended a part before its end."""
-        return [part.error for part in self.parts if part.error]
-
-    @property
-    def counts(self) -> dict[str, Any]:
-        """What a run's report and the JSON result say of it."""
-        return {name: value for part in self.parts for name, value in part.counts.items()}
-
-    @property
-    def problems(self) -> list[str]:
-        """What could not be done."""
-        return [*(self.bars.problems if self.bars else ()), *map(str, self.errors)]
-
-    def require_success(self, *, strict: bool) -> None:
-        """Raise the first error; where strict, an incomplete session is one.
-
-        Raises:
-            OhlcvError: The first error; the run's report has the others.
-            DataRefused: A session is incomplete.
-        """
-        if self.errors:
-            raise self.errors[0]
-        if strict and self.bars:
-            self.bars.require_complete()
 
 
 def fetch(context: FetchContext, environment: Mapping[str, str], request: FetchRequest) -> Fetched:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
-from typing import Any, Protocol
+from typing import Protocol
 
 import polars as pl
 
@@ -20,9 +20,10 @@ from batch.lake.reference import add_splits, read_reference, rewrite_reference
 from batch.storage.parquet import read_table
 from batch.storage.store import ObjectStore
 from fetchers.bronze import BronzeListing
-from fetchers.context import FetchContext, PartFetched, last_result
+from fetchers.context import FetchContext
 from fetchers.plan import NEW_YORK, lookback_start, newest_due
 from fetchers.polygon.parsing import Details, Holiday
+from fetchers.results import PARTS, ReferenceFetched, last_result
 from fetchers.tickers import (
     Mismatch,
     apply_details,
@@ -31,9 +32,6 @@ from fetchers.tickers import (
     compare_with_traded,
     current_rows,
 )
-
-PARTS = ("splits", "holidays", "tickers", "dividends", "details")
-"""What is fetched, in this order: what corrects prices comes first."""
 
 OVERLAP = timedelta(days=30)
 """Lists of splits and dividends are read again from this long before where they ended."""
@@ -67,70 +65,6 @@ class ReferenceSource(Protocol):
 
     def upcoming_holidays(self) -> list[Holiday]:
         """Return the market holidays to come."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReferenceFetched(PartFetched):
-    """What one fetch of reference data did.
-
-    Attributes:
-        tickers: Tickers known now, active or not.
-        active: Those of them that trade.
-        tickers_changed: Tickers that are new or of which something changed.
-        details: Tickers whose details were requested.
-        details_left: Active tickers whose details were never requested.
-        splits: Splits that are new or changed.
-        dividends: Dividends known now.
-        mismatch: Tickers that trade and are not listed, and the reverse.
-        warnings: What somebody should look at.
-        done: Parts that are up to date, in order.
-    """
-
-    tickers: int = 0
-    active: int = 0
-    tickers_changed: int = 0
-    details: int = 0
-    details_left: int = 0
-    splits: int = 0
-    dividends: int = 0
-    mismatch: Mismatch | None = None
-    warnings: tuple[str, ...] = ()
-    done: tuple[str, ...] = ()
-
-    @property
-    def counts(self) -> dict[str, Any]:
-        """What a run's report and the JSON result say of it."""
-        mismatch = self.mismatch
-        return {
-            "tickers": self.tickers,
-            "active_tickers": self.active,
-            "tickers_changed": self.tickers_changed,
-            "details_asked": self.details,
-            "details_never_asked": self.details_left,
-            "splits_changed": self.splits,
-            "dividends": self.dividends,
-            "traded_not_listed": list(mismatch.traded_not_listed) if mismatch else [],
-            "listed_not_traded": list(mismatch.listed_not_traded) if mismatch else [],
-            "reference_done": list(self.done),
-            "warnings": list(self.warnings),
-        }
-
-    @property
-    def summary(self) -> str:
-        """The outcome in one line."""
-        return (
-            f"reference: {self.tickers:,} tickers ({self.active:,} active,"
-            f" {self.tickers_changed:,} changed), {self.details:,} details,"
-            f" {self.splits:,} splits new or changed, {self.dividends:,} dividends"
-        )
-
-    @property
-    def unfinished(self) -> str:
-        """The parts left; details are not among them, each run requests only some of them."""
-        left = [name for name in PARTS if name not in self.done]
-        if left in ([], ["details"]):
-            return ""
-        return f"{', '.join(left)} left; what came is kept, the next run continues"
 
 
 def fetch_reference(context: FetchContext, source: ReferenceSource) -> ReferenceFetched:

@@ -58,7 +58,7 @@ def find_api_key(
     """Find the API key: environment, then Secrets Manager, then the SSM parameter store.
 
     Args:
-        environment: Environment variables.
+        environment: Environment variables; a variable that is empty counts as not set.
         secret: Name or ARN of a secret: the key itself, or a JSON object with ``api_key``.
         parameter: Name of a parameter, of type SecureString or String.
 

@@ -1,8 +1,8 @@
 """The companies of the synthetic exchange: who is listed, from when to when, under which ticker.
 
-The exchange has a fixed number of seats. A seat is taken by one company after the other,
-so that listings and delistings go on for ever while about as many stocks are listed at
-any time. Nothing here depends on the last session asked for.
+The exchange has a fixed number of slots. A slot is held by one company after the other, so
+that listings and delistings go on for ever while about as many stocks are listed at
+any time. Nothing here depends on the last session of the exchange.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
-PER_SEAT = 8
-"""Companies that a seat can see, one after the other; afterwards it stays empty."""
+PER_SLOT = 8
+"""Companies that hold a slot, one after the other; afterwards it stays empty."""
 
 ODD_TICKERS = ("NA", "NAN", "TRUE", "BRK.B", "BF/B", "ABCw", "INF", "NULL", "FALSE", "GOOGp", "E")
 """Tickers that careless readers turn into nulls, numbers, truth values or folders.
@@ -54,21 +54,21 @@ _VENUES = ("XNYS", "XNAS", "XNAS", "ARCX", "BATS")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Companies:
-    """Every company that may ever be listed, as arrays of one row per seat.
+    """Every company that may ever be listed, as arrays of one row per slot.
 
-    The number of a company is ``seat * PER_SEAT + place``.
+    The number of a company is ``slot * PER_SLOT + place``.
 
     Attributes:
         tickers: Ticker of each company, by number.
         rank: Place of each company's ticker in the order of UTF-8 bytes.
-        listed_from: First session it may trade, counted from the exchange's first; [seat, place].
+        listed_from: First session it may trade, counted from the exchange's first; [slot, place].
         listed_until: First session after its last one.
         price_usd: Price at its listing.
         drift: Growth of its fair price per session, natural logarithm.
         volatility: Standard deviation of a session's return, natural logarithm.
         turnover_usd: Dollars traded in an ordinary session.
         fractional: Whether its volumes have fractions of a share.
-        untold: Whether its source gives neither vwap nor trades.
+        bare: Whether its source gives neither vwap nor trades.
         dividend_yield: Share of the price paid out a year; 0 where it pays none.
     """
 
@@ -81,24 +81,24 @@ class Companies:
     volatility: Floats
     turnover_usd: Floats
     fractional: Bools
-    untold: Bools
+    bare: Bools
     dividend_yield: Floats
 
     @classmethod
-    def draw(cls, seats: int, seed: int) -> Companies:
+    def draw(cls, slots: int, seed: int) -> Companies:
         """Draw the companies of an exchange."""
         draws = np.random.default_rng([seed, 0])
-        shape = (seats, PER_SEAT)
+        shape = (slots, PER_SLOT)
         lives = 60 + draws.exponential(_MEAN_LIFE, shape).astype(np.int64)
         lives[: len(ODD_TICKERS), 0] += _MEAN_LIFE
         gaps = draws.integers(1, 40, shape)
         gaps[:, 0] = np.where(
-            draws.random(seats) < _LISTED_AT_FIRST, 0, draws.integers(1, 250, seats)
+            draws.random(slots) < _LISTED_AT_FIRST, 0, draws.integers(1, 250, slots)
         )
         gaps[: len(ODD_TICKERS), 0] = 0
         listed_from = np.cumsum(gaps, axis=1)
         listed_from[:, 1:] += np.cumsum(lives, axis=1)[:, :-1]
-        tickers = _tickers(seats)
+        tickers = _tickers(slots)
         order = sorted(range(len(tickers)), key=lambda number: tickers[number].encode())
         rank = np.empty(len(order), dtype=np.int64)
         rank[order] = np.arange(len(order))
@@ -113,14 +113,14 @@ class Companies:
             volatility=np.clip(np.exp(draws.normal(-4.0, 0.4, shape)), 0.006, 0.05),
             turnover_usd=np.exp(draws.normal(15.0, 2.2, shape)),
             fractional=draws.random(shape) < 0.05,
-            untold=draws.random(shape) < 0.02,
+            bare=draws.random(shape) < 0.02,
             dividend_yield=np.where(pays, draws.uniform(0.005, 0.05, shape), 0.0),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What reference data says of one company; nulls occur as they do at vendors."""
+    """The reference data of one company; nulls occur as they do at vendors."""
 
     name: str
     primary_exchange: str
@@ -154,23 +154,23 @@ def profile_of(number: int, ticker: str, seed: int) -> Profile:
     )
 
 
-def _tickers(seats: int) -> tuple[str, ...]:
+def _tickers(slots: int) -> tuple[str, ...]:
     """Name every company, each with a ticker of its own; the odd ones are listed first."""
     taken = set(ODD_TICKERS)
     named: dict[int, str] = {
-        seat * PER_SEAT: ticker for seat, ticker in enumerate(ODD_TICKERS[:seats])
+        slot * PER_SLOT: ticker for slot, ticker in enumerate(ODD_TICKERS[:slots])
     }
-    for place in range(PER_SEAT):
-        for seat in range(seats):
-            number = seat * PER_SEAT + place
+    for place in range(PER_SLOT):
+        for slot in range(slots):
+            number = slot * PER_SLOT + place
             if number in named:
                 continue
-            step = place * seats + seat
+            step = place * slots + slot
             while (ticker := _ticker_at(step)) in taken:
-                step += PER_SEAT * seats
+                step += PER_SLOT * slots
             taken.add(ticker)
             named[number] = ticker
-    return tuple(named[number] for number in range(seats * PER_SEAT))
+    return tuple(named[number] for number in range(slots * PER_SLOT))
 
 
 def _ticker_at(step: int) -> str:

@@ -18,7 +18,7 @@ import polars as pl
 from batch.core import schema
 from batch.core.frames import polars_schema
 from batch.core.sessions import Calendar, day_of
-from simulation.companies import PER_SEAT, Companies, profile_of
+from simulation.companies import PER_SLOT, Companies, profile_of
 from simulation.market import Market
 
 SOURCE = "synthetic"
@@ -65,7 +65,7 @@ _SPLITS = polars_schema(schema.SPLITS, ["symbol", "date", "split_from", "split_t
 
 @dataclass(frozen=True, kw_only=True)
 class ExchangeSpec:
-    """What decides everything about a synthetic exchange.
+    """All that a synthetic exchange follows from.
 
     Attributes:
         symbols: About how many stocks are listed at any time.
@@ -107,8 +107,8 @@ class ReceivedDelivery:
 class SyntheticExchange:
     """A stock market made from a specification, a year at a time.
 
-    Sessions may be asked for in any order; in ascending order each year is made once. Two
-    years at most are held in memory.
+    Sessions may be read in any order; in ascending order each year is made once. At most two
+    years are held in memory.
     """
 
     def __init__(self, spec: ExchangeSpec, calendar: Calendar) -> None:
@@ -201,7 +201,7 @@ class SyntheticExchange:
         companies = self._companies
         newest = len(self.sessions) - 1
         for number, ticker in enumerate(companies.tickers):
-            at = divmod(number, PER_SEAT)
+            at = divmod(number, PER_SLOT)
             start, end = int(companies.listed_from[at]), int(companies.listed_until[at])
             if start > newest:
                 continue

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date
-from zoneinfo import ZoneInfo
 
 import numpy as np
 
 from batch.core.sessions import Calendar
-from simulation.companies import PER_SEAT, Bools, Companies, Floats, Ints
+from fetchers.plan import NEW_YORK
+from simulation.companies import PER_SLOT, Bools, Companies, Floats, Ints
 
 LARGEST_RETURN = 0.22
 """Bound on the natural logarithm of a session's return, splits taken out."""
@@ -54,7 +54,7 @@ class Dividend:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SessionValues:
-    """One session's rows, an element each, in order of seats; NaN and -1 stand for null."""
+    """One session's rows, an element each, in order of slots; NaN and -1 stand for null."""
 
     company: Ints
     open: Floats
@@ -67,11 +67,11 @@ class SessionValues:
 
 
 @dataclass(slots=True, eq=False)
-class _Standing:
-    """Where the market stands between two sessions, an element per seat.
+class _State:
+    """The market between two sessions, an element per slot.
 
     Attributes:
-        place: Company of the seat; -1 before the first one.
+        place: Company of the slot; -1 before the first one.
         log_price: Natural logarithm of the raw price.
         log_fair: That of the price it is drawn to.
         due: Seats that split again, by the session's number.
@@ -82,18 +82,18 @@ class _Standing:
     log_fair: Floats
     due: dict[int, list[int]] = field(default_factory=dict)
 
-    def copy(self) -> _Standing:
-        return _Standing(
+    def copy(self) -> _State:
+        return _State(
             self.place.copy(),
             self.log_price.copy(),
             self.log_fair.copy(),
-            {number: list(seats) for number, seats in self.due.items()},
+            {number: list(slots) for number, slots in self.due.items()},
         )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Year:
-    """The prices of a year; arrays of [session, seat], company -1 where there is no row."""
+    """The prices of a year; arrays of [session, slot], company -1 where there is no row."""
 
     number: int
     sessions: list[date]
@@ -110,9 +110,9 @@ class Market:
         self._calendar = calendar
         self._first = first
         self._seed = seed
-        seats = len(companies.listed_from)
-        nobody = np.full(seats, -1, dtype=np.int64)
-        self._standings = {first.year: _Standing(nobody, np.zeros(seats), np.zeros(seats))}
+        slots = len(companies.listed_from)
+        empty = np.full(slots, -1, dtype=np.int64)
+        self._states = {first.year: _State(empty, np.zeros(slots), np.zeros(slots))}
         self._splits: dict[int, list[Split]] = {}
         self._dividends: dict[int, list[Dividend]] = {}
         self._rows: dict[int, list[SessionValues]] = {}
@@ -154,12 +154,12 @@ class Market:
 
     def _walk(self, year: int) -> _Year:
         """Go through a year session by session, and keep where it ends for the next one."""
-        companies, standing = self._companies, self._standings[year].copy()
+        companies, state = self._companies, self._states[year].copy()
         sessions = self._sessions_of(year)
         base = len(self._calendar.sessions_between(self._first, date(year - 1, 12, 31)))
-        seats = np.arange(len(standing.place))
+        slots = np.arange(len(state.place))
         draws = np.random.default_rng([self._seed, 5, year])
-        shape = (len(sessions), len(seats))
+        shape = (len(sessions), len(slots))
         returns = draws.standard_normal(shape)
         common = draws.standard_normal(len(sessions)) * 0.008
         splits_at = draws.random(shape) < _SPLITS_A_YEAR / 252
@@ -170,60 +170,60 @@ class Market:
         log_before, log_close = np.empty(shape), np.empty(shape)
         for at, session in enumerate(sessions):
             number = base + at
-            _seat_newcomers(companies, standing, number)
-            mine = seats, np.maximum(standing.place, 0)
+            _list_newcomers(companies, state, number)
+            mine = slots, np.maximum(state.place, 0)
             age = number - companies.listed_from[mine]
-            listed = (standing.place >= 0) & (number < companies.listed_until[mine])
-            again = standing.due.pop(number, [])
+            listed = (state.place >= 0) & (number < companies.listed_until[mine])
+            again = state.due.pop(number, [])
             seasoned = listed & (age >= _SEASONED)
-            for seat in sorted({*np.flatnonzero(splits_at[at] & seasoned).tolist(), *again}):
-                if not seasoned[seat]:
+            for slot in sorted({*np.flatnonzero(splits_at[at] & seasoned).tolist(), *again}):
+                if not seasoned[slot]:
                     continue
-                before, after = _ratio(float(standing.log_price[seat]), draws)
-                standing.log_price[seat] += np.log(before / after)
-                standing.log_fair[seat] += np.log(before / after)
+                before, after = _ratio(float(state.log_price[slot]), draws)
+                state.log_price[slot] += np.log(before / after)
+                state.log_fair[slot] += np.log(before / after)
                 splits.append(
-                    Split(session, seat * PER_SEAT + int(standing.place[seat]), before, after)
+                    Split(session, slot * PER_SLOT + int(state.place[slot]), before, after)
                 )
                 if draws.random() < _HALTED_AT_SPLIT:
-                    halted[at : at + int(draws.integers(1, 3)), seat] = True
-                if seat not in again and draws.random() < _TWICE:
-                    standing.due.setdefault(number + int(draws.integers(2, 13)), []).append(seat)
-            pull = 0.01 * (standing.log_fair - standing.log_price)
+                    halted[at : at + int(draws.integers(1, 3)), slot] = True
+                if slot not in again and draws.random() < _TWICE:
+                    state.due.setdefault(number + int(draws.integers(2, 13)), []).append(slot)
+            pull = 0.01 * (state.log_fair - state.log_price)
             moved = np.clip(
                 returns[at] * companies.volatility[mine] + common[at] + pull,
                 -LARGEST_RETURN,
                 LARGEST_RETURN,
             )
             moved[halted[at] | ~listed | (age == 0)] = 0.0
-            log_before[at] = standing.log_price
-            standing.log_price += moved
-            standing.log_fair = np.clip(
-                standing.log_fair + companies.drift[mine], np.log(0.8), np.log(3_000.0)
+            log_before[at] = state.log_price
+            state.log_price += moved
+            state.log_fair = np.clip(
+                state.log_fair + companies.drift[mine], np.log(0.8), np.log(3_000.0)
             )
-            log_close[at] = standing.log_price
-            company[at] = np.where(listed & ~halted[at], mine[0] * PER_SEAT + mine[1], -1)
-            for seat in np.flatnonzero(
-                listed & (companies.dividend_yield[mine] > 0) & ((age + seats) % _QUARTER == 11)
+            log_close[at] = state.log_price
+            company[at] = np.where(listed & ~halted[at], mine[0] * PER_SLOT + mine[1], -1)
+            for slot in np.flatnonzero(
+                listed & (companies.dividend_yield[mine] > 0) & ((age + slots) % _QUARTER == 11)
             ).tolist():
-                cash = np.exp(log_close[at, seat]) * companies.dividend_yield[mine][seat] / 4
-                number_of = seat * PER_SEAT + int(standing.place[seat])
+                cash = np.exp(log_close[at, slot]) * companies.dividend_yield[mine][slot] / 4
+                number_of = slot * PER_SLOT + int(state.place[slot])
                 dividends.append(Dividend(session, number_of, max(float(np.round(cash, 4)), 1e-4)))
         self._splits[year], self._dividends[year] = splits, dividends
-        self._standings[year + 1] = standing
+        self._states[year + 1] = state
         return _Year(year, sessions, company, log_before, log_close)
 
     def _trade(self, year: _Year) -> Iterator[SessionValues]:
         """Make each session's rows from the prices before and at its close."""
         companies = self._companies
         draws = np.random.default_rng([self._seed, 6, year.number])
-        volatility, turnover, fractional, untold = (
+        volatility, turnover, fractional, bare = (
             table.ravel()
             for table in (
                 companies.volatility,
                 companies.turnover_usd,
                 companies.fractional,
-                companies.untold,
+                companies.bare,
             )
         )
         for at, session in enumerate(year.sessions):
@@ -248,7 +248,7 @@ class Market:
             )
             vwap = np.round(low + (high - low) * (0.25 + 0.5 * uniform[1]), 4)
             trades = np.ceil(volume / (60 + 200 * uniform[2])).astype(np.int64)
-            told = ~untold[company]
+            whole = ~bare[company]
             yield SessionValues(
                 company=company,
                 open=open_,
@@ -256,38 +256,38 @@ class Market:
                 low=low,
                 close=last,
                 volume=volume,
-                vwap=np.where(told & (volume > 0), vwap, np.nan),
-                trades=np.where(told, trades, -1),
+                vwap=np.where(whole & (volume > 0), vwap, np.nan),
+                trades=np.where(whole, trades, -1),
             )
 
     def _closes_early(self, session: date) -> bool:
-        close = self._calendar.close_of(session).astimezone(ZoneInfo("America/New_York"))
+        close = self._calendar.close_of(session).astimezone(NEW_YORK)
         return close.hour < 16
 
 
-def _seat_newcomers(companies: Companies, standing: _Standing, number: int) -> None:
-    """Let the companies whose day has come take their seats."""
-    following = np.minimum(standing.place + 1, PER_SEAT - 1)
-    seats = np.arange(len(following))
-    arrive = (companies.listed_from[seats, following] <= number) & (following > standing.place)
+def _list_newcomers(companies: Companies, state: _State, number: int) -> None:
+    """Give the companies that are listed from this session on their slots."""
+    following = np.minimum(state.place + 1, PER_SLOT - 1)
+    slots = np.arange(len(following))
+    arrive = (companies.listed_from[slots, following] <= number) & (following > state.place)
     if not arrive.any():
         return
-    standing.place[arrive] += 1
-    price = np.log(companies.price_usd[seats, following][arrive])
-    standing.log_price[arrive] = price
-    standing.log_fair[arrive] = price
+    state.place[arrive] += 1
+    price = np.log(companies.price_usd[slots, following][arrive])
+    state.log_price[arrive] = price
+    state.log_fair[arrive] = price
     newcomers = set(np.flatnonzero(arrive).tolist())
-    for due, waiting in standing.due.items():
-        standing.due[due] = [seat for seat in waiting if seat not in newcomers]
+    for due, waiting in state.due.items():
+        state.due[due] = [slot for slot in waiting if slot not in newcomers]
 
 
 def _halts(shape: tuple[int, int], draws: np.random.Generator) -> Bools:
-    """Draw the sessions in which a seat does not trade: mostly one, at times a week."""
+    """Draw the sessions in which a slot does not trade: mostly one, at times a week."""
     halted: Bools = draws.random(shape) < _HALTS_PER_ROW
     starts = np.argwhere(halted)
     lengths = np.minimum(draws.geometric(0.6, len(starts)), 10)
-    for (at, seat), length in zip(starts.tolist(), lengths.tolist(), strict=True):
-        halted[at : at + length, seat] = True
+    for (at, slot), length in zip(starts.tolist(), lengths.tolist(), strict=True):
+        halted[at : at + length, slot] = True
     return halted
 
 

@@ -55,7 +55,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class SessionShape:
-    """How an answer about a session is to be spoiled.
+    """How to spoil an answer about a session.
 
     Attributes:
         status: ``OK`` or ``DELAYED``.
@@ -89,7 +89,7 @@ class VendorAnswers:
             path: Of the URL, quoted as sent.
             query: Of the URL, decoded.
             now: The vendor's clock.
-            shape: How a session's answer is to be spoiled.
+            shape: How to spoil a session's answer.
         """
         if path.startswith(_GROUPED):
             return self._grouped(unquote(path.removeprefix(_GROUPED)), query, now, shape)
@@ -103,7 +103,7 @@ class VendorAnswers:
             _DIVIDENDS: self._dividends,
         }
         if path in lists:
-            return _page(path, query, lambda asked: lists[path](asked, now))
+            return _page(path, query, lambda filters: lists[path](filters, now))
         if path == f"{_STATUS}upcoming":
             return Answer.of(self._upcoming(now.date()))
         if path == f"{_STATUS}now":
@@ -297,7 +297,7 @@ def _listed(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _chosen(rows: pl.DataFrame, query: Mapping[str, str], column: str) -> list[dict[str, Any]]:
-    """Filter by date and ticker, and sort as asked for."""
+    """Filter by date and ticker, and sort as the query says."""
     compared = {
         "": pl.Expr.eq,
         ".gte": pl.Expr.ge,
@@ -318,20 +318,20 @@ def _page(
     path: str, query: Mapping[str, str], rows: Callable[[Mapping[str, str]], list[dict[str, Any]]]
 ) -> Answer:
     """Cut one page out of a list, with the address of the next one."""
-    asked, start = dict(query), 0
-    if "cursor" in asked:
-        asked = dict(parse_qsl(base64.urlsafe_b64decode(asked["cursor"]).decode()))
-        start = int(asked.pop("start"))
-    limit = int(asked.get("limit", "100" if path == _TICKERS else "10"))
+    filters, start = dict(query), 0
+    if "cursor" in filters:
+        filters = dict(parse_qsl(base64.urlsafe_b64decode(filters["cursor"]).decode()))
+        start = int(filters.pop("start"))
+    limit = int(filters.get("limit", "100" if path == _TICKERS else "10"))
     if not 1 <= limit <= _MOST_ROWS:
         return Answer.error(400, f"'limit' must be between 1 and {_MOST_ROWS}")
-    found = rows(asked)
+    found = rows(filters)
     page = found[start : start + limit]
     document: dict[str, Any] = {"results": page, "status": "OK", "request_id": request_id()}
     if path == _TICKERS:
         document["count"] = len(page)
     if start + limit < len(found):
-        place = urlencode({**asked, "start": start + limit}).encode()
+        place = urlencode({**filters, "start": start + limit}).encode()
         cursor = base64.urlsafe_b64encode(place).decode()
         document["next_url"] = f"{VENDOR_HOST}{path}?{urlencode({'cursor': cursor})}"
     return Answer.of(document)

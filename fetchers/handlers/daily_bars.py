@@ -15,7 +15,7 @@ from fetchers.handlers.shell import FetchEvent, LambdaContext, run_function
 from fetchers.request import FetchRequest, SessionRange
 
 if TYPE_CHECKING:
-    from fetchers.daily_bars import BarsFetched
+    from fetchers.results import BarsFetched
 
 _MOST_KEYS = 100
 

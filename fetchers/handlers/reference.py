@@ -15,7 +15,7 @@ from fetchers.handlers.shell import FetchEvent, LambdaContext, run_function
 from fetchers.request import FetchRequest
 
 if TYPE_CHECKING:
-    from fetchers.reference import ReferenceFetched
+    from fetchers.results import ReferenceFetched
 
 _MOST_WARNINGS = 50
 

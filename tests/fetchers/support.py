@@ -16,11 +16,12 @@ from batch.core.sessions import Calendar
 from batch.runtime.progress import Silent, StopRequested, never
 from batch.storage.store import ObjectStore
 from fetchers.context import FetchContext
-from fetchers.daily_bars import BarsFetched, BarsSource, fetch_daily_bars
+from fetchers.daily_bars import BarsSource, fetch_daily_bars
 from fetchers.polygon.client import PolygonClient
 from fetchers.polygon.pacing import Pacer
 from fetchers.polygon.transport import RetryPolicy
 from fetchers.request import SessionRange
+from fetchers.results import BarsFetched
 from fetchers.secrets import VendorKey
 from fetchers.settings import FetchSettings
 from simulation.vendor_market import SyntheticMarket, VendorMarket

@@ -14,8 +14,8 @@ from batch.core.sessions import Calendar
 from batch.resampler.job import resample
 from batch.storage.local import LocalStore
 from batch.storage.store import ObjectStore
-from fetchers.daily_bars import BarsFetched
 from fetchers.request import SessionRange
+from fetchers.results import BarsFetched
 from simulation.vendor_market import FolderMarket
 from tests.fetchers.support import (
     FRIDAY,

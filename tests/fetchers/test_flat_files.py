@@ -19,9 +19,10 @@ from batch.storage.local import LocalStore
 from batch.storage.store import ObjectStore
 from fetchers.context import FetchContext
 from fetchers.errors import KeyMissing, VendorDenied
-from fetchers.fetch import Fetched, fetch
+from fetchers.fetch import fetch
 from fetchers.flat_files import FlatFiles, flat_file_key
 from fetchers.request import FetchRequest, SessionRange
+from fetchers.results import Fetched
 from fetchers.secrets import FlatFileKeys, VendorKey
 from fetchers.settings import FetchSettings
 from simulation.vendor_market import SyntheticMarket

@@ -20,11 +20,11 @@ from batch.storage.store import ObjectStore
 from fetchers.errors import VendorUnavailable
 from fetchers.polygon.parsing import Holiday, split_rows
 from fetchers.reference import (
-    ReferenceFetched,
     calendar_differences,
     compare_tickers,
     fetch_reference,
 )
+from fetchers.results import ReferenceFetched
 from fetchers.tickers import current_rows
 from simulation import vendor_answers
 from simulation.vendor_server import Fault, FaultKind

@@ -1,0 +1,280 @@
+"""What a fetch did: frozen results, which belong to run reports, JSON results and answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import Literal, TypeVar
+
+from batch.core.errors import DataRefused, OhlcvError
+from fetchers.incomplete import IncompleteNote
+from fetchers.plan import gaps_in_words
+from fetchers.tickers import Mismatch
+
+PARTS = ("splits", "holidays", "tickers", "dividends", "details")
+"""What is fetched, in this order: what corrects prices comes first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartFetched:
+    """What one part of a fetch did, to its end or up to an error.
+
+    Attributes:
+        error: What ended the part before its end.
+    """
+
+    error: OhlcvError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionFetched:
+    """What became of one session.
+
+    Attributes:
+        change: Against what the lake had of it; None where nothing came or was written.
+        rows: Rows kept under bronze.
+        refused_rows: Rows kept under rejected.
+        keys: Deliveries written.
+        note: Why perhaps not all of it has come.
+        problem: Why its answer could not be used.
+    """
+
+    session: date
+    change: Literal["new", "changed", "unchanged"] | None = None
+    rows: int = 0
+    refused_rows: int = 0
+    keys: tuple[str, ...] = ()
+    note: IncompleteNote | None = None
+    problem: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BarsFetched(PartFetched):
+    """What one fetch of daily bars did.
+
+    Attributes:
+        newest_due: Newest session that was closed long enough.
+        planned: Sessions to fetch, ascending.
+        done: Those of them that were fetched, in the same order.
+        nothing: Why there was nothing to fetch, if there was not.
+    """
+
+    newest_due: date | None = None
+    planned: tuple[date, ...] = ()
+    done: tuple[SessionFetched, ...] = ()
+    nothing: str | None = None
+
+    @property
+    def left(self) -> list[date]:
+        """Planned sessions that were not fetched."""
+        return list(self.planned[len(self.done) :])
+
+    @property
+    def new_sessions(self) -> list[date]:
+        """Sessions of which the lake had nothing before."""
+        return [one.session for one in self.done if one.change == "new"]
+
+    @property
+    def changed_sessions(self) -> list[date]:
+        """Sessions that came with other rows than before."""
+        return [one.session for one in self.done if one.change == "changed"]
+
+    @property
+    def unchanged_sessions(self) -> int:
+        """How many sessions came as they were."""
+        return sum(one.change == "unchanged" for one in self.done)
+
+    @property
+    def rows(self) -> int:
+        """Rows kept under bronze."""
+        return sum(one.rows for one in self.done)
+
+    @property
+    def refused_rows(self) -> int:
+        """Rows kept under rejected."""
+        return sum(one.refused_rows for one in self.done)
+
+    @property
+    def keys(self) -> list[str]:
+        """Deliveries written."""
+        return [key for one in self.done for key in one.keys]
+
+    @property
+    def incomplete(self) -> list[IncompleteNote]:
+        """Sessions of which perhaps not all rows have come."""
+        return [one.note for one in self.done if one.note]
+
+    @property
+    def problems(self) -> list[str]:
+        """Sessions whose answer could not be used, and why."""
+        return [one.problem for one in self.done if one.problem]
+
+    @property
+    def counts(self) -> dict[str, object]:
+        """What a run's report and the JSON result say of it."""
+        return {
+            "newest_due": self.newest_due,
+            "sessions_asked": len(self.planned),
+            "sessions_left": len(self.left),
+            "new_sessions": [str(session) for session in self.new_sessions],
+            "changed_sessions": [str(session) for session in self.changed_sessions],
+            "unchanged_sessions": self.unchanged_sessions,
+            "rows": self.rows,
+            "refused_rows": self.refused_rows,
+            "incomplete": [note.summary for note in self.incomplete],
+        }
+
+    @property
+    def summary(self) -> str:
+        """The outcome in one line."""
+        if self.nothing:
+            return self.nothing
+        parts = [f"{len(self.new_sessions)} new", f"{len(self.changed_sessions)} changed"]
+        parts += [f"{self.unchanged_sessions} unchanged", f"{self.rows:,} rows"]
+        if self.incomplete:
+            parts.append(f"{len(self.incomplete)} incomplete")
+        return f"sessions: {', '.join(parts)}; newest due {self.newest_due}"
+
+    @property
+    def unfinished(self) -> str:
+        """The sessions left, and that the same request continues; empty where none is."""
+        if not self.left:
+            return ""
+        return (
+            f"{gaps_in_words(self.left)} left; {len(self.new_sessions)} came and are kept;"
+            " the same event continues"
+        )
+
+    def require_complete(self) -> None:
+        """Fail where a session is incomplete.
+
+        Raises:
+            DataRefused: Names the sessions.
+        """
+        if self.incomplete:
+            notes = "; ".join(note.summary for note in self.incomplete)
+            raise DataRefused(f"{notes}; what came is kept, the next run asks again")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReferenceFetched(PartFetched):
+    """What one fetch of reference data did.
+
+    Attributes:
+        tickers: Tickers known now, active or not.
+        active: Those of them that trade.
+        tickers_changed: Tickers that are new or of which something changed.
+        details: Tickers whose details were requested.
+        details_left: Active tickers whose details were never requested.
+        splits: Splits that are new or changed.
+        dividends: Dividends known now.
+        mismatch: Tickers that trade and are not listed, and the reverse.
+        warnings: What somebody should look at.
+        done: Parts that are up to date, in order.
+    """
+
+    tickers: int = 0
+    active: int = 0
+    tickers_changed: int = 0
+    details: int = 0
+    details_left: int = 0
+    splits: int = 0
+    dividends: int = 0
+    mismatch: Mismatch | None = None
+    warnings: tuple[str, ...] = ()
+    done: tuple[str, ...] = ()
+
+    @property
+    def counts(self) -> dict[str, object]:
+        """What a run's report and the JSON result say of it."""
+        mismatch = self.mismatch
+        return {
+            "tickers": self.tickers,
+            "active_tickers": self.active,
+            "tickers_changed": self.tickers_changed,
+            "details_asked": self.details,
+            "details_never_asked": self.details_left,
+            "splits_changed": self.splits,
+            "dividends": self.dividends,
+            "traded_not_listed": list(mismatch.traded_not_listed) if mismatch else [],
+            "listed_not_traded": list(mismatch.listed_not_traded) if mismatch else [],
+            "reference_done": list(self.done),
+            "warnings": list(self.warnings),
+        }
+
+    @property
+    def summary(self) -> str:
+        """The outcome in one line."""
+        return (
+            f"reference: {self.tickers:,} tickers ({self.active:,} active,"
+            f" {self.tickers_changed:,} changed), {self.details:,} details,"
+            f" {self.splits:,} splits new or changed, {self.dividends:,} dividends"
+        )
+
+    @property
+    def unfinished(self) -> str:
+        """The parts left; details are not among them, each run requests only some of them."""
+        left = [name for name in PARTS if name not in self.done]
+        if left in ([], ["details"]):
+            return ""
+        return f"{', '.join(left)} left; what came is kept, the next run continues"
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What a fetch did; a part that was not requested is None."""
+
+    bars: BarsFetched | None = None
+    reference: ReferenceFetched | None = None
+
+    @property
+    def parts(self) -> list[BarsFetched | ReferenceFetched]:
+        """The parts requested."""
+        return [part for part in (self.bars, self.reference) if part]
+
+    @property
+    def errors(self) -> list[OhlcvError]:
+        """What ended a part before its end."""
+        return [part.error for part in self.parts if part.error]
+
+    @property
+    def counts(self) -> dict[str, object]:
+        """What a run's report and the JSON result say of it."""
+        return {name: value for part in self.parts for name, value in part.counts.items()}
+
+    @property
+    def problems(self) -> list[str]:
+        """What could not be done."""
+        return [*(self.bars.problems if self.bars else ()), *map(str, self.errors)]
+
+    def require_success(self, *, strict: bool) -> None:
+        """Raise the first error; where strict, an incomplete session is one.
+
+        Raises:
+            OhlcvError: The first error; the run's report has the others.
+            DataRefused: A session is incomplete.
+        """
+        if self.errors:
+            raise self.errors[0]
+        if strict and self.bars:
+            self.bars.require_complete()
+
+
+Part = TypeVar("Part", bound=PartFetched)
+
+
+def last_result(results: Iterator[Part]) -> Part:
+    """Return the last of the results so far; an error that ends them becomes its ``error``.
+
+    Args:
+        results: Yields a part's result at its start and after each step, so that what was
+            done before an error is known after it.
+    """
+    result = next(results)
+    try:
+        for step in results:
+            result = step
+    except OhlcvError as err:
+        return replace(result, error=err)
+    return result
