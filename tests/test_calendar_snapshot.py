@@ -9,7 +9,7 @@ from importlib.metadata import version
 import numpy as np
 import pytest
 
-from batch.core import sessions, xnys
+from batch.core import sessions
 from batch.core.sessions import _DEFAULT_LAST, EPOCH, compute_calendar, load_calendar
 from tests.support.calendar_snapshot import TARGET, snapshot_text
 
@@ -29,7 +29,7 @@ def test_the_snapshot_is_what_the_library_computes() -> None:
 
 def test_another_version_of_the_library_is_asked_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    monkeypatch.setattr(xnys, "TAKEN_FROM", "0.1")
+    monkeypatch.setattr(sessions, "version", lambda _: "0.1")
     monkeypatch.setattr(sessions, "compute_calendar", lambda *range_: asked.append(range_))
     sessions._load.cache_clear()
 

@@ -40,6 +40,7 @@ from batch.lake.manifest import (
     Manifest,
     PublishedCalendar,
     commit,
+    commit_as_of,
     load_daily_manifest,
 )
 from batch.lake.partitions import PublishedPartition, TablePartitions
@@ -148,7 +149,7 @@ def _read_plan(
     announced yet, so its announcement stays for the next run.
     """
     arrivals = tuple(item.key for item in store.list(ARRIVALS))
-    manifest = load_daily_manifest(store, mend=progress.warn)
+    manifest = load_daily_manifest(store, on_damaged=progress.warn)
     known = manifest.partitions
     if full or as_of or manifest.as_of or not known:
         years = {*known}
@@ -250,7 +251,7 @@ class _Job:
             self.progress.warn(problem)
         self.progress.begin("consolidating", len(years), "years")
         if self.as_of:
-            manifest = commit(self.store, manifest, {}, as_of=self.as_of.isoformat())
+            manifest = commit_as_of(self.store, manifest, self.as_of.isoformat())
         done = _Done(manifest, Consolidation(problems=self.plan.problems))
         for year in years:
             require_going(self.stop_requested)
@@ -261,7 +262,7 @@ class _Job:
             self.progress.advance()
         manifest = done.manifest
         if manifest.as_of and not self.as_of:
-            manifest = commit(self.store, manifest, {}, as_of=None)
+            manifest = commit_as_of(self.store, manifest, None)
         if self.full and self.shard.is_all:
             self._sweep(manifest)
         if not self.as_of and not done.outcome.problems:

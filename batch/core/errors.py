@@ -55,8 +55,8 @@ class StateDamaged(DataRefused):
         key: Which file.
     """
 
-    def __init__(self, told: str, key: str) -> None:
-        super().__init__(told)
+    def __init__(self, message: str, key: str) -> None:
+        super().__init__(message)
         self.key = key
 
 

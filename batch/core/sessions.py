@@ -8,16 +8,17 @@ its reason (https://github.com/gerrymanoim/exchange_calendars).
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import cached_property, lru_cache
 from importlib.metadata import version
+from importlib.resources import files
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from batch.core import xnys
 from batch.core.errors import SettingsError
 
 EPOCH = date(1970, 1, 2)
@@ -99,12 +100,12 @@ class Calendar:
         return numbers
 
     def contains(self, days: Days) -> npt.NDArray[np.bool_]:
-        """Tell for each day whether it is a session."""
+        """Return for each day whether it is a session."""
         open_days: npt.NDArray[np.bool_] = self._lookup(days) != _CLOSED
         return open_days
 
     def is_session(self, value: date) -> bool:
-        """Tell whether the exchange was, or will be, open on a date."""
+        """Return whether the exchange was, or will be, open on a date."""
         return bool(self.contains(np.array([day_of(value)], dtype=np.int32))[0])
 
     def session_nos(self, days: Days) -> SessionNos:
@@ -216,8 +217,10 @@ def calendar_from(oldest: date | None) -> Calendar:
 
 @lru_cache(maxsize=8)
 def _load(first: date, last: date) -> Calendar:
-    if (first, last) == (EPOCH, _DEFAULT_LAST) and version("exchange-calendars") == xnys.TAKEN_FROM:
-        return _calendar_of_snapshot()
+    if (first, last) == (EPOCH, _DEFAULT_LAST):
+        snapshot = json.loads(files("batch.core").joinpath("xnys.json").read_bytes())
+        if snapshot["taken_from"] == version("exchange-calendars"):
+            return _calendar_of(snapshot)
     return compute_calendar(first, last)
 
 
@@ -234,13 +237,20 @@ def compute_calendar(first: date, last: date) -> Calendar:
     return Calendar("XNYS", days, first_no, closes)
 
 
-def _calendar_of_snapshot() -> Calendar:
-    """Return what the library would compute from the epoch to the default's end."""
-    dates = np.arange(np.datetime64(xnys.FIRST), np.datetime64(xnys.LAST) + 1)
-    closed = np.array(xnys.CLOSED.split(), dtype="datetime64[D]")
+def _calendar_of(snapshot: dict[str, Any]) -> Calendar:
+    """Return the calendar of ``xnys.json``, which saves jobs the import of pandas.
+
+    Args:
+        snapshot: What :func:`compute_calendar` returned from ``first`` to ``last`` with the
+            release ``taken_from`` of the library: ``closed``, the weekdays without a
+            session, and ``closes``, the minute of the UTC day at which sessions close from
+            each date on. Written by ``python -m tests.support.calendar_snapshot``.
+    """
+    dates = np.arange(np.datetime64(snapshot["first"]), np.datetime64(snapshot["last"]) + 1)
+    closed = np.array(snapshot["closed"], dtype="datetime64[D]")
     days = dates[np.is_busday(dates, holidays=closed)].astype(np.int32)
-    runs = [run.split("=") for run in xnys.CLOSES.split()]
-    starts = np.array([start for start, _ in runs], dtype="datetime64[D]").astype(np.int32)
-    minutes = np.array([int(minute) for _, minute in runs], dtype=np.int64)
+    closes: dict[str, int] = snapshot["closes"]
+    starts = np.array([*closes], dtype="datetime64[D]").astype(np.int32)
+    minutes = np.array([*closes.values()], dtype=np.int64)
     at = np.searchsorted(starts, days, side="right") - 1
     return Calendar("XNYS", days, 0, (days.astype(np.int64) * 1_440 + minutes[at]) * 60)

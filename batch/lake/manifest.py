@@ -14,7 +14,6 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date
-from enum import Enum
 from typing import Any, Generic, TypeVar
 
 from batch.core.errors import CommitConflict, DataRefused, ObjectMissing, StateDamaged
@@ -135,8 +134,8 @@ class Manifest(Generic[Record]):
         table: Name of the table.
         partitions: Record of each year.
         calendar: The calendar that the table's windows were cut by, if it has windows.
-        as_of: Instant that deliveries are cut off at, ISO 8601, or None in the present. Set
-            before the first partition goes back, taken away after the last has returned.
+        as_of: Instant that deliveries are cut off at, ISO 8601, None for the present. Set
+            before the first partition goes back, unset after the last has returned.
         version: The store's version of the manifest, None where there was none.
     """
 
@@ -165,72 +164,63 @@ class Manifest(Generic[Record]):
         return [date.fromisoformat(day) for day in sorted(dates)]
 
 
-Warn = Callable[[str], None]
+OnDamaged = Callable[[str], None]
 
 
-def load_daily_manifest(store: ObjectStore, *, mend: Warn | None = None) -> Manifest[DailyRecord]:
+def load_daily_manifest(
+    store: ObjectStore, *, on_damaged: OnDamaged | None = None
+) -> Manifest[DailyRecord]:
     """Read the manifest of the daily bars; an empty one where there is none.
 
     Args:
         store: Where the lake is.
-        mend: Where given, a damaged manifest counts as an empty one, to be made again, and
-            this hears of it.
+        on_damaged: Where given, a damaged manifest counts as empty, so that its partitions
+            are made again, and this is called with a message.
 
     Raises:
-        StateDamaged: It is damaged and nobody mends it.
+        StateDamaged: It is damaged and there is no ``on_damaged``.
     """
-    return _load(store, DAILY_TABLE, DailyRecord, mend)
+    return _load(store, DAILY_TABLE, on_damaged)
 
 
 def load_bars_manifest(
-    store: ObjectStore, table: str, *, mend: Warn | None = None
+    store: ObjectStore, table: str, *, on_damaged: OnDamaged | None = None
 ) -> Manifest[BarsRecord]:
     """Read the manifest of a table of N-session bars, as :func:`load_daily_manifest` does."""
-    return _load(store, table, BarsRecord, mend)
+    return _load(store, table, on_damaged)
 
 
-def _load(
-    store: ObjectStore, table: str, kind: type[Record], mend: Warn | None = None
-) -> Manifest[Record]:
+def _load(store: ObjectStore, table: str, on_damaged: OnDamaged | None = None) -> Manifest[Any]:
     key = manifest_key(table)
+    # The version comes first: of a manifest replaced between the two requests, the content
+    # is then newer than the version, and a commit on top of it is refused.
     seen = store.head(key)
     if seen is None:
         return Manifest(table)
     try:
-        return _parse(store, key, seen.version, table, kind)
+        found = _read_json(store, key)
+        if found.get("format") != FORMAT:
+            raise DataRefused(
+                f"{store.uri}/{key}: format {found.get('format')}, this version reads {FORMAT};"
+                " upgrade, or remove _state and rebuild with --full"
+            )
+        try:
+            kind = DailyRecord if table == DAILY_TABLE else BarsRecord
+            calendar = found["calendar"]
+            return Manifest(
+                table,
+                {int(year): kind(**record) for year, record in found["partitions"].items()},
+                PublishedCalendar(**calendar) if calendar else None,
+                found["as_of"],
+                seen.version,
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as err:
+            raise StateDamaged(f"{store.uri}/{key}: damaged ({err!r})", key) from err
     except StateDamaged as err:
-        if mend is None:
+        if on_damaged is None:
             raise
-        mend(f"{err}; its partitions are made again")
+        on_damaged(f"{err}; its partitions are made again")
         return Manifest(table, version=seen.version)
-
-
-def _parse(
-    store: ObjectStore, key: str, version: str, table: str, kind: type[Record]
-) -> Manifest[Record]:
-    found = _decode(store.read(key), f"{store.uri}/{key}", key)
-    if found.get("format") != FORMAT:
-        raise DataRefused(
-            f"{store.uri}/{key}: format {found.get('format')}, this version reads {FORMAT};"
-            " upgrade, or remove _state and rebuild with --full"
-        )
-    try:
-        calendar = found["calendar"]
-        return Manifest(
-            table,
-            {int(year): kind(**record) for year, record in found["partitions"].items()},
-            PublishedCalendar(**calendar) if calendar else None,
-            found["as_of"],
-            version,
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as err:
-        raise StateDamaged(f"{store.uri}/{key}: damaged ({err!r})", key) from err
-
-
-class Keep(Enum):
-    """Stands for what the manifest says already."""
-
-    AS_OF = "as_of"
 
 
 def commit(
@@ -238,8 +228,6 @@ def commit(
     seen: Manifest[Record],
     changed: Mapping[int, Record | None],
     calendar: PublishedCalendar | CalendarOf[Record] | None = None,
-    *,
-    as_of: str | Keep | None = Keep.AS_OF,
 ) -> Manifest[Record]:
     """Publish the records of changed partitions; None removes one.
 
@@ -247,9 +235,8 @@ def commit(
         store: Where the lake is.
         seen: The manifest that the work was planned by.
         changed: Records to put in place of those of ``seen``.
-        calendar: Replaces the manifest's calendar where given; a function gets the records
-            that are published, those of other jobs included.
-        as_of: Replaces the manifest's instant where given.
+        calendar: Replaces the manifest's calendar where given; a function is called with the
+            records to be published, those of other jobs included.
 
     Returns:
         The manifest as published.
@@ -257,78 +244,80 @@ def commit(
     Raises:
         CommitConflict: Another job changed one of these partitions meanwhile.
     """
-    current = seen
+
+    def revised(current: Manifest[Record]) -> Manifest[Record]:
+        records = {**current.partitions, **changed}
+        partitions = {year: record for year, record in records.items() if record is not None}
+        cut_by = calendar(partitions) if callable(calendar) else calendar
+        return replace(current, partitions=partitions, calendar=cut_by or current.calendar)
+
+    return _publish(store, seen, changed, revised)
+
+
+def commit_as_of(store: ObjectStore, seen: Manifest[Record], as_of: str | None) -> Manifest[Record]:
+    """Publish the instant that deliveries are cut off at, None for the present."""
+    return _publish(store, seen, {}, lambda current: replace(current, as_of=as_of))
+
+
+def _publish(
+    store: ObjectStore,
+    seen: Manifest[Record],
+    changed: Mapping[int, Record | None],
+    revised: Callable[[Manifest[Record]], Manifest[Record]],
+) -> Manifest[Record]:
+    """Write a revised manifest; revise that of another job again if it left ours alone."""
+    key, current = manifest_key(seen.table), seen
     for _ in range(_TRIES):
-        partitions = {**current.partitions}
-        for year, record in changed.items():
-            if record is None:
-                partitions.pop(year, None)
-            else:
-                partitions[year] = record
-        wanted = replace(
-            current,
-            partitions=partitions,
-            calendar=(calendar(partitions) if callable(calendar) else calendar) or current.calendar,
-            as_of=current.as_of if as_of is Keep.AS_OF else as_of,
-        )
+        wanted = revised(current)
         if wanted == current:
             return current
         expect: Expectation = current.version or Expect.NOTHING
         try:
-            published = store.write(manifest_key(seen.table), _encode(wanted), expect=expect)
+            published = store.write(key, _encode(wanted), expect=expect)
         except CommitConflict:
-            kind: type[Any] = DailyRecord if seen.table == DAILY_TABLE else BarsRecord
-            current = _load(store, seen.table, kind)
-            _require_untouched(store, seen, current, changed)
+            current = _load(store, seen.table)
+            for year, record in changed.items():
+                there = current.partitions.get(year)
+                if there != seen.partitions.get(year) and there != record:
+                    raise CommitConflict(
+                        f"{store.uri}: another job published year {year} of {seen.table}"
+                        " meanwhile; run the job again, it plans from what is there now"
+                    ) from None
             continue
         return replace(wanted, version=published.version)
     raise CommitConflict(
-        f"{store.uri}/{manifest_key(seen.table)}: {_TRIES} other jobs committed first;"
+        f"{store.uri}/{key}: {_TRIES} other jobs committed first;"
         " the partitions are written, run the job again to record them"
     )
 
 
-def _require_untouched(
-    store: ObjectStore,
-    seen: Manifest[Record],
-    current: Manifest[Record],
-    changed: Mapping[int, Record | None],
-) -> None:
-    for year, record in changed.items():
-        there = current.partitions.get(year)
-        if there != seen.partitions.get(year) and there != record:
-            raise CommitConflict(
-                f"{store.uri}: another job published year {year} of {seen.table} meanwhile;"
-                " run the job again, it plans from what is there now"
-            )
-
-
 def _encode(manifest: Manifest[Any]) -> bytes:
-    content = {
-        "format": FORMAT,
-        "table": manifest.table,
-        "calendar": asdict(manifest.calendar) if manifest.calendar else None,
-        "as_of": manifest.as_of,
-        "partitions": {
-            str(year): asdict(manifest.partitions[year]) for year in sorted(manifest.partitions)
-        },
-    }
-    return encode_json(content)
+    return _json_bytes(
+        {
+            "format": FORMAT,
+            "table": manifest.table,
+            "calendar": asdict(manifest.calendar) if manifest.calendar else None,
+            "as_of": manifest.as_of,
+            "partitions": {
+                str(year): asdict(manifest.partitions[year]) for year in sorted(manifest.partitions)
+            },
+        }
+    )
 
 
-def encode_json(content: object) -> bytes:
+def _json_bytes(content: object) -> bytes:
     """Return compressed JSON; equal contents give equal bytes."""
     text = json.dumps(content, separators=(",", ":"))
     return gzip.compress(text.encode(), compresslevel=6, mtime=0)
 
 
-def _decode(content: bytes, named: str, key: str) -> dict[str, Any]:
+def _read_json(store: ObjectStore, key: str) -> dict[str, Any]:
     try:
-        found = json.loads(gzip.decompress(content))
+        found = json.loads(gzip.decompress(store.read(key)))
     except (OSError, EOFError, ValueError, zlib.error) as err:
-        raise StateDamaged(f"{named}: damaged ({err})", key) from err
+        raise StateDamaged(f"{store.uri}/{key}: damaged ({err})", key) from err
     if not isinstance(found, dict):
-        raise StateDamaged(f"{named}: damaged", key)
+        raise StateDamaged(f"{store.uri}/{key}: damaged", key)
     return found
 
 
@@ -338,16 +327,16 @@ def load_inputs(store: ObjectStore, year: int, record: DailyRecord) -> dict[str,
     Returns:
         None where the list that the record refers to is gone or damaged.
     """
-    key = inputs_key(year, record.inputs_digest)
     try:
-        deliveries: dict[str, int] = _decode(store.read(key), key, key)["deliveries"]
+        found = _read_json(store, inputs_key(year, record.inputs_digest))
+        deliveries: dict[str, int] = found["deliveries"]
     except (ObjectMissing, StateDamaged, KeyError):
         return None
     return deliveries if fingerprint(deliveries) == record.inputs_digest else None
 
 
 def write_inputs(store: ObjectStore, year: int, deliveries: Mapping[str, int]) -> str:
-    """Keep which deliveries a daily partition is made from; returns their digest."""
+    """Keep which deliveries a daily partition is made from; return their digest."""
     digest = fingerprint(deliveries)
-    store.write(inputs_key(year, digest), encode_json({"deliveries": deliveries}))
+    store.write(inputs_key(year, digest), _json_bytes({"deliveries": deliveries}))
     return digest

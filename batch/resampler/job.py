@@ -219,7 +219,7 @@ class _Job:
 
     def _survey(self, width: int) -> Table:
         name = bars_table(width, self.anchor)
-        manifest = load_bars_manifest(self.store, name, mend=self.progress.warn)
+        manifest = load_bars_manifest(self.store, name, on_damaged=self.progress.warn)
         return Table(name, width, manifest, TablePartitions.list(self.store, name))
 
     def _is_whole(self, table: Table, year: int, record: BarsRecord) -> bool:
