@@ -11,7 +11,7 @@ def parse_date(text: str, *, label: str) -> date:
     """Read an ISO 8601 date.
 
     Raises:
-        SettingsError: It is none.
+        SettingsError: It is not a date.
     """
     try:
         return date.fromisoformat(text)

@@ -121,7 +121,7 @@ class Delivery:
 
     @classmethod
     def parse(cls, key: str) -> Delivery | None:
-        """Return the delivery of a key under bronze, or None if the key is no delivery's."""
+        """Return the delivery of a key under bronze, or None for any other key."""
         found = _DELIVERY.fullmatch(key)
         if not found:
             return None
@@ -162,12 +162,12 @@ def bronze_session_prefix(session: date) -> str:
 
 
 def incomplete_key(session: date) -> str:
-    """Where it is noted that what a vendor sent of a session may not be all of it."""
+    """Where the note lies that what a vendor sent of a session may be incomplete."""
     return f"{INCOMPLETE}date={session}.json"
 
 
 def incomplete_session(key: str) -> date | None:
-    """Return the session of such a note's key, or None if it is no such key."""
+    """Return the session of a key of :func:`incomplete_key`; None for any other key."""
     found = _INCOMPLETE.fullmatch(key)
     try:
         return date.fromisoformat(found[1]) if found else None
@@ -258,14 +258,14 @@ def manifest_key(table: str) -> str:
 def inputs_key(year: int, digest: str) -> str:
     """Where the list of deliveries that a daily partition was made from is.
 
-    The digest of the list is part of the name, so jobs at work side by side never
-    overwrite what another one's manifest refers to.
+    The digest of the list is part of the name, so concurrent jobs never overwrite what
+    another one's manifest refers to.
     """
     return f"{INPUTS}year={year:04d}-{digest}.json.gz"
 
 
 def carry_key(year: int, digest: str) -> str:
-    """Where the state that consolidation hands from a year to the next one is."""
+    """Where the state that consolidation passes from a year to the next one is."""
     return f"{CARRY}year={year:04d}-{digest}.parquet"
 
 

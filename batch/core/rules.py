@@ -41,7 +41,7 @@ REASONS = (
 
 @dataclass(frozen=True, slots=True)
 class SiftedRows:
-    """A delivery's rows, told apart.
+    """A delivery's rows, accepted and refused.
 
     Attributes:
         accepted: Columns of :data:`batch.core.schema.DELIVERY`, one row per (symbol, date),
@@ -54,7 +54,7 @@ class SiftedRows:
 
 
 def sift(rows: pl.DataFrame, calendar: Calendar) -> SiftedRows:
-    """Tell the rows that may be consolidated from those that may not.
+    """Separate the rows that may be consolidated from those that may not.
 
     A row that is there twice with the same values is kept once. ``vwap`` and ``trades``
     that cannot be true (not finite, not above zero; negative) become null: they are

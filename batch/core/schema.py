@@ -6,75 +6,68 @@ the exchange. Text compares by its UTF-8 bytes, so ``Aa`` and ``AA`` are two sym
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
 import pyarrow as pa
 
+_TEXT, _DATE, _FLOAT, _INT = pa.string(), pa.date32(), pa.float64(), pa.int64()
+
+
+def _schema(kinds: Mapping[str, Any], *, nullable: Iterable[str] = ()) -> Any:
+    optional = set(nullable)
+    return pa.schema([pa.field(name, kind, name in optional) for name, kind in kinds.items()])
+
+
 PRICES: Final = ("open", "high", "low", "close")
 
-DELIVERY: Final = pa.schema(
-    [
-        pa.field("symbol", pa.string(), nullable=False),
-        pa.field("date", pa.date32(), nullable=False),
-        pa.field("open", pa.float64(), nullable=False),
-        pa.field("high", pa.float64(), nullable=False),
-        pa.field("low", pa.float64(), nullable=False),
-        pa.field("close", pa.float64(), nullable=False),
-        pa.field("volume", pa.float64(), nullable=False),
-        pa.field("vwap", pa.float64()),
-        pa.field("trades", pa.int64()),
-    ]
+_VALUES = {
+    **dict.fromkeys([*PRICES, "volume", "vwap"], _FLOAT),
+    "trades": _INT,
+}
+
+RESTATED_FIELDS: Final = tuple(_VALUES)
+
+DELIVERY: Final = _schema(
+    {"symbol": _TEXT, "date": _DATE, **_VALUES},
+    nullable=["vwap", "trades"],
 )
 """A delivery: one row per symbol of one session, sorted by symbol."""
 
-DAILY: Final = DELIVERY.append(pa.field("split_ratio", pa.float64(), nullable=False))
+DAILY: Final = DELIVERY.append(pa.field("split_ratio", _FLOAT, nullable=False))
 """Consolidated daily bars: one row per (symbol, date), sorted by both."""
 
-BARS: Final = pa.schema(
-    [
-        pa.field("symbol", pa.string(), nullable=False),
-        pa.field("start", pa.date32(), nullable=False),
-        pa.field("end", pa.date32(), nullable=False),
-        pa.field("open", pa.float64(), nullable=False),
-        pa.field("high", pa.float64(), nullable=False),
-        pa.field("low", pa.float64(), nullable=False),
-        pa.field("close", pa.float64(), nullable=False),
-        pa.field("volume", pa.float64(), nullable=False),
-        pa.field("vwap", pa.float64()),
-        pa.field("trades", pa.int64()),
-        pa.field("sessions", pa.int32(), nullable=False),
-        pa.field("complete", pa.bool_(), nullable=False),
-        pa.field("split_ratio", pa.float64(), nullable=False),
-    ]
+BARS: Final = _schema(
+    {
+        "symbol": _TEXT,
+        "start": _DATE,
+        "end": _DATE,
+        **_VALUES,
+        "sessions": pa.int32(),
+        "complete": pa.bool_(),
+        "split_ratio": _FLOAT,
+    },
+    nullable=["vwap", "trades"],
 )
 """N-session bars: one row per (symbol, window) with a daily bar, sorted by (symbol, start)."""
 
-REJECTED: Final = pa.schema(
-    [
-        pa.field("symbol", pa.string()),
-        pa.field("date", pa.date32()),
-        pa.field("open", pa.float64()),
-        pa.field("high", pa.float64()),
-        pa.field("low", pa.float64()),
-        pa.field("close", pa.float64()),
-        pa.field("volume", pa.float64()),
-        pa.field("vwap", pa.float64()),
-        pa.field("trades", pa.int64()),
-        pa.field("reason", pa.string(), nullable=False),
-    ]
+REJECTED: Final = _schema(
+    {"symbol": _TEXT, "date": _DATE, **_VALUES, "reason": _TEXT},
+    nullable=["symbol", "date", *_VALUES],
 )
 """Refused rows as received, each with every reason that applies, joined by ``; ``."""
 
-RESTATEMENTS: Final = pa.schema(
-    [
-        pa.field("symbol", pa.string(), nullable=False),
-        pa.field("date", pa.date32(), nullable=False),
-        pa.field("field", pa.string(), nullable=False),
-        pa.field("old", pa.float64()),
-        pa.field("new", pa.float64()),
-        pa.field("received_at", pa.timestamp("us", tz="UTC"), nullable=False),
-        pa.field("source", pa.string(), nullable=False),
-    ]
+RESTATEMENTS: Final = _schema(
+    {
+        "symbol": _TEXT,
+        "date": _DATE,
+        "field": _TEXT,
+        "old": _FLOAT,
+        "new": _FLOAT,
+        "received_at": pa.timestamp("us", tz="UTC"),
+        "source": _TEXT,
+    },
+    nullable=["old", "new"],
 )
 """What a later delivery changed: one row per (symbol, date, field, received_at, source), sorted so.
 
@@ -82,74 +75,66 @@ RESTATEMENTS: Final = pa.schema(
 ``received_at`` from ``source``. Null stands for a value that a source does not have.
 """
 
-RESTATED_FIELDS: Final = ("open", "high", "low", "close", "volume", "vwap", "trades")
-
-SPLITS: Final = pa.schema(
-    [
-        pa.field("symbol", pa.string(), nullable=False),
-        pa.field("date", pa.date32(), nullable=False),
-        pa.field("split_from", pa.float64(), nullable=False),
-        pa.field("split_to", pa.float64(), nullable=False),
-        pa.field("ratio", pa.float64(), nullable=False),
-    ]
+SPLITS: Final = _schema(
+    {"symbol": _TEXT, "date": _DATE, "split_from": _FLOAT, "split_to": _FLOAT, "ratio": _FLOAT}
 )
 """Splits: one row per (symbol, date of execution), sorted by both. ``ratio`` = to / from."""
 
-DIVIDENDS: Final = pa.schema(
-    [
-        pa.field("symbol", pa.string(), nullable=False),
-        pa.field("date", pa.date32(), nullable=False),
-        pa.field("cash_amount", pa.float64(), nullable=False),
-        pa.field("currency", pa.string()),
-        pa.field("dividend_type", pa.string()),
-        pa.field("frequency", pa.int64()),
-        pa.field("declaration_date", pa.date32()),
-        pa.field("record_date", pa.date32()),
-        pa.field("pay_date", pa.date32()),
-    ]
+DIVIDENDS: Final = _schema(
+    {
+        "symbol": _TEXT,
+        "date": _DATE,
+        "cash_amount": _FLOAT,
+        "currency": _TEXT,
+        "dividend_type": _TEXT,
+        "frequency": _INT,
+        "declaration_date": _DATE,
+        "record_date": _DATE,
+        "pay_date": _DATE,
+    },
+    nullable=[
+        *("currency", "dividend_type", "frequency"),
+        *("declaration_date", "record_date", "pay_date"),
+    ],
 )
 """Cash dividends per share: each once, sorted by (symbol, date, dividend_type, cash_amount).
 
 ``date`` is the ex-dividend date; it may lie ahead.
 """
 
-TICKERS: Final = pa.schema(
-    [
-        pa.field("symbol", pa.string(), nullable=False),
-        pa.field("valid_from", pa.date32(), nullable=False),
-        pa.field("valid_to", pa.date32()),
-        pa.field("name", pa.string()),
-        pa.field("market", pa.string()),
-        pa.field("locale", pa.string()),
-        pa.field("primary_exchange", pa.string()),
-        pa.field("type", pa.string()),
-        pa.field("active", pa.bool_(), nullable=False),
-        pa.field("cik", pa.string()),
-        pa.field("composite_figi", pa.string()),
-        pa.field("share_class_figi", pa.string()),
-        pa.field("currency", pa.string()),
-        pa.field("delisted_date", pa.date32()),
-        pa.field("market_cap_usd", pa.float64()),
-        pa.field("sic_code", pa.string()),
-        pa.field("sic_description", pa.string()),
-        pa.field("list_date", pa.date32()),
-        pa.field("details_date", pa.date32()),
-    ]
+_TICKER_DETAILS = {
+    "valid_to": _DATE,
+    "name": _TEXT,
+    "market": _TEXT,
+    "locale": _TEXT,
+    "primary_exchange": _TEXT,
+    "type": _TEXT,
+    "active": pa.bool_(),
+    "cik": _TEXT,
+    "composite_figi": _TEXT,
+    "share_class_figi": _TEXT,
+    "currency": _TEXT,
+    "delisted_date": _DATE,
+    "market_cap_usd": _FLOAT,
+    "sic_code": _TEXT,
+    "sic_description": _TEXT,
+    "list_date": _DATE,
+    "details_date": _DATE,
+}
+
+TICKERS: Final = _schema(
+    {"symbol": _TEXT, "valid_from": _DATE, **_TICKER_DETAILS},
+    nullable=_TICKER_DETAILS.keys() - {"active"},
 )
 """What was known of each ticker, and when: one row per (symbol, valid_from), sorted by both.
 
-A row held from ``valid_from``, the day on which it was learnt, to the day before
+A row holds from ``valid_from``, the day on which it was learnt, to the day before
 ``valid_to``; null while it holds. ``details_date`` is the day on which the columns from
 ``market_cap_usd`` to ``list_date`` were last asked for; null if they never were.
 """
 
-CARRY: Final = pa.schema(
-    [
-        pa.field("symbol", pa.string(), nullable=False),
-        pa.field("rows_before", pa.int64(), nullable=False),
-        pa.field("rows", pa.int64(), nullable=False),
-        pa.field("pending_ratio", pa.float64(), nullable=False),
-    ]
+CARRY: Final = _schema(
+    {"symbol": _TEXT, "rows_before": _INT, "rows": _INT, "pending_ratio": _FLOAT}
 )
 """What a year of consolidation passes on to the next: one row per symbol seen so far, sorted.
 

@@ -1,4 +1,4 @@
-"""The edge to storage: objects, Parquet, manifests, deliveries, and the read API."""
+"""What a lake holds: deliveries, partitions, manifests, reference tables; and the read API."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Lake"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the read API when it is asked for, so that jobs start without it."""
+    """Import the read API on first use; jobs import this room without it."""
     if name == "Lake":
         return import_module("batch.lake.read").Lake
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -32,7 +32,7 @@ def adjust_for_splits(bars: pl.LazyFrame, events: pl.DataFrame, key: str) -> pl.
     """Scale bars to the shares of their symbol's newest bar.
 
     Prices and ``vwap`` are divided, and ``volume`` is multiplied, by the product of the
-    split ratios of all later rows. ``split_ratio`` stays: it still tells where the splits are.
+    split ratios of all later rows. ``split_ratio`` stays: it still says where the splits are.
 
     Args:
         bars: Daily or N-session bars sorted by (symbol, key); an N-session bar has the

@@ -1,10 +1,10 @@
-"""How a delivery enters the lake: sifted, announced, then written once under bronze."""
+"""How a delivery enters the lake: rows sifted, announced, then written once under bronze."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
@@ -13,7 +13,13 @@ import polars as pl
 from batch.core import schema
 from batch.core.errors import CommitConflict, DataRefused
 from batch.core.frames import to_arrow
-from batch.core.layout import BRONZE, Delivery, delivery_name, rejected_key, source_slug
+from batch.core.layout import (
+    Delivery,
+    bronze_session_prefix,
+    delivery_name,
+    rejected_key,
+    source_slug,
+)
 from batch.core.rules import sift
 from batch.core.sessions import Calendar
 from batch.storage.parquet import table_bytes
@@ -22,7 +28,7 @@ from batch.storage.store import Expect, ObjectStore
 
 @dataclass(frozen=True, slots=True)
 class Landed:
-    """What became of one set of rows received together.
+    """The result of landing rows that were received together.
 
     Attributes:
         deliveries: One per session, in order of sessions, whether new or there already.
@@ -30,7 +36,7 @@ class Landed:
         accepted_rows: Rows that are now in bronze.
         refused_rows: Rows that are now under rejected.
         reasons: How often each reason applied.
-        unchanged: Sessions of which nothing was kept, being as they were received before.
+        unchanged: Sessions whose rows equal those received before; nothing of them was kept.
     """
 
     deliveries: tuple[Delivery, ...]
@@ -75,9 +81,9 @@ def land(
     slug = source_slug(source)
     known = {session: found.source for session, found in (received_before or {}).items()}
     content: dict[Delivery, bytes] = {}
-    unchanged = []
-    for session, part in _by_session(sifted.accepted):
-        assert session is not None  # noqa: S101 - rows without a date were refused
+    unchanged: list[date] = []
+    for part in sifted.accepted.partition_by("date", maintain_order=True):
+        session: date = part["date"][0]
         sent = f"{slug}-{_digest(part)}"
         if known.get(session) == sent:
             unchanged.append(session)
@@ -86,11 +92,14 @@ def land(
         content[Delivery(session, received_at, sent)] = body
     names: dict[date | None, str] = {delivery.session: delivery.name for delivery in content}
     refused: dict[str, bytes] = {}
-    for session, part in _by_session(sifted.refused):
-        if session in unchanged:
+    for part in sifted.refused.partition_by("date", maintain_order=True):
+        dated: date | None = part["date"][0]
+        if dated in unchanged:
             continue
-        name = names.get(session) or delivery_name(received_at, f"{slug}-{_digest(part)}")
-        refused[rejected_key(session, name)] = table_bytes(to_arrow(part, schema.REJECTED))
+        name = names.get(dated) or delivery_name(received_at, f"{slug}-{_digest(part)}")
+        refused[rejected_key(dated, name)] = table_bytes(to_arrow(part, schema.REJECTED))
+    # Announced first: of a job killed in between, an announcement without a delivery is left,
+    # never a delivery that consolidation does not see.
     for delivery in content:
         store.write(delivery.arrival_key, b"")
     for key, body in refused.items():
@@ -112,23 +121,23 @@ def land(
 
 
 def require_few_refused(landed: Landed, *, label: str, share: float) -> None:
-    """Refuse a delivery of which too many rows were refused; they are kept all the same.
+    """Raise if too many rows of a delivery were refused; what landed stays.
 
     Raises:
         DataRefused: More than ``share`` of its rows were.
     """
     if landed.refused_share > share:
-        told = ", ".join(f"{reason}: {count}" for reason, count in landed.reasons.most_common())
+        reasons = ", ".join(f"{reason}: {count}" for reason, count in landed.reasons.most_common())
         raise DataRefused(
             f"{label}: {landed.refused_rows} of {landed.accepted_rows + landed.refused_rows} rows"
-            f" refused ({told}), more than {share:.2%}; the others are in bronze,"
+            f" refused ({reasons}), more than {share:.2%}; the others are in bronze,"
             " these are under bronze/rejected"
         )
 
 
 def newest_delivery(store: ObjectStore, session: date) -> Delivery | None:
     """Return the newest delivery of a session, or None if it has none."""
-    found = [Delivery.parse(item.key) for item in store.list(f"{BRONZE}date={session}/")]
+    found = [Delivery.parse(item.key) for item in store.list(bronze_session_prefix(session))]
     return max((delivery for delivery in found if delivery), default=None)
 
 
@@ -138,11 +147,6 @@ def _write_once(store: ObjectStore, delivery: Delivery, body: bytes) -> bool:
     except CommitConflict:
         return False
     return True
-
-
-def _by_session(rows: pl.DataFrame) -> Iterable[tuple[date | None, pl.DataFrame]]:
-    for part in rows.partition_by("date", maintain_order=True):
-        yield part["date"][0], part
 
 
 def _digest(rows: pl.DataFrame) -> str:

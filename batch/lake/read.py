@@ -81,7 +81,7 @@ class Lake:
                 left out.
             adjusted: Bring each symbol's series to the shares of its newest bar. Splits
                 outside the dates asked for count.
-            complete: True leaves the open bars out, so that nobody looks ahead by
+            complete: True leaves the open bars out, so that you do not look ahead by
                 accident; False or None returns them too. Daily bars are always complete.
             anchor: What windows are counted from: ``calendar`` or ``listing``.
             as_of: Return the bars as they were known at this instant, such as
@@ -259,7 +259,7 @@ class Lake:
 
 
 def _known_by(last: date, newest: date | None, width: int) -> pl.Expr:
-    """Tell which bars hold nothing of the sessions after ``last``."""
+    """Select the bars that hold nothing of the sessions after ``last``."""
     if width == 1:
         return pl.col("date") <= last
     whole = pl.col("end") <= last
@@ -275,12 +275,12 @@ def _anchor(anchor: Anchor | str) -> Anchor:
         raise SettingsError(f"anchor {anchor!r}: expected calendar or listing") from err
 
 
-def _day(value: Day | None, named: str) -> date | None:
+def _day(value: Day | None, label: str) -> date | None:
     if isinstance(value, datetime):
         return value.date()
     if value is None or isinstance(value, date):
         return value
-    return parse_date(value, label=named)
+    return parse_date(value, label=label)
 
 
 def _instant(value: datetime | str) -> datetime:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -191,12 +190,9 @@ class S3Store:
     @contextmanager
     def scratch(self) -> Iterator[Path]:
         """Give a folder in the system's temporary space."""
-        folder = Path(tempfile.mkdtemp(prefix="ohlcv-"))
-        try:
-            with full_disk_raised(folder):
-                yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        made = tempfile.TemporaryDirectory(prefix="ohlcv-", ignore_cleanup_errors=True)
+        with made as name, full_disk_raised(Path(name)):
+            yield Path(name)
 
     def abandoned_scratch(self) -> tuple[Path, ...]:
         """Return nothing: the system clears its temporary space."""
