@@ -23,6 +23,7 @@ from batch.core.schema import RESTATEMENTS as RESTATEMENTS_SCHEMA
 from batch.core.sessions import EPOCH, Calendar, load_calendar
 from batch.lake.manifest import DailyRecord, Manifest, load_bars_manifest, load_daily_manifest
 from batch.lake.partitions import TablePartitions, list_tables
+from batch.runtime.formats import count_text
 from batch.runtime.run_report import list_run_reports
 from batch.storage.scan import reading, scan_objects
 from batch.storage.store import ObjectStore, StoredObject
@@ -229,13 +230,14 @@ def _problems(status: Status, policy: FreshnessPolicy) -> Iterable[str]:
             " then run `ohlcv consolidate`"
         )
     elif len(status.behind) > policy.max_age_sessions:
+        behind = count_text(len(status.behind), "sessions")
         yield (
             f"stale: the newest session is {status.newest}, {status.expected} was expected"
-            f" ({_sessions(len(status.behind))} behind, {policy.max_age_sessions} allowed)"
+            f" ({behind} behind, {policy.max_age_sessions} allowed)"
         )
     if status.missing:
         yield (
-            f"gapped: {_sessions(len(status.missing))} without any daily bar,"
+            f"gapped: {count_text(len(status.missing), 'sessions')} without any daily bar,"
             f" the newest of them {status.missing[-1]}"
         )
     if status.outdated:
@@ -243,10 +245,6 @@ def _problems(status: Status, policy: FreshnessPolicy) -> Iterable[str]:
             f"outdated: {', '.join(status.outdated)} made from older daily bars;"
             " run `ohlcv resample`"
         )
-
-
-def _sessions(count: int) -> str:
-    return f"{count:,} session{'s' if count != 1 else ''}"
 
 
 def _late(

@@ -15,7 +15,8 @@ from batch.runtime.formats import size_text
 from batch.runtime.options import date_option, output_options, settings_options
 from batch.runtime.output import Output
 from batch.runtime.settings import Settings
-from reporting.chart import Chart, load_chart
+from orchestration.cli.pages import page_options, write_page
+from reporting.chart import NEWEST_BARS, Chart, load_chart
 from reporting.png import to_png
 
 FORMATS = ("html", "svg", "png")
@@ -42,23 +43,13 @@ FORMATS = ("html", "svg", "png")
     default=True,
     help="Prices adjusted for splits (the default), or as traded.",
 )
-@date_option("--start", "First date, inclusive.  [default: the newest 150 of the narrowest bars]")
+@date_option(
+    "--start",
+    f"First date, inclusive.  [default: the newest {NEWEST_BARS} of the narrowest bars]",
+)
 @date_option("--end", "Last date, inclusive.")
 @click.option("--log", is_flag=True, help="Logarithmic prices: equal ratios are equally high.")
-@click.option(
-    "--theme",
-    type=click.Choice(["auto", "light", "dark"]),
-    default="auto",
-    help="Colours; auto follows the reader's system (in HTML; light elsewhere).",
-)
-@click.option(
-    "-o",
-    "--output",
-    "path",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="Where to: .html, .svg or .png.  [default: SYMBOL.html here]",
-)
+@page_options("File to write: .html, .svg or .png.  [default: SYMBOL.html here]")
 @settings_options(Settings)
 @output_options
 def command(
@@ -104,10 +95,7 @@ def command(
         log=log,
     )
     content = _render(chart, kind, theme)
-    try:
-        path.write_bytes(content)
-    except OSError as err:
-        raise SettingsError(f"--output {path}: {err.strerror or err}") from err
+    write_page(path, content)
     bars = {f"{series.width}d": len(series) for series in chart.series}
     output.result(
         {
