@@ -161,12 +161,12 @@ def test_a_job_that_is_stopped_ends_within_seconds(
         "import batch.consolidator.job as job\n"
         "from batch.runtime.command import run_main\n"
         "from batch.consolidator.command import command\n"
-        "load = job.load_calendar\n"
-        "def load_slowly():\n"
+        "load = job.calendar_from\n"
+        "def load_slowly(first):\n"
         "    print('working', flush=True)\n"
         "    time.sleep(3)\n"
-        "    return load()\n"
-        "job.load_calendar = load_slowly\n"
+        "    return load(first)\n"
+        "job.calendar_from = load_slowly\n"
         "sys.exit(run_main(command, [], name='consolidate'))\n"
     )
     with subprocess.Popen(
