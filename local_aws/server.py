@@ -37,7 +37,7 @@ class LocalAws:
         stacks: CloudFormation's stacks.
         calls: The calls of roles, in order.
         denied: Those of them that were refused.
-        waits: Seconds that definitions waited before a retry, as they asked for.
+        waits: Seconds that definitions set between an attempt and its retry.
         watchers: Called with every call of a role, before it is answered.
     """
 
