@@ -39,7 +39,7 @@ from batch.lake.manifest import (
 )
 from batch.lake.partitions import PublishedPartition, TablePartitions, table_metadata
 from batch.resampler.pieces import DailyYear, FirstRows, Stretch, whole_symbols
-from batch.resampler.pipeline import broadcast, completed, once, read_ahead
+from batch.resampler.pipeline import broadcast, completed, read_ahead
 from batch.resampler.plan import (
     BarsPlan,
     DailyYears,
@@ -65,7 +65,7 @@ _ROW_BYTES = 600
 _TABLES_AHEAD = 2
 """Tables that are read and decoded before there is room for them."""
 
-_PIECES_IN_FLIGHT = 3
+_PIECES_IN_FLIGHT = 2
 """Pieces that an interval folds or that wait for it."""
 
 _ATTEMPTS = 5
@@ -310,7 +310,7 @@ class _Job:
 
 def _stretch(plan: Plan, year: DailyYear, rows: DailyColumns) -> Stretch:
     prepare = partial(_prepare, plan, year, ends_year=not len(rows))
-    return Stretch(year, rows, once(partial(prepare, rows)), prepare)
+    return Stretch(year, prepare(rows), prepare)
 
 
 def _prepare(plan: Plan, year: DailyYear, rows: DailyColumns, *, ends_year: bool) -> Piece:
@@ -393,7 +393,7 @@ class _Maker:
         writer = TableWriter(path, with_encoded_symbols(schema.BARS), metadata)
         writing = completed(None)
         for stretch in stretches:
-            bars, carried = self._fold(stretch.whole(), carried)
+            bars, carried = self._fold(stretch.whole, carried)
             writing.result()
             writing = self.pool.submit(_append, writer, bars)
         return carried, _Output(path, writer, writing)

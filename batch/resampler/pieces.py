@@ -67,12 +67,12 @@ class FirstRows:
     last_day: int
     per_symbol: int | None
 
-    def of(self, rows: DailyColumns) -> DailyColumns:
-        """Return those rows."""
+    def of(self, piece: Piece) -> DailyColumns:
+        """Return those rows of a piece."""
+        rows, firsts = piece.rows, piece.precomputed.first_rows
         if self.per_symbol is None:
             chosen = np.flatnonzero(rows.day <= self.last_day)
         else:
-            firsts = rows.first_rows()
             counts = np.minimum(np.diff(firsts, append=len(rows)), self.per_symbol)
             chosen = positions(firsts, counts)
         return rows.take(chosen).with_own_symbols()
@@ -84,17 +84,17 @@ class Stretch:
 
     Attributes:
         year: The year.
-        rows: Sorted by (symbol, date).
-        whole: Returns all rows, prepared for folding.
-        prepare: Prepares some of the rows for folding.
+        whole: The rows, ready to be folded.
+        prepare: Makes others of the year's rows ready.
     """
 
     year: DailyYear
-    rows: DailyColumns
-    whole: Callable[[], Piece]
+    whole: Piece
     prepare: Callable[[DailyColumns], Piece]
 
     def first(self, chosen: FirstRows) -> Piece | None:
-        """Return some first rows, prepared for folding; None where there is nothing to fold."""
-        rows = chosen.of(self.rows)
-        return self.prepare(rows) if len(rows) or not len(self.rows) else None
+        """Return some first rows, ready to be folded; None where there are none to fold."""
+        if self.whole.ends_year:
+            return self.whole
+        rows = chosen.of(self.whole)
+        return self.prepare(rows) if len(rows) else None

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
-from threading import Event, Lock, Semaphore
+from threading import Event, Semaphore
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -115,23 +115,6 @@ class _Feed(Generic[Item]):
             self._room.release()
         if self._failed.is_set():
             raise _Stopped
-
-
-def once(make: Callable[[], Result]) -> Callable[[], Result]:
-    """Return a function that makes something at its first call and returns it at all calls.
-
-    Other threads wait while the first one makes it.
-    """
-    lock = Lock()
-    made: list[Result] = []
-
-    def get() -> Result:
-        with lock:
-            if not made:
-                made.append(make())
-            return made[0]
-
-    return get
 
 
 def completed(result: Result) -> Future[Result]:
