@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
 from functools import partial
-from itertools import groupby
-from operator import attrgetter
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,36 +22,21 @@ from batch.core.layout import (
     partition_key,
     require_interval,
 )
-from batch.core.sessions import Calendar, day_of
-from batch.kernel.bars import Bars
+from batch.core.sessions import Calendar
 from batch.kernel.columns import DailyColumns
 from batch.kernel.windows import calendar_reaching
-from batch.kernel.years import CalendarPiece, Carried, ListingPiece, Piece, listing_parts_of_year
-from batch.lake.manifest import (
-    BarsRecord,
-    Manifest,
-    commit,
-    load_bars_manifest,
-    load_daily_manifest,
-)
-from batch.lake.partitions import PublishedPartition, TablePartitions, table_metadata
-from batch.resampler.pieces import DailyYear, FirstRows, Stretch, whole_symbols
-from batch.resampler.pipeline import broadcast, completed, read_ahead
-from batch.resampler.plan import (
-    BarsPlan,
-    DailyYears,
-    Plan,
-    Table,
-    TablePlan,
-    plan_table,
-    plan_years,
-)
+from batch.kernel.years import CalendarPiece, ListingPiece, Piece
+from batch.lake.manifest import BarsRecord, load_bars_manifest, load_daily_manifest
+from batch.lake.partitions import PublishedPartition, TablePartitions
+from batch.resampler.pieces import DailyYear, Stretch, whole_symbols
+from batch.resampler.pipeline import broadcast, read_ahead
+from batch.resampler.plan import DailyYears, Plan, Table, TablePlan, plan_table, plan_years
+from batch.resampler.table import Made, TableMaker, removed
 from batch.runtime.memory import PROCESS_BYTES
 from batch.runtime.progress import Progress, Silent, StopRequested, never, require_going
 from batch.runtime.shards import Shard
-from batch.storage.parquet import ROW_GROUP_ROWS, TableWriter, stream_batches, with_encoded_symbols
+from batch.storage.parquet import ROW_GROUP_ROWS, stream_batches
 from batch.storage.store import ObjectStore, require_lake
-from batch.version import RESULTS_VERSION
 
 PIECE_ROWS = 524_288
 """Daily rows folded at once, unless a memory limit asks for fewer."""
@@ -178,52 +160,21 @@ class _Job:
         tables = [self._survey(width) for width in self.widths]
         if not daily.dates:
             self.progress.note("there are no daily bars yet: run `ohlcv consolidate` first")
-            gone = [(table, sorted(table.manifest.partitions)) for table in tables]
-            return Resampling(removed=tuple(self._remove(gone)[1]))
-
+            plans = [TablePlan(one, {}, tuple(sorted(one.manifest.partitions))) for one in tables]
+            return _outcome([removed(self.store, one) for one in plans])
         calendar = calendar_reaching(daily.oldest, daily.newest, self.widths[-1], self.calendar)
         for table in tables:
             self._require_calendar(table, calendar)
-        plans = [plan_years(daily, calendar, width, self.anchor) for width in self.widths]
-        removed: list[tuple[str, int]] = []
-        if self.shard.index == 0:
-            gone = [
-                (table, sorted({*table.manifest.partitions, *table.there.objects} - years.keys()))
-                for table, years in zip(tables, plans, strict=True)
-            ]
-            tables, removed = self._remove(gone)
-        mine = self.shard.stretch(sorted({year for years in plans for year in years}))
         plan = Plan(
-            daily,
-            daily_there,
-            calendar,
-            self.anchor,
-            tuple(
-                plan_table(
-                    table,
-                    {year: one for year, one in years.items() if year in mine},
-                    partial(self._is_whole, table),
-                    full=self.full,
-                )
-                for table, years in zip(tables, plans, strict=True)
-            ),
+            daily, daily_there, calendar, self.anchor, self._plan_tables(daily, calendar, tables)
         )
-        made = self._make(plan)
-        return Resampling(
-            published=tuple(part for one in made for part in one.published),
-            removed=tuple(removed),
-            current=sum(one.current for one in made),
-            daily_rows_read=plan.rows,
-            newest=daily.dates[-1],
-        )
+        made = self._make(plan, [removed(self.store, one) for one in plan.tables])
+        return _outcome(made, daily_rows_read=plan.rows, newest=daily.dates[-1])
 
     def _survey(self, width: int) -> Table:
         name = bars_table(width, self.anchor)
         manifest = load_bars_manifest(self.store, name, on_damaged=self.progress.warn)
         return Table(name, width, manifest, TablePartitions.list(self.store, name))
-
-    def _is_whole(self, table: Table, year: int, record: BarsRecord) -> bool:
-        return table.there.holds(self.store, year, record.version, record.fingerprint)
 
     def _require_calendar(self, table: Table, calendar: Calendar) -> None:
         seen = table.manifest.calendar
@@ -237,28 +188,31 @@ class _Job:
                 " see what changed, then rebuild with --full"
             )
 
-    def _remove(
-        self, gone: list[tuple[Table, list[int]]]
-    ) -> tuple[list[Table], list[tuple[str, int]]]:
-        """Remove partitions that have no daily bars any more, their records first.
+    def _plan_tables(
+        self, daily: DailyYears, calendar: Calendar, tables: list[Table]
+    ) -> tuple[TablePlan, ...]:
+        plans = [plan_years(daily, calendar, width, self.anchor) for width in self.widths]
+        mine = self.shard.stretch(sorted({year for years in plans for year in years}))
 
-        Returns:
-            The tables as they are then, and table and year of what was removed.
-        """
-        tables, removed = [], []
-        for table, years in gone:
-            manifest = table.manifest
-            if years:
-                manifest = commit(self.store, manifest, dict.fromkeys(years))
-                self.store.delete([partition_key(table.name, year) for year in years])
-            tables.append(replace(table, manifest=manifest))
-            removed += [(table.name, year) for year in years]
-        return tables, removed
+        def is_whole(table: Table, year: int, record: BarsRecord) -> bool:
+            return table.there.holds(self.store, year, record.version, record.fingerprint)
 
-    def _make(self, plan: Plan) -> list[_Made]:
+        return tuple(
+            plan_table(
+                table,
+                years,
+                mine,
+                partial(is_whole, table),
+                full=self.full,
+                removes=self.shard.index == 0,
+            )
+            for table, years in zip(tables, plans, strict=True)
+        )
+
+    def _make(self, plan: Plan, tables: list[Made]) -> list[Made]:
         """Make all stale partitions; the tables share what is read."""
         if not plan.years:
-            return [_Made(one.table.manifest, (), one.current) for one in plan.tables]
+            return tables
         self.progress.begin("resampling", plan.rows, "rows")
         with (
             self.store.scratch() as folder,
@@ -266,25 +220,38 @@ class _Job:
             ThreadPoolExecutor(self.workers) as publishers,
             closing(self._stretches(plan)) as stretches,
         ):
-            makers = [_Maker(self, plan, one, pool, publishers, folder) for one in plan.tables]
-            return broadcast(
-                stretches, [maker.make for maker in makers], in_flight=_PIECES_IN_FLIGHT
+            maker = partial(
+                TableMaker,
+                store=self.store,
+                plan=plan,
+                full=self.full,
+                pool=pool,
+                publishers=publishers,
+                folder=folder,
+                stop_requested=self.stop_requested,
             )
+            makers = [
+                partial(maker(own=own).make, made)
+                for own, made in zip(plan.tables, tables, strict=True)
+            ]
+            return broadcast(stretches, makers, in_flight=_PIECES_IN_FLIGHT)
 
     def _stretches(self, plan: Plan) -> Generator[Stretch, None, None]:
         """Read the daily bars of the planned years, newest year first."""
         with closing(read_ahead(self._tables(plan), _TABLES_AHEAD)) as tables:
-            for no in plan.years:
+            for number in plan.years:
                 require_going(self.stop_requested)
-                year = DailyYear(no, self._rows_before(plan, no))
+                year = DailyYear(number, self._rows_before(plan, number))
+                prepare = partial(_prepare, plan, year, ends_year=False)
                 for rows in whole_symbols(iter(tables.__next__, None)):
                     require_going(self.stop_requested)
-                    yield _stretch(plan, year, rows)
+                    yield Stretch(year, prepare(rows), prepare)
                     self.progress.advance(len(rows))
-                yield _stretch(plan, year, DailyColumns.empty())
+                end = _prepare(plan, year, DailyColumns.empty(), ends_year=True)
+                yield Stretch(year, end, prepare)
 
     def _tables(self, plan: Plan) -> Iterator[Any]:
-        """Stream the daily bars of the planned years as tables; None ends each year."""
+        """Stream the daily bars of the planned years as Arrow tables; None ends each year."""
         for year in plan.years:
             record = plan.daily.records.get(year)
             if record is not None:
@@ -308,178 +275,24 @@ class _Job:
         return dict(state.filter(state["rows"] > 0).select("symbol", "rows_before").iter_rows())
 
 
-def _stretch(plan: Plan, year: DailyYear, rows: DailyColumns) -> Stretch:
-    prepare = partial(_prepare, plan, year, ends_year=not len(rows))
-    return Stretch(year, prepare(rows), prepare)
-
-
 def _prepare(plan: Plan, year: DailyYear, rows: DailyColumns, *, ends_year: bool) -> Piece:
+    """Make rows of a year ready to be folded."""
     if plan.anchor is Anchor.LISTING:
         before = [year.rows_before.get(symbol, 0) for symbol in rows.symbols.to_pylist()]
         return ListingPiece.of(
             rows, ends_year=ends_year, rows_before=np.array(before, dtype=np.int64)
         )
+    calendar, newest = plan.calendar, plan.daily.newest
     return CalendarPiece.of(
-        rows,
-        ends_year=ends_year,
-        year=year.year,
-        calendar=plan.calendar,
-        newest=plan.daily.newest,
+        rows, ends_year=ends_year, year=year.year, calendar=calendar, newest=newest
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Made:
-    """What has been done to one table.
-
-    Attributes:
-        manifest: As it is now.
-        published: Partitions written.
-        current: Partitions that were up to date.
-    """
-
-    manifest: Manifest[BarsRecord]
-    published: tuple[PublishedPartition, ...]
-    current: int
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Maker:
-    """Makes one table's stale partitions, newest year first.
-
-    Folding and writing go to a pool that all tables share: while a piece is folded, the
-    bars of the one before it are written. A year is published while the one below it is made.
-    """
-
-    job: _Job
-    plan: Plan
-    own: TablePlan
-    pool: Executor
-    publishers: Executor
-    folder: Path
-
-    def make(self, stretches: Iterator[Stretch]) -> _Made:
-        """Fold what is read, publish what is to be made, and carry parts of bars down."""
-        table = self.own.table
-        carried = Carried()
-        made = completed(_Made(table.manifest, (), self.own.current))
-        for daily, of_year in groupby(stretches, key=attrgetter("year")):
-            plan = self.own.stale.get(daily.year)
-            if plan is not None and self.plan.anchor is Anchor.LISTING:
-                plan = self._settled(plan, carried, daily)
-                if self._is_current(plan):
-                    made = completed(self._record_current(made.result(), plan))
-                    plan = None
-            if plan is not None:
-                carried, output = self._write(plan, of_year, carried)
-                made = self.publishers.submit(self._publish, made.result(), plan, output)
-            elif lower := self.own.below(daily.year):
-                carried = self._pass_over(lower, of_year, carried)
-        return made.result()
-
-    def _write(
-        self, plan: BarsPlan, stretches: Iterator[Stretch], carried: Carried
-    ) -> tuple[Carried, _Output]:
-        """Fold a year's rows and write its bars, of which the last are still being written."""
-        metadata = table_metadata(
-            interval=f"{plan.width}d",
-            anchor=self.plan.anchor,
-            calendar=plan.calendar,
-            newest=plan.newest,
-            results_version=RESULTS_VERSION,
-            digest=plan.fingerprint,
-        )
-        path = self.folder / f"{self.own.table.name}-{plan.year}"
-        writer = TableWriter(path, with_encoded_symbols(schema.BARS), metadata)
-        writing = completed(None)
-        for stretch in stretches:
-            bars, carried = self._fold(stretch.whole, carried)
-            writing.result()
-            writing = self.pool.submit(_append, writer, bars)
-        return carried, _Output(path, writer, writing)
-
-    def _pass_over(
-        self, lower: list[BarsPlan], stretches: Iterator[Stretch], carried: Carried
-    ) -> Carried:
-        """Find what a year holds of the windows of lower years, and drop its own bars."""
-        listing = self.plan.anchor is Anchor.LISTING
-        chosen = FirstRows(
-            last_day=max(day_of(plan.last_day) for plan in lower),
-            per_symbol=self.own.table.width - 1 if listing else None,
-        )
-        for stretch in stretches:
-            piece = stretch.first(chosen)
-            if piece is not None:
-                _, carried = self._fold(piece, carried)
-        return carried
-
-    def _fold(self, piece: Piece, carried: Carried) -> tuple[Bars, Carried]:
-        return self.pool.submit(piece.fold, self.own.table.width, carried).result()
-
-    def _settled(self, plan: BarsPlan, carried: Carried, daily: DailyYear) -> BarsPlan:
-        """Fix the fingerprint of a listing year, now that the later rows are known."""
-        used = listing_parts_of_year(carried.into_year, daily.rows_before, plan.width)
-        return plan.settled(self.plan.daily.records[plan.year], used.digest())
-
-    def _is_current(self, plan: BarsPlan) -> bool:
-        record = self.own.table.manifest.partitions.get(plan.year)
-        return (
-            not self.job.full
-            and record is not None
-            and record.fingerprint == plan.fingerprint
-            and self.own.table.there.holds(
-                self.job.store, plan.year, record.version, record.fingerprint
-            )
-        )
-
-    def _record_current(self, made: _Made, plan: BarsPlan) -> _Made:
-        record = made.manifest.partitions[plan.year]
-        record = replace(record, sources_digest=plan.sources_digest)
-        return replace(
-            made, manifest=self._commit(made, plan.year, record), current=made.current + 1
-        )
-
-    def _publish(self, made: _Made, plan: BarsPlan, output: _Output) -> _Made:
-        """Store a partition once it is written, then its record."""
-        output.writing.result()
-        self.pool.submit(output.writer.close).result()
-        require_going(self.job.stop_requested)
-        table = self.own.table
-        stored = self.job.store.write(
-            partition_key(table.name, plan.year),
-            output.path,
-            expect=table.there.expectation(plan.year),
-        )
-        output.path.unlink(missing_ok=True)
-        record = BarsRecord(
-            fingerprint=plan.fingerprint,
-            newest=plan.newest,
-            rows=output.writer.rows,
-            size_bytes=stored.size_bytes,
-            version=stored.version,
-            sources_digest=plan.sources_digest,
-        )
-        part = PublishedPartition(table.name, plan.year, record.rows, record.size_bytes)
-        return replace(
-            made,
-            manifest=self._commit(made, plan.year, record),
-            published=(*made.published, part),
-        )
-
-    def _commit(self, made: _Made, year: int, record: BarsRecord) -> Manifest[BarsRecord]:
-        calendar = self.plan.published_calendar
-        return commit(self.job.store, made.manifest, {year: record}, calendar)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Output:
-    """A partition of which the last bars are being written."""
-
-    path: Path
-    writer: TableWriter
-    writing: Future[None]
-
-
-def _append(writer: TableWriter, bars: Bars) -> None:
-    if len(bars):
-        writer.append(bars.to_batch())
+def _outcome(tables: list[Made], daily_rows_read: int = 0, newest: str | None = None) -> Resampling:
+    return Resampling(
+        published=tuple(part for one in tables for part in one.published),
+        removed=tuple(part for one in tables for part in one.removed),
+        current=sum(one.current for one in tables),
+        daily_rows_read=daily_rows_read,
+        newest=newest,
+    )

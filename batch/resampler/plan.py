@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 
@@ -118,12 +118,14 @@ class TablePlan:
     Attributes:
         table: As it was when the plan was made.
         stale: The partitions to make again.
+        gone: Years of partitions to remove, as they have no daily bars any more.
         current: Number of partitions that are up to date.
     """
 
     table: Table
     stale: Mapping[int, BarsPlan]
-    current: int
+    gone: tuple[int, ...]
+    current: int = 0
 
     def below(self, year: int) -> list[BarsPlan]:
         """Return the stale partitions of lower years whose windows may reach into a year."""
@@ -181,24 +183,31 @@ def plan_years(
 def plan_table(
     table: Table,
     plans: Mapping[int, BarsPlan],
+    mine: Collection[int],
     is_whole: Callable[[int, BarsRecord], bool],
     *,
     full: bool,
+    removes: bool,
 ) -> TablePlan:
-    """Find the partitions of a table that must be made again.
+    """Find the partitions of a table that must be made again, and those to remove.
 
     Args:
         table: What is published.
         plans: What each of its partitions should be made from.
-        is_whole: Tells whether a year's object is the one that its record describes.
+        mine: The years that this process makes.
+        is_whole: Returns whether a year's object is the one that its record describes.
         full: Make all of them.
+        removes: Whether this process removes partitions.
     """
-    stale = {}
-    for year, plan in plans.items():
-        record = table.manifest.partitions.get(year)
+    stale, current = {}, 0
+    for year in plans.keys() & mine:
+        plan, record = plans[year], table.manifest.partitions.get(year)
         if full or record is None or not plan.matches(record) or not is_whole(year, record):
             stale[year] = plan
-    return TablePlan(table, stale, len(plans) - len(stale))
+        else:
+            current += 1
+    gone = {*table.manifest.partitions, *table.there.objects} - plans.keys() if removes else ()
+    return TablePlan(table, stale, tuple(sorted(gone)), current)
 
 
 def _plan_calendar_years(daily: DailyYears, calendar: Calendar, width: int) -> list[BarsPlan]:
