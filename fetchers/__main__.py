@@ -1,4 +1,4 @@
-"""``python -m fetchers``: one daily fetch, where no Lambda runs it; all settings from OHLCV_*."""
+"""``python -m fetchers``: the daily fetch where no Lambda function runs it."""
 
 from __future__ import annotations
 

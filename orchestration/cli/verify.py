@@ -8,6 +8,7 @@ import click
 
 from batch.audit.verify import verify
 from batch.core.errors import DataRefused
+from batch.runtime.formats import listed_text
 from batch.runtime.options import output_options, settings_options
 from batch.runtime.output import Output
 from batch.runtime.run import job_run
@@ -67,10 +68,7 @@ def command(settings: MemorySettings, output: Output, show: int) -> None:
         if outcome.checked:
             output.table(["table", "partitions", "rows recomputed"], outcome.checked)
         if gaps:
-            more = f" and {len(gaps) - 5} more" if len(gaps) > 5 else ""
-            run.progress.warn(
-                f"{len(gaps)} sessions have no daily bars: {', '.join(gaps[:5])}{more}"
-            )
+            run.progress.warn(f"{len(gaps)} sessions have no daily bars: {listed_text(gaps, 5)}")
         if outcome.count:
             output.table(
                 ["table", "symbol", "date", "column", "expected", "found"],
