@@ -248,7 +248,7 @@ def test_every_reason_is_documented() -> None:
     text = (REPOSITORY / "docs/data.md").read_text()
     section = text.split("| reason | when |")[1].split("\n\n")[0]
 
-    assert re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE) == list(rules.REASONS)
+    assert re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE) == list(rules.Reason)
 
 
 def test_every_check_is_documented() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 import polars as pl
 
@@ -10,33 +11,22 @@ from batch.core import schema
 from batch.core.frames import conform
 from batch.core.sessions import Calendar
 
-NO_SYMBOL = "no symbol"
-NO_DATE = "no date"
-NOT_A_SESSION = "not a session of the exchange"
-PRICE_MISSING = "price null or NaN"
-PRICE_INFINITE = "price infinite"
-PRICE_NOT_POSITIVE = "price not above zero"
-HIGH_TOO_LOW = "high below open, low or close"
-LOW_TOO_HIGH = "low above open, high or close"
-VOLUME_MISSING = "volume null or NaN"
-VOLUME_INFINITE = "volume infinite"
-VOLUME_NEGATIVE = "volume negative"
-KEY_TWICE = "symbol and date twice with different values"
 
-REASONS = (
-    NO_SYMBOL,
-    NO_DATE,
-    NOT_A_SESSION,
-    PRICE_MISSING,
-    PRICE_INFINITE,
-    PRICE_NOT_POSITIVE,
-    HIGH_TOO_LOW,
-    LOW_TOO_HIGH,
-    VOLUME_MISSING,
-    VOLUME_INFINITE,
-    VOLUME_NEGATIVE,
-    KEY_TWICE,
-)
+class Reason(StrEnum):
+    """Why a row is refused; several may apply."""
+
+    NO_SYMBOL = "no symbol"
+    NO_DATE = "no date"
+    NOT_A_SESSION = "not a session of the exchange"
+    PRICE_MISSING = "price null or NaN"
+    PRICE_INFINITE = "price infinite"
+    PRICE_NOT_POSITIVE = "price not above zero"
+    HIGH_TOO_LOW = "high below open, low or close"
+    LOW_TOO_HIGH = "low above open, high or close"
+    VOLUME_MISSING = "volume null or NaN"
+    VOLUME_INFINITE = "volume infinite"
+    VOLUME_NEGATIVE = "volume negative"
+    KEY_TWICE = "symbol and date twice with different values"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +62,17 @@ def sift(rows: pl.DataFrame, calendar: Calendar) -> SiftedRows:
     volume = pl.col("volume")
     any_price = pl.any_horizontal
     broken = {
-        NO_SYMBOL: pl.col("symbol").is_null() | (pl.col("symbol").str.strip_chars() == ""),
-        NO_DATE: pl.col("date").is_null(),
-        NOT_A_SESSION: pl.col("date").is_not_null() & ~near_calendar,
-        PRICE_MISSING: any_price([p.is_null() | p.is_nan() for p in prices]),
-        PRICE_INFINITE: any_price([p.is_infinite() for p in prices]),
-        PRICE_NOT_POSITIVE: any_price([p <= 0 for p in prices]),
-        HIGH_TOO_LOW: any_price([_below(high, other) for other in (open_, low, close)]),
-        LOW_TOO_HIGH: any_price([_below(other, low) for other in (open_, close)]),
-        VOLUME_MISSING: volume.is_null() | volume.is_nan(),
-        VOLUME_INFINITE: volume.is_infinite(),
-        VOLUME_NEGATIVE: volume < 0,
+        Reason.NO_SYMBOL: pl.col("symbol").is_null() | (pl.col("symbol").str.strip_chars() == ""),
+        Reason.NO_DATE: pl.col("date").is_null(),
+        Reason.NOT_A_SESSION: pl.col("date").is_not_null() & ~near_calendar,
+        Reason.PRICE_MISSING: any_price([p.is_null() | p.is_nan() for p in prices]),
+        Reason.PRICE_INFINITE: any_price([p.is_infinite() for p in prices]),
+        Reason.PRICE_NOT_POSITIVE: any_price([p <= 0 for p in prices]),
+        Reason.HIGH_TOO_LOW: any_price([_below(high, other) for other in (open_, low, close)]),
+        Reason.LOW_TOO_HIGH: any_price([_below(other, low) for other in (open_, close)]),
+        Reason.VOLUME_MISSING: volume.is_null() | volume.is_nan(),
+        Reason.VOLUME_INFINITE: volume.is_infinite(),
+        Reason.VOLUME_NEGATIVE: volume < 0,
     }
     is_broken = pl.any_horizontal([rule.fill_null(value=False) for rule in broken.values()])
     flagged = rows.with_columns(is_broken.alias("is_broken"))
@@ -100,14 +90,17 @@ def sift(rows: pl.DataFrame, calendar: Calendar) -> SiftedRows:
     contested = sound.filter(twice)
     sound = sound.filter(~twice)
     reason = pl.concat_str(
-        [pl.when(rule.fill_null(value=False)).then(pl.lit(name)) for name, rule in broken.items()],
+        [
+            pl.when(rule.fill_null(value=False)).then(pl.lit(name.value))
+            for name, rule in broken.items()
+        ],
         separator="; ",
         ignore_nulls=True,
     )
     refused = pl.concat(
         [
             flagged.filter("is_broken").drop("is_broken").with_columns(reason.alias("reason")),
-            contested.with_columns(pl.lit(KEY_TWICE).alias("reason")),
+            contested.with_columns(pl.lit(Reason.KEY_TWICE.value).alias("reason")),
         ]
     )
     order = ["date", "symbol"]

@@ -185,12 +185,6 @@ class Calendar:
         """Name the calendar as far as it cuts the sessions from ``first`` to ``last``."""
         return f"{self.name}-{self.digest(first, last)}"
 
-    def without(self, *dates: date) -> Calendar:
-        """Return the calendar with some sessions taken out, as an unplanned closure would."""
-        keep = ~np.isin(self.days, [day_of(d) for d in dates])
-        before_epoch = int((self.days[keep] < day_of(EPOCH)).sum())
-        return Calendar(self.name, self.days[keep], -before_epoch, self.closes_s[keep])
-
 
 def load_calendar(first: date = EPOCH, last: date = _DEFAULT_LAST) -> Calendar:
     """Return the XNYS calendar over at least the given range, both bounds inclusive.

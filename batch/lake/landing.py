@@ -15,7 +15,6 @@ from batch.core.errors import CommitConflict, DataRefused
 from batch.core.frames import to_arrow
 from batch.core.layout import (
     Delivery,
-    bronze_session_prefix,
     delivery_name,
     rejected_key,
     source_slug,
@@ -133,12 +132,6 @@ def require_few_refused(landed: Landed, *, label: str, share: float) -> None:
             f" refused ({reasons}), more than {share:.2%}; the others are in bronze,"
             " these are under bronze/rejected"
         )
-
-
-def newest_delivery(store: ObjectStore, session: date) -> Delivery | None:
-    """Return the newest delivery of a session, or None if it has none."""
-    found = [Delivery.parse(item.key) for item in store.list(bronze_session_prefix(session))]
-    return max((delivery for delivery in found if delivery), default=None)
 
 
 def _write_once(store: ObjectStore, delivery: Delivery, body: bytes) -> bool:

@@ -75,6 +75,8 @@ class LocalStore:
             except (FileNotFoundError, NotADirectoryError):
                 return
         base = f"{folder}/" if folder else ""
+        # Folders sort by their name with the slash, so that keys ascend as S3 lists them:
+        # "a-b/x" before "a/x".
         keyed = sorted((f"{base}{entry.name}{'/' * is_dir}", entry) for entry, is_dir in entries)
         for key, entry in keyed:
             if key.endswith("/"):

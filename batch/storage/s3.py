@@ -266,6 +266,7 @@ class S3Store:
                 **where, MultipartUpload={"Parts": parts}, **condition
             )
         except BaseException:
+            # S3 keeps, and charges for, the parts of an upload that is not aborted.
             self.client.abort_multipart_upload(**where)
             raise
 
