@@ -99,7 +99,7 @@ def session_answer(document: Any, session: date) -> SessionAnswer:
     if status not in _USABLE:
         raise VendorRefused(f"{where}: status {status!r}, expected one of {', '.join(_USABLE)}")
     if document.get("adjusted") is True:
-        raise VendorRefused(f"{where}: adjusted prices came though raw ones were asked for")
+        raise VendorRefused(f"{where}: adjusted prices came although raw ones were requested")
     results = document.get("results") or []
     if not isinstance(results, list):
         raise VendorRefused(f"{where}: expected a list of results, found {type(results).__name__}")
@@ -122,28 +122,22 @@ def session_answer(document: Any, session: date) -> SessionAnswer:
 
 def ticker_rows(listed: Iterable[Any]) -> pl.DataFrame:
     """Return tickers as rows of :data:`TICKERS_LISTED`, sorted, each symbol once."""
-    rows = [
-        (
-            item.ticker,
-            item.name,
-            item.market,
-            item.locale,
-            item.primary_exchange,
-            item.type,
-            bool(item.active),
-            item.cik,
-            item.composite_figi,
-            item.share_class_figi,
-            item.currency_name,
-            day_in(item.delisted_utc),
+    frame = _frame(
+        listed,
+        TICKERS_LISTED,
+        symbol="ticker",
+        currency="currency_name",
+        delisted_date="delisted_utc",
+    )
+    return (
+        frame.filter(pl.col("symbol") != "")
+        .with_columns(pl.col("active").fill_null(value=False))
+        .sort(
+            *("symbol", "active", "delisted_date", "composite_figi"),
+            descending=[False, True, True, False],
         )
-        for item in listed
-        if item.ticker
-    ]
-    frame = pl.DataFrame(rows, schema=TICKERS_LISTED, orient="row", strict=False)
-    return frame.sort(
-        "symbol", "active", "delisted_date", "composite_figi", descending=[False, True, True, False]
-    ).unique("symbol", keep="first", maintain_order=True)
+        .unique("symbol", keep="first", maintain_order=True)
+    )
 
 
 def split_rows(listed: Iterable[Any]) -> pl.DataFrame:
@@ -152,37 +146,38 @@ def split_rows(listed: Iterable[Any]) -> pl.DataFrame:
     Where the vendor lists one twice the last one counts; one without a symbol, a date or
     two positive numbers is left out.
     """
-    rows = [
-        (item.ticker, day_in(item.execution_date), item.split_from, item.split_to)
-        for item in listed
-    ]
-    frame = pl.DataFrame(rows, schema=SPLITS_LISTED, orient="row", strict=False)
-    sound = frame.drop_nulls().filter(
-        pl.all_horizontal(
-            [pl.col(name).is_finite() & (pl.col(name) > 0) for name in ("split_from", "split_to")]
-        )
+    ratio = pl.col("split_from", "split_to")
+    return (
+        _frame(listed, SPLITS_LISTED, symbol="ticker", date="execution_date")
+        .drop_nulls()
+        .filter(pl.all_horizontal(ratio.is_finite() & (ratio > 0)))
+        .unique(["symbol", "date"], keep="last", maintain_order=True)
     )
-    return sound.unique(["symbol", "date"], keep="last", maintain_order=True)
 
 
 def dividend_rows(listed: Iterable[Any]) -> pl.DataFrame:
     """Return dividends as rows of :data:`DIVIDENDS_LISTED`, each once."""
+    frame = _frame(listed, DIVIDENDS_LISTED, symbol="ticker", date="ex_dividend_date")
+    return frame.drop_nulls(["symbol", "date", "cash_amount"]).unique(maintain_order=True)
+
+
+def _frame(listed: Iterable[Any], columns: pl.Schema, **theirs: str) -> pl.DataFrame:
+    """Return the attributes of the vendor's items as columns, dates read from text.
+
+    Args:
+        listed: The items.
+        columns: The columns to return; each is an attribute of an item.
+        theirs: The attributes that have another name than their column.
+    """
     rows = [
-        (
-            item.ticker,
-            day_in(item.ex_dividend_date),
-            item.cash_amount,
-            item.currency,
-            item.dividend_type,
-            item.frequency,
-            day_in(item.declaration_date),
-            day_in(item.record_date),
-            day_in(item.pay_date),
-        )
+        [
+            day_in(value) if kind == pl.Date else value
+            for name, kind in columns.items()
+            for value in [getattr(item, theirs.get(name, name))]
+        ]
         for item in listed
     ]
-    frame = pl.DataFrame(rows, schema=DIVIDENDS_LISTED, orient="row", strict=False)
-    return frame.drop_nulls(["symbol", "date", "cash_amount"]).unique(maintain_order=True)
+    return pl.DataFrame(rows, schema=columns, orient="row", strict=False)
 
 
 def details_of(ticker: str, found: Any) -> Details:

@@ -267,7 +267,7 @@ def test_adjusted_prices_are_refused(polygon: Vendor, lake: LocalStore) -> None:
 
     outcome = polygon.fetch(lake, SessionRange(FRIDAY, FRIDAY))
 
-    assert "adjusted prices came though raw ones were asked for" in outcome.problems[0]
+    assert "adjusted prices came although raw ones were requested" in outcome.problems[0]
     assert deliveries(lake) == []
 
 
