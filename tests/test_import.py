@@ -85,7 +85,7 @@ def test_the_usual_vendors_columns_are_recognised(
     assert rows.row(-1, named=True)["high"] == 12.0
 
 
-def test_what_was_taken_for_what_is_told() -> None:
+def test_the_summary_says_which_column_was_taken_for_what() -> None:
     columns = recognise_columns(["T", "o", "h", "l", "c", "v", "t", "vw", "n", "otc"], label="x")
 
     assert columns.summary == (
@@ -145,7 +145,7 @@ def test_dates_are_read_in_every_usual_form(
         ("part-0123456789.csv", None),
     ],
 )
-def test_a_name_tells_when_a_file_was_received(name: str, instant: datetime | None) -> None:
+def test_a_file_was_received_at_the_date_in_its_name(name: str, instant: datetime | None) -> None:
     assert instant_in_name(name) == instant
 
 
@@ -166,7 +166,7 @@ def test_received_is_the_option_else_the_name_else_the_modification_time(
     assert stamps == ["20250409T1200000", "20250409T2359590", "20250501T0000000"]
 
 
-def test_a_bad_file_is_told_and_the_others_go_on(
+def test_a_bad_file_is_a_problem_and_the_others_go_on(
     lake: LocalStore, tmp_path: Path, calendar: Calendar
 ) -> None:
     folder = tmp_path / "files"

@@ -141,7 +141,7 @@ def test_listings_delistings_and_halts_occur(
     assert int((pl.Series(span) - seen["rows"]).sum()) > 20
 
 
-def test_tickers_tell_when_each_symbol_traded(
+def test_tickers_have_the_dates_between_which_each_symbol_traded(
     exchange: SyntheticExchange, rows: pl.DataFrame
 ) -> None:
     tickers = exchange.tickers()
@@ -226,15 +226,15 @@ def test_a_session_of_another_time_is_refused(exchange: SyntheticExchange) -> No
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "message"),
     [
         ({"symbols": 0}, "symbols: 0"),
         ({"last": date(2014, 6, 1)}, "last: 2014-06-01"),
         ({"seed": -1}, "seed: -1"),
     ],
 )
-def test_a_specification_that_cannot_be_is_refused(values: dict[str, object], told: str) -> None:
+def test_an_impossible_specification_is_refused(values: dict[str, object], message: str) -> None:
     given = {"symbols": 5, "first": SPEC.first, "last": SPEC.last, **values}
 
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         ExchangeSpec(**given)  # type: ignore[arg-type]

@@ -47,8 +47,8 @@ class Clock:
         return self.now
 
 
-class Heard(Silent):
-    """Keeps what a job said."""
+class KeptProgress(Silent):
+    """Keeps the notes and warnings of a job."""
 
     def __init__(self) -> None:
         self.notes: list[str] = []
@@ -70,7 +70,7 @@ class Vendor:
     clock: Clock
     calendar: Calendar
     base_url: str
-    heard: Heard = field(default_factory=Heard)
+    progress: KeptProgress = field(default_factory=KeptProgress)
 
     def context(
         self, store: ObjectStore, stop_requested: StopRequested = never, **settings: Any
@@ -79,7 +79,7 @@ class Vendor:
             store,
             FetchSettings(**settings),
             self.calendar,
-            self.heard,
+            self.progress,
             stop_requested,
             self.clock,
         )
@@ -106,7 +106,7 @@ class Vendor:
 
     @property
     def sessions_asked(self) -> list[str]:
-        """Sessions that the stand-in was asked for, in order."""
+        """Sessions requested of the stand-in, in order."""
         return [
             target.split("?")[0].rpartition("/")[2]
             for target in self.stub.asked

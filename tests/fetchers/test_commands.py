@@ -148,7 +148,7 @@ def test_the_key_is_in_no_output_report_or_traceback(live: Vendor, lake: LocalSt
     assert not any(KEY.encode() in content for content in stored)
 
 
-def test_without_a_key_the_way_to_get_one_is_told(lake: LocalStore) -> None:
+def test_without_a_key_the_message_says_how_to_get_one(lake: LocalStore) -> None:
     ran = ohlcv("fetch", "--lake", lake.uri, POLYGON_API_KEY="")
 
     assert ran.returncode == ExitCode.USAGE
@@ -174,7 +174,7 @@ def test_strict_exits_3_and_keeps_what_came(live: Vendor, lake: LocalStore, toda
     assert sessions_in(lake)[-1] == str(today)
 
 
-def test_a_range_is_filled_and_told_as_json(
+def test_a_range_is_filled_and_reported_as_json(
     live: Vendor, lake: LocalStore, calendar: Calendar, today: date
 ) -> None:
     sessions = calendar.sessions_between(today - timedelta(days=40), today)
@@ -186,7 +186,7 @@ def test_a_range_is_filled_and_told_as_json(
     assert json.loads(ran.stdout)["new_sessions"] == [str(session) for session in sessions]
 
 
-def test_a_backfill_that_is_told_to_stop_exits_75_and_is_continued(
+def test_a_backfill_that_is_stopped_exits_75_and_is_continued(
     live: Vendor, lake: LocalStore, calendar: Calendar, today: date
 ) -> None:
     sessions = calendar.sessions_between(today - timedelta(days=150), today)

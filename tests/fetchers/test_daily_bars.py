@@ -50,7 +50,7 @@ def test_a_day_goes_from_the_vendor_to_bars(
     assert outcome.problems == []
 
 
-def test_bars_are_asked_for_raw_and_without_otc(polygon: Vendor, lake: LocalStore) -> None:
+def test_bars_are_requested_raw_and_without_otc(polygon: Vendor, lake: LocalStore) -> None:
     polygon.fetch(lake, SessionRange(FRIDAY, FRIDAY))
 
     (target,) = polygon.stub.asked
@@ -91,7 +91,7 @@ def test_closes_are_those_of_the_exchange_on_that_day(
 
 
 @pytest.mark.parametrize("day", [date(2024, 12, 25), date(2025, 1, 9)])
-def test_a_day_without_a_session_is_said_and_only_the_trailing_ones_are_asked_for(
+def test_a_day_without_a_session_is_reported_and_only_the_trailing_ones_are_fetched(
     lake: LocalStore, calendar: Calendar, day: date
 ) -> None:
     with vendor(calendar, new_york(day - timedelta(days=1), 18), symbols=20) as polygon:
@@ -101,7 +101,7 @@ def test_a_day_without_a_session_is_said_and_only_the_trailing_ones_are_asked_fo
 
         outcome = polygon.fetch(lake)
 
-    assert f"{day}: no session;" in polygon.heard.notes[-1]
+    assert f"{day}: no session;" in polygon.progress.notes[-1]
     assert outcome.new_sessions == []
     assert str(day) not in polygon.sessions_asked
 
@@ -213,7 +213,7 @@ def test_a_refused_row_is_kept_with_its_reason_and_too_many_are_a_problem(
 
 
 class StopsAfter:
-    """Asks to stop once so many sessions have been asked for."""
+    """Requests a stop once so many sessions have been requested."""
 
     def __init__(self, polygon: Vendor, sessions: int) -> None:
         self._polygon = polygon
@@ -287,7 +287,7 @@ def test_the_real_deliveries_come_through_the_vendor_as_they_are(
 
 
 @pytest.mark.corpus
-def test_the_real_empty_delivery_is_told_by_the_next_days_one(
+def test_the_real_empty_delivery_is_filled_by_the_next_days_one(
     lake: LocalStore, calendar: Calendar, corpus: Any
 ) -> None:
     market = FolderMarket(corpus / "us-stocks-deliveries")

@@ -83,7 +83,7 @@ def test_retry_after_is_honoured(polygon: Vendor, lake: LocalStore) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "told"),
+    ("kind", "message"),
     [
         (FaultKind.TOO_MANY, "status 429"),
         (FaultKind.SERVER_ERROR, "status 502"),
@@ -95,7 +95,7 @@ def test_retry_after_is_honoured(polygon: Vendor, lake: LocalStore) -> None:
     ],
 )
 def test_a_lasting_fault_keeps_what_came_before_and_nothing_half(
-    lake: LocalStore, calendar: Calendar, kind: FaultKind, told: str
+    lake: LocalStore, calendar: Calendar, kind: FaultKind, message: str
 ) -> None:
     asked = SessionRange(date(2025, 1, 15), FRIDAY)
     with vendor(
@@ -109,7 +109,7 @@ def test_a_lasting_fault_keeps_what_came_before_and_nothing_half(
         polygon.fetch(lake, asked)
 
     assert isinstance(outcome.error, VendorUnavailable)
-    assert re.search(told, str(outcome.error))
+    assert re.search(message, str(outcome.error))
     assert outcome.error.exit_code == ExitCode.RETRY
     assert after_failure == ["2025-01-15"]
     assert left == ["2025-01-16", "2025-01-17"]
@@ -171,7 +171,7 @@ DOUBTS = [
 
 
 @pytest.mark.parametrize(("kind", "doubt", "kept"), DOUBTS)
-def test_a_session_in_doubt_is_kept_noted_and_asked_for_again_until_it_is_whole(
+def test_a_session_in_doubt_is_kept_noted_and_fetched_again_until_it_is_whole(
     polygon: Vendor, lake: LocalStore, calendar: Calendar, kind: FaultKind, doubt: str, kept: int
 ) -> None:
     history(polygon, lake)
@@ -188,7 +188,7 @@ def test_a_session_in_doubt_is_kept_noted_and_asked_for_again_until_it_is_whole(
     assert note is not None
     assert doubt in note.summary
     assert [found.session for found in first.incomplete] == [FRIDAY]
-    assert doubt in polygon.heard.warnings[0]
+    assert doubt in polygon.progress.warnings[0]
     assert len(kept_at_first) == kept
     assert "2025-01-17" in polygon.sessions_asked
     assert second.incomplete == []
@@ -199,7 +199,7 @@ def test_a_session_in_doubt_is_kept_noted_and_asked_for_again_until_it_is_whole(
     assert got.filter(date=FRIDAY).drop("split_ratio").equals(truth)
 
 
-def test_a_session_of_which_the_vendor_never_has_more_is_not_asked_for_for_ever(
+def test_a_session_of_which_the_vendor_never_has_more_is_not_fetched_for_ever(
     polygon: Vendor, lake: LocalStore
 ) -> None:
     missing = date(2024, 11, 20)
@@ -220,7 +220,7 @@ def test_a_session_of_which_the_vendor_never_has_more_is_not_asked_for_for_ever(
     assert read_note(lake, missing) == explicitly.incomplete[0]
 
 
-def test_only_the_newest_incomplete_sessions_are_asked_for_in_a_daily_run(
+def test_a_daily_run_fetches_only_the_newest_incomplete_sessions_again(
     polygon: Vendor, lake: LocalStore, calendar: Calendar
 ) -> None:
     history(polygon, lake)

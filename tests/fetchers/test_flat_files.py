@@ -187,7 +187,7 @@ def test_a_missing_file_is_noted_as_incomplete(flat: FlatBucket, lake: LocalStor
     ]
 
 
-def test_without_keys_or_a_range_nothing_is_asked_for(flat: FlatBucket, lake: LocalStore) -> None:
+def test_without_keys_or_a_range_nothing_is_requested(flat: FlatBucket, lake: LocalStore) -> None:
     with pytest.raises(KeyMissing, match="POLYGON_S3_ACCESS_KEY_ID"):
         flat.fill(lake, keys={})
     with pytest.raises(SettingsError, match="--flat-files fills a range"):

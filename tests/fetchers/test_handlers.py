@@ -44,7 +44,7 @@ class Context:
 
 
 class ShortContext(Context):
-    """A Lambda context whose time runs out after it was asked for it some times."""
+    """A Lambda context whose time runs out after some questions."""
 
     def __init__(self, questions: int) -> None:
         self._left = questions
@@ -119,13 +119,13 @@ def test_a_second_run_has_no_new_sessions(on_lambda: Vendor, s3_lake: ObjectStor
     assert answer["keys_written"] == 0
 
 
-def test_one_session_can_be_asked_for(on_lambda: Vendor, s3_lake: ObjectStore, today: date) -> None:
+def test_one_session_can_be_requested(on_lambda: Vendor, s3_lake: ObjectStore, today: date) -> None:
     answer = daily_bars({"session": str(today)}, Context())
 
     assert answer["sessions"] == [str(today)] == sessions_in(s3_lake)
 
 
-def test_a_range_can_be_asked_for(
+def test_a_range_can_be_requested(
     on_lambda: Vendor, s3_lake: ObjectStore, today: date, calendar: Calendar
 ) -> None:
     first = calendar.sessions_between(today - timedelta(days=30), today)[0]
@@ -215,7 +215,7 @@ def test_the_sample_events_are_read(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         ({"sesion": "2025-01-17"}, "sesion: Extra inputs are not permitted"),
         ({"session": "tomorrow"}, "session: Input should be a valid date"),
@@ -224,8 +224,8 @@ def test_the_sample_events_are_read(name: str) -> None:
         ([1], "event: Input should be a valid dictionary"),
     ],
 )
-def test_an_event_that_is_not_usable_is_refused_by_field(content: Any, told: str) -> None:
-    with pytest.raises(SettingsError, match=told):
+def test_an_event_that_is_not_usable_is_refused_by_field(content: Any, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
         daily_bars(content, Context())
 
 

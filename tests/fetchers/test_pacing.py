@@ -1,4 +1,4 @@
-"""How fast the vendor is asked."""
+"""The pace of requests to the vendor."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_without_a_limit_nobody_waits() -> None:
     assert set(starts(pacer, time, 1000)) == {1000.0}
 
 
-def test_a_hold_that_the_vendor_asked_for_holds_everybody() -> None:
+def test_a_pause_that_the_vendor_asks_for_holds_every_request() -> None:
     time = Time()
     pacer = Pacer(0, monotonic_s=time.monotonic_s, sleep=time.sleep)
     pacer.hold(30)

@@ -23,7 +23,7 @@ def grouped(*results: dict[str, Any], **values: Any) -> dict[str, Any]:
     }
 
 
-def test_the_session_is_the_one_that_was_asked_for_whatever_the_timestamps() -> None:
+def test_the_session_is_the_one_requested_whatever_the_timestamps() -> None:
     bar = {"T": "NAN", "o": 1, "h": 2.5, "l": 1, "c": 2, "v": 10.5, "vw": 1.7, "n": 3, "t": 0}
 
     answer = session_answer(grouped(bar), FRIDAY)
@@ -43,7 +43,7 @@ def test_what_is_missing_or_no_number_becomes_null() -> None:
 
 
 @pytest.mark.parametrize(
-    ("document", "told"),
+    ("document", "message"),
     [
         ([], "expected an object, found list"),
         (grouped(status="ERROR"), "status 'ERROR'"),
@@ -51,8 +51,8 @@ def test_what_is_missing_or_no_number_becomes_null() -> None:
         (grouped(results={"T": "A"}), "expected a list of results"),
     ],
 )
-def test_an_answer_that_is_none_is_refused(document: Any, told: str) -> None:
-    with pytest.raises(VendorRefused, match=told):
+def test_an_unusable_answer_is_refused(document: Any, message: str) -> None:
+    with pytest.raises(VendorRefused, match=message):
         session_answer(document, FRIDAY)
 
 

@@ -1,4 +1,4 @@
-"""Which sessions are asked for, by the calendar, bronze and the clock."""
+"""Which sessions are fetched, by the calendar, bronze and the clock."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_after_a_long_pause_everything_since_is_missing(calendar: Calendar) -> N
     assert plan.missing == tuple(calendar.sessions_between(date(2024, 7, 1), NEWEST))
 
 
-def test_incomplete_sessions_are_asked_for_again(calendar: Calendar) -> None:
+def test_incomplete_sessions_are_fetched_again(calendar: Calendar) -> None:
     present = calendar.sessions_between(date(2023, 1, 3), NEWEST)
 
     plan = plan_daily(calendar, NEWEST, bronze(present, present[:3]), trailing=0, lookback=5)
@@ -123,17 +123,17 @@ def test_a_range_asks_for_what_is_missing_or_incomplete(calendar: Calendar) -> N
 
 
 @pytest.mark.parametrize(
-    ("day", "told"),
+    ("day", "message"),
     [
         (date(2024, 12, 25), "the exchange is closed"),
         (date(2025, 1, 9), "the exchange is closed"),
         (date(2025, 1, 21), "not due yet, the newest session that is closed long enough"),
     ],
 )
-def test_a_day_without_a_session_is_told_apart_from_one_to_come(
-    calendar: Calendar, day: date, told: str
+def test_a_day_without_a_session_differs_from_one_to_come(
+    calendar: Calendar, day: date, message: str
 ) -> None:
-    assert told in nothing_to_fetch(calendar, NEWEST, SessionRange(day, day))
+    assert message in nothing_to_fetch(calendar, NEWEST, SessionRange(day, day))
 
 
 CALENDAR = load_calendar()
@@ -165,7 +165,7 @@ def test_a_plan_never_leaves_a_gap_since_the_lake_was_last_filled(
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         (("2025-01-10", "2025-01-01", None, None), "--date and --from"),
         ((None, None, "2025-01-01", None), "--to goes with --from"),
@@ -176,9 +176,9 @@ def test_a_plan_never_leaves_a_gap_since_the_lake_was_last_filled(
     ],
 )
 def test_contradicting_dates_are_refused(
-    options: tuple[str | None, str | None, str | None, float | None], told: str
+    options: tuple[str | None, str | None, str | None, float | None], message: str
 ) -> None:
-    with pytest.raises(SettingsError, match=told):
+    with pytest.raises(SettingsError, match=message):
         read_session_range(*options)
 
 

@@ -123,7 +123,7 @@ def test_details_come_within_the_budget_new_tickers_first(
     assert outcome.details_left == table.filter("active").height - 9
 
 
-def test_a_ticker_with_a_slash_is_asked_for_by_its_own_name(
+def test_a_ticker_with_a_slash_is_requested_by_its_own_name(
     polygon: Vendor, lake: LocalStore
 ) -> None:
     fetch(polygon, lake, details_per_run=200)
@@ -291,7 +291,7 @@ def test_the_vendors_holidays_agree_with_the_calendar(polygon: Vendor, calendar:
     assert any(day.closes_at for day in upcoming)
 
 
-def test_differences_from_the_calendar_are_told_day_by_day(
+def test_differences_from_the_calendar_are_reported_day_by_day(
     polygon: Vendor, calendar: Calendar
 ) -> None:
     upcoming = [day for day in polygon.client.upcoming_holidays() if day.day != date(2025, 2, 17)]
@@ -304,12 +304,12 @@ def test_differences_from_the_calendar_are_told_day_by_day(
     upcoming.append(Holiday(date(2025, 3, 12), "NYSE", "Day of Mourning"))
     upcoming.append(Holiday(date(2025, 3, 13), "OTC", "Not our exchange"))
 
-    told = calendar_differences(upcoming, calendar, FRIDAY)
+    found = calendar_differences(upcoming, calendar, FRIDAY)
 
-    assert len(told) == 3
-    assert "2025-03-12: the vendor expects the exchange to be closed (Day of Mourning)" in told[0]
-    assert "2025-07-03: the vendor expects a close at 14:00, the calendar at 13:00" in told[1]
-    assert "2025-02-17: the calendar has no session, the vendor expects one" in told[2]
+    assert len(found) == 3
+    assert "2025-03-12: the vendor expects the exchange to be closed (Day of Mourning)" in found[0]
+    assert "2025-07-03: the vendor expects a close at 14:00, the calendar at 13:00" in found[1]
+    assert "2025-02-17: the calendar has no session, the vendor expects one" in found[2]
 
 
 def test_the_stand_in_refuses_pages_that_the_vendor_would_refuse(polygon: Vendor) -> None:

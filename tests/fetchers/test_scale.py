@@ -18,7 +18,7 @@ from fetchers.plan import newest_due
 from fetchers.request import FetchRequest, SessionRange
 from fetchers.settings import FetchSettings
 from simulation.vendor_market import LATE_PRINTS_AFTER
-from tests.fetchers.support import Heard
+from tests.fetchers.support import KeptProgress
 from tests.fetchers.test_commands import vendor_stub
 
 
@@ -33,7 +33,7 @@ def test_8000_symbols_of_120_sessions_become_bars(lake: LocalStore, calendar: Ca
             polygon_base_url=base_url, polygon_requests_per_minute=0, downloads=4
         )
         fetched = fetch(
-            FetchContext(lake, settings, calendar, Heard()),
+            FetchContext(lake, settings, calendar, KeptProgress()),
             {"POLYGON_API_KEY": "any"},
             FetchRequest(SessionRange(first, newest), reference=False),
         )

@@ -39,10 +39,10 @@ def test_without_a_key_the_message_says_how_to_get_and_set_one() -> None:
     with pytest.raises(KeyMissing) as failure:
         find_api_key({})
 
-    told = str(failure.value)
+    message = str(failure.value)
     assert failure.value.exit_code == ExitCode.USAGE
     for word in ("polygon.io/dashboard", "POLYGON_API_KEY", "OHLCV_POLYGON_SECRET", "ohlcv demo"):
-        assert word in told
+        assert word in message
 
 
 @pytest.mark.parametrize("text", ["two words", "line\nbreak", "Schlüssel", "tab\tin"])
@@ -80,7 +80,7 @@ def test_the_key_is_read_from_the_parameter_store(aws: None) -> None:
 
 
 @pytest.mark.parametrize("kind", ["secret", "parameter"])
-def test_a_name_that_aws_does_not_know_is_told(aws: None, kind: str) -> None:
+def test_a_name_that_aws_does_not_know_is_an_error_that_names_it(aws: None, kind: str) -> None:
     with pytest.raises(KeyMissing, match=f"{kind} nowhere: AWS has none of that name"):
         find_api_key({}, **{kind: "nowhere"})
 

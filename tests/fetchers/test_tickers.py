@@ -118,7 +118,7 @@ def test_asking_again_for_the_same_details_changes_only_the_day_of_asking() -> N
     assert versions(table, "A", "market_cap_usd", "details_date") == [(MONDAY, None, 1e9, FRIDAY)]
 
 
-def test_new_tickers_are_asked_for_first_then_the_stalest() -> None:
+def test_details_of_new_tickers_are_requested_first_then_the_stalest() -> None:
     table = apply_listing(
         EMPTY, listed(("A", {}), ("B", {}), ("C", {}), ("D", {"active": False})), MONDAY
     )
