@@ -119,21 +119,22 @@ def consolidate(
     progress = progress or Silent()
     require_lake(store)
     reader = DeliveryReader(store, workers, merge_bytes(memory_limit), stop_requested)
-    for left in reversed(range(_ATTEMPTS)):
+    attempts_left = _ATTEMPTS
+    while True:
+        attempts_left -= 1
         try:
             plan = _read_plan(store, full, as_of, calendar, progress)
             job = _Job(store, plan, full, as_of, shard or Shard(), reader, progress, stop_requested)
             return job.run()
         except CommitConflict as err:
-            if not left:
+            if not attempts_left:
                 raise
             progress.note(f"planning again: {err}")
         except StateDamaged as err:
-            if not left:
+            if not attempts_left:
                 raise
             progress.warn(f"{err}; its year is made again")
             store.delete([err.key])
-    raise AssertionError("unreachable")
 
 
 def _read_plan(

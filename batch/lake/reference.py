@@ -46,11 +46,11 @@ def splits_known_at(splits: pl.DataFrame, as_of: datetime | None) -> pl.DataFram
     """
     if as_of is not None:
         splits = splits.filter(pl.col("date") <= as_of.astimezone(UTC).date())
-    return (
-        splits.unique(["symbol", "date"], keep="last", maintain_order=True)
-        .sort("symbol", "date")
-        .select("symbol", "date", "ratio")
-    )
+    return _last_of_each(splits).sort("symbol", "date").select("symbol", "date", "ratio")
+
+
+def _last_of_each(splits: pl.DataFrame) -> pl.DataFrame:
+    return splits.unique(["symbol", "date"], keep="last", maintain_order=True)
 
 
 def require_ratios(splits: pl.DataFrame, *, label: str) -> None:
@@ -140,17 +140,13 @@ def add_splits(store: ObjectStore, splits: pl.DataFrame, *, label: str) -> int:
         DataRefused: A ratio cannot be true; nothing was written.
         CommitConflict: Others kept writing at the same time.
     """
-
-    def last_of_each(rows: pl.DataFrame) -> pl.DataFrame:
-        return rows.unique(["symbol", "date"], keep="last", maintain_order=True)
-
     ratio = pl.col("split_to") / pl.col("split_from")
-    added = last_of_each(conform(splits.with_columns(ratio=ratio), schema.SPLITS))
+    added = _last_of_each(conform(splits.with_columns(ratio=ratio), schema.SPLITS))
     require_ratios(added, label=label)
 
     def merge(known: pl.DataFrame) -> pl.DataFrame:
         require_ratios(known, label=f"{store.uri}/{SPLITS}")
-        return last_of_each(pl.concat([known, added])).sort("symbol", "date")
+        return _last_of_each(pl.concat([known, added])).sort("symbol", "date")
 
     table = rewrite_reference(store, SPLITS, schema.SPLITS, merge)
     return table.after.join(table.before, on=schema.SPLITS.names, how="anti").height
