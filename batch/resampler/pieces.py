@@ -56,45 +56,31 @@ class DailyYear:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class FirstRows:
-    """Which rows of a year the bars of lower years need.
-
-    Attributes:
-        last_day: With the calendar anchor, those up to this day, days since 1970-01-01.
-        per_symbol: With the listing anchor, so many of each symbol.
-    """
-
-    last_day: int
-    per_symbol: int | None
-
-    def of(self, piece: Piece) -> DailyColumns:
-        """Return those rows of a piece."""
-        rows, firsts = piece.rows, piece.precomputed.first_rows
-        if self.per_symbol is None:
-            chosen = np.flatnonzero(rows.day <= self.last_day)
-        else:
-            counts = np.minimum(np.diff(firsts, append=len(rows)), self.per_symbol)
-            chosen = positions(firsts, counts)
-        return rows.take(chosen).with_own_symbols()
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class Stretch:
     """All rows that some symbols have in a year; the last one of a year has none.
 
     Attributes:
         year: The year.
         whole: The rows, ready to be folded.
-        prepare: Makes others of the year's rows ready.
+        prepare: Makes some of the rows ready.
     """
 
     year: DailyYear
     whole: Piece
     prepare: Callable[[DailyColumns], Piece]
 
-    def first(self, chosen: FirstRows) -> Piece | None:
-        """Return some first rows, ready to be folded; None where there are none to fold."""
+    def first_rows(self, last_day: int, per_symbol: int | None) -> Piece | None:
+        """Return what the bars of lower years need; None where there is nothing to fold.
+
+        Args:
+            last_day: With the calendar anchor, rows up to this day, days since 1970-01-01.
+            per_symbol: With the listing anchor, so many rows of each symbol.
+        """
+        rows, firsts = self.whole.rows, self.whole.precomputed.first_rows
         if self.whole.ends_year:
             return self.whole
-        rows = chosen.of(self.whole)
-        return self.prepare(rows) if len(rows) else None
+        if per_symbol is None:
+            chosen = np.flatnonzero(rows.day <= last_day)
+        else:
+            chosen = positions(firsts, np.minimum(np.diff(firsts, append=len(rows)), per_symbol))
+        return self.prepare(rows.take(chosen).with_own_symbols()) if len(chosen) else None

@@ -77,7 +77,7 @@ class BarsPlan:
     sources_digest: str = ""
 
     def matches(self, record: BarsRecord) -> bool:
-        """Tell whether the partition of a record was made from the same."""
+        """Return whether the partition of a record was made from the same."""
         if self.sources_digest:
             return record.sources_digest == self.sources_digest
         return record.fingerprint == self.fingerprint

@@ -16,7 +16,7 @@ from batch.kernel.bars import Bars
 from batch.kernel.years import Carried, Piece, listing_parts_of_year
 from batch.lake.manifest import BarsRecord, Manifest, commit
 from batch.lake.partitions import PublishedPartition, table_metadata
-from batch.resampler.pieces import DailyYear, FirstRows, Stretch
+from batch.resampler.pieces import DailyYear, Stretch
 from batch.resampler.pipeline import completed
 from batch.resampler.plan import BarsPlan, Plan, TablePlan
 from batch.runtime.progress import StopRequested, require_going
@@ -143,13 +143,11 @@ class TableMaker:
         self, lower: list[BarsPlan], stretches: Iterator[Stretch], carried: Carried
     ) -> Carried:
         """Find what a year holds of the windows of lower years, and drop its own bars."""
+        last_day = max(day_of(plan.last_day) for plan in lower)
         listing = self.plan.anchor is Anchor.LISTING
-        chosen = FirstRows(
-            last_day=max(day_of(plan.last_day) for plan in lower),
-            per_symbol=self.own.table.width - 1 if listing else None,
-        )
+        per_symbol = self.own.table.width - 1 if listing else None
         for stretch in stretches:
-            if piece := stretch.first(chosen):
+            if piece := stretch.first_rows(last_day, per_symbol):
                 _, carried = self._fold(piece, carried)
         return carried
 
