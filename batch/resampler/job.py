@@ -239,9 +239,8 @@ class _Job:
     def _stretches(self, plan: Plan) -> Generator[Stretch, None, None]:
         """Read the daily bars of the planned years, newest year first."""
         with closing(read_ahead(self._tables(plan), _TABLES_AHEAD)) as tables:
-            for number in plan.years:
+            for year in iter(partial(next, tables, None), None):
                 require_going(self.stop_requested)
-                year = DailyYear(number, self._rows_before(plan, number))
                 prepare = partial(_prepare, plan, year, ends_year=False)
                 for rows in whole_symbols(iter(tables.__next__, None)):
                     require_going(self.stop_requested)
@@ -251,8 +250,9 @@ class _Job:
                 yield Stretch(year, end, prepare)
 
     def _tables(self, plan: Plan) -> Iterator[Any]:
-        """Stream the daily bars of the planned years as Arrow tables; None ends each year."""
+        """Stream the planned years: each as a DailyYear, Arrow tables of its bars, and None."""
         for year in plan.years:
+            yield DailyYear(year, self._rows_before(plan, year))
             record = plan.daily.records.get(year)
             if record is not None:
                 key = partition_key(DAILY_TABLE, year)
