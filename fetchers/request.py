@@ -1,4 +1,4 @@
-"""What somebody asks a fetch for. Light: the handlers read their events with it."""
+"""What a fetch is requested to do. Light: the handlers read their events with it."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ from batch.core.layout import (
 )
 from batch.core.sessions import Calendar, calendar_from
 from batch.lake.carry import Carry
-from batch.lake.inputs import BronzeListing, YearInputs
+from batch.lake.inputs import ListedDeliveries, YearInputs
 from batch.lake.manifest import (
     DailyRecord,
     Manifest,
@@ -161,7 +161,7 @@ def _read_plan(
         late = sorted(year for year in announced if year < newest)
         years = {newest, *late}
         objects = _list_years(store, late, newest)
-    listing = BronzeListing.of(objects)
+    listing = ListedDeliveries.of(objects)
     published_from = date.fromisoformat(manifest.calendar.first) if manifest.calendar else None
     if calendar is None:
         oldest = [day for day in (listing.oldest, published_from) if day]
@@ -328,7 +328,7 @@ class _Job:
 
     def _list_year(self, year: int) -> YearInputs:
         """List the deliveries of a year that had no news of its own."""
-        listing = BronzeListing.of(self.store.list(bronze_year_prefix(year)))
+        listing = ListedDeliveries.of(self.store.list(bronze_year_prefix(year)))
         inputs = listing.by_year(self.plan.calendar).get(year, YearInputs(year, {}))
         return inputs.known_at(self.as_of)
 

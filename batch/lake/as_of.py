@@ -19,7 +19,7 @@ from batch.kernel.newest import order_by_key
 from batch.kernel.windows import calendar_reaching
 from batch.kernel.years import CalendarPiece, Carried, ListingPiece, Piece
 from batch.lake.carry import Carry, attach_carried_splits
-from batch.lake.inputs import BronzeListing
+from batch.lake.inputs import ListedDeliveries
 from batch.lake.manifest import load_daily_manifest
 from batch.lake.reference import read_splits, splits_known_at
 from batch.storage.parquet import read_table
@@ -86,7 +86,7 @@ def known_daily(
     Raises:
         DataRefused: A delivery known by then is damaged; it is named.
     """
-    listing = BronzeListing.of(store.list(BRONZE))
+    listing = ListedDeliveries.of(store.list(BRONZE))
     published = load_daily_manifest(store).partitions
     parts: list[pl.LazyFrame] = []
     read: list[Delivery] = []

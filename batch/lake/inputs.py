@@ -55,7 +55,7 @@ class YearInputs:
 
 
 @dataclass(frozen=True, slots=True)
-class BronzeListing:
+class ListedDeliveries:
     """What a listing under bronze shows.
 
     Attributes:
@@ -67,7 +67,7 @@ class BronzeListing:
     strays: tuple[str, ...]
 
     @classmethod
-    def of(cls, objects: Iterable[StoredObject]) -> BronzeListing:
+    def of(cls, objects: Iterable[StoredObject]) -> ListedDeliveries:
         """Tell deliveries from other objects."""
         deliveries: dict[Delivery, int] = {}
         strays = []
