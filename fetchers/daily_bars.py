@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 
@@ -108,18 +109,19 @@ def _fetch(
     bronze.list_before(plan.sessions)
     context.progress.begin("fetching bars", len(plan.sessions), "sessions")
     landing = _Landing(context, source.name, bronze, noted)
-    answers = _answers(context, source, plan.sessions)
-    for session, answer in zip(plan.sessions, answers, strict=True):
-        context.require_going()
-        if isinstance(answer, SessionAnswer):
-            one = landing.take(answer)
-        else:
-            one = SessionFetched(session, problem=str(answer))
-        if one.problem:
-            context.progress.warn(one.problem)
-        fetched = replace(fetched, done=(*fetched.done, one))
-        yield fetched
-        context.progress.advance()
+    # Closed here: an error is kept in the result, and would keep the requests ahead alive.
+    with closing(_answers(context, source, plan.sessions)) as answers:
+        for session, answer in zip(plan.sessions, answers, strict=True):
+            context.require_going()
+            if isinstance(answer, SessionAnswer):
+                one = landing.take(answer)
+            else:
+                one = SessionFetched(session, problem=str(answer))
+            if one.problem:
+                context.progress.warn(one.problem)
+            fetched = replace(fetched, done=(*fetched.done, one))
+            yield fetched
+            context.progress.advance()
 
 
 def _noted_sessions(context: FetchContext) -> frozenset[date]:
@@ -168,7 +170,7 @@ def _plan_daily(
 
 def _answers(
     context: FetchContext, source: BarsSource, sessions: Sequence[date]
-) -> Iterator[SessionAnswer | VendorRefused]:
+) -> Generator[SessionAnswer | VendorRefused, None, None]:
     """Request sessions side by side, a bounded number ahead; yield the answers in order.
 
     Once an answer is an error that ends the run, no further session is requested.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import date, timedelta
 from typing import Any
 
@@ -246,6 +247,22 @@ def test_a_backfill_that_was_stopped_is_continued_where_it_stopped(
     assert sorted(polygon.sessions_asked) == wanted[len(there) :]
     assert sessions_in(any_lake) == wanted
     assert len(deliveries(any_lake)) == len(wanted)
+
+
+def test_a_backfill_that_was_stopped_has_no_request_under_way(
+    polygon: Vendor, lake: LocalStore
+) -> None:
+    before = {*threading.enumerate()}
+
+    stopped = backfill(polygon, lake, StopsAfter(polygon, 20))
+    requesting = [
+        thread.name
+        for thread in threading.enumerate()
+        if thread not in before and thread.name.startswith("ThreadPoolExecutor")
+    ]
+
+    assert isinstance(stopped.error, Interrupted)
+    assert requesting == []
 
 
 def test_a_lake_filled_in_two_goes_equals_one_filled_in_one(
