@@ -22,10 +22,10 @@ from batch.kernel.columns import (
     NO_TRADES,
     ROW_ARRAYS,
     DailyColumns,
+    order_by_key,
     stable_order,
     union_symbols,
 )
-from batch.kernel.newest import order_by_key
 from batch.lake.manifest import fingerprint
 
 

@@ -49,11 +49,7 @@ class DeliveryUnreadable(DataRefused):
 
 
 class StateDamaged(DataRefused):
-    """A file under ``_state`` is not what was written; consolidation can make it again.
-
-    Attributes:
-        key: Which file.
-    """
+    """The file ``key`` under ``_state`` is not what was written; it can be made again."""
 
     def __init__(self, message: str, key: str) -> None:
         super().__init__(message)
@@ -68,35 +64,31 @@ class ObjectMissing(OhlcvError):
     """There is no object under the key."""
 
 
-class StoreUnavailable(OhlcvError):
-    """The store did not answer in time or asked to slow down; a retry may help."""
+class RetryMayHelp(OhlcvError):
+    """What was asked for could not be done now."""
 
     exit_code = ExitCode.RETRY
+
+
+class StoreUnavailable(RetryMayHelp):
+    """The store did not answer in time or asked to slow down."""
 
 
 class StoreFull(StoreUnavailable):
     """The disk has no room left."""
 
 
-class CommitConflict(OhlcvError):
+class CommitConflict(RetryMayHelp):
     """Another job published first; nothing of this one was published over it."""
 
-    exit_code = ExitCode.RETRY
 
-
-class SharedWorkStalled(OhlcvError):
+class SharedWorkStalled(RetryMayHelp):
     """Another process of a shared job did not do its part in time."""
 
-    exit_code = ExitCode.RETRY
 
-
-class CommitUnknown(OhlcvError):
+class CommitUnknown(RetryMayHelp):
     """The connection broke while publishing; whether it took effect is not known."""
 
-    exit_code = ExitCode.RETRY
 
-
-class Interrupted(OhlcvError):
+class Interrupted(RetryMayHelp):
     """The job was asked to stop and did so between two writes."""
-
-    exit_code = ExitCode.RETRY

@@ -9,12 +9,7 @@ import polars as pl
 
 
 def polars_schema(table_schema: Any, columns: Sequence[str] | None = None) -> pl.Schema:
-    """Return an Arrow schema as Polars column names and types.
-
-    Args:
-        table_schema: Such as :data:`batch.core.schema.DAILY`.
-        columns: Which of its columns, in this order; all where None.
-    """
+    """Return an Arrow schema, or some of its columns, as Polars column names and types."""
     kinds = pl.Schema(table_schema)
     return kinds if columns is None else pl.Schema({name: kinds[name] for name in columns})
 
@@ -24,16 +19,9 @@ def empty_frame(table_schema: Any) -> pl.DataFrame:
     return pl.DataFrame(schema=pl.Schema(table_schema))
 
 
-def to_polars(arrow: Any, table_schema: Any = None) -> pl.DataFrame:
-    """Return an Arrow table or record batch as a frame.
-
-    Args:
-        arrow: A table or record batch.
-        table_schema: The columns to return and their types, such as text for dictionary
-            indices; all columns as they are where None.
-    """
-    frame = pl.DataFrame(arrow)
-    return frame if table_schema is None else conform(frame, table_schema)
+def to_polars(arrow: Any, table_schema: Any) -> pl.DataFrame:
+    """Return an Arrow table or record batch as a frame of a schema, text for dictionary indices."""
+    return conform(pl.DataFrame(arrow), table_schema)
 
 
 def conform(frame: pl.DataFrame, table_schema: Any) -> pl.DataFrame:

@@ -29,9 +29,7 @@ def parse_instant(text: str) -> datetime:
     """
     try:
         if len(text) == 10:
-            return datetime.combine(
-                datetime.fromisoformat(text).date(), time(23, 59, 59, 999999), tzinfo=UTC
-            )
+            return datetime.combine(date.fromisoformat(text), time.max, tzinfo=UTC)
         instant = datetime.fromisoformat(text)
     except ValueError as err:
         raise SettingsError(

@@ -71,11 +71,6 @@ def instant_text(instant: datetime) -> str:
     return instant.astimezone(UTC).strftime(_INSTANT)
 
 
-def parse_instant_text(text: str) -> datetime:
-    """Return the instant that :func:`instant_text` wrote."""
-    return datetime.strptime(text, _INSTANT).replace(tzinfo=UTC)
-
-
 @dataclass(frozen=True, slots=True, order=True)
 class Delivery:
     """One session's bars as one source sent them at one instant.
@@ -126,11 +121,8 @@ class Delivery:
         if not found:
             return None
         try:
-            return cls(
-                date.fromisoformat(found["date"]),
-                parse_instant_text(found["at"]),
-                found["source"],
-            )
+            received_at = datetime.strptime(found["at"], _INSTANT).replace(tzinfo=UTC)
+            return cls(date.fromisoformat(found["date"]), received_at, found["source"])
         except ValueError:
             return None
 
@@ -207,7 +199,6 @@ def table_order(table: str) -> tuple[bool, int, str]:
 
 
 def _leading_sessions(table: str) -> int:
-    """Return the number that a table's name begins with, 0 where there is none."""
     digits, d, _ = table.partition("d")
     return int(digits) if d and digits.isascii() and digits.isdigit() else 0
 

@@ -31,12 +31,10 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SiftedRows:
-    """A delivery's rows, accepted and refused.
+    """A delivery's rows, accepted and refused, both sorted by (date, symbol).
 
-    Attributes:
-        accepted: Columns of :data:`batch.core.schema.DELIVERY`, one row per (symbol, date),
-            sorted by (date, symbol).
-        refused: The same columns as received and ``reason``, sorted by (date, symbol).
+    ``accepted`` has the columns of :data:`batch.core.schema.DELIVERY` and one row per
+    (symbol, date), ``refused`` the same columns as received and ``reason``.
     """
 
     accepted: pl.DataFrame
@@ -48,11 +46,8 @@ def sift(rows: pl.DataFrame, calendar: Calendar) -> SiftedRows:
 
     A row that is there twice with the same values is kept once. ``vwap`` and ``trades``
     that cannot be true (not finite, not above zero; negative) become null: they are
-    optional, and their row is not refused for them.
-
-    Args:
-        rows: Columns of a delivery, any order; nulls, NaN and infinities may occur.
-        calendar: Must cover the dates of the rows; a date outside it is not a session.
+    optional, and their row is not refused for them. The rows may come in any order; a date
+    outside the calendar is not a session.
     """
     rows = conform(rows, schema.DELIVERY)
     sessions = pl.Series("date", calendar.days).cast(pl.Date).implode()
@@ -111,5 +106,5 @@ def sift(rows: pl.DataFrame, calendar: Calendar) -> SiftedRows:
 
 
 def _below(left: pl.Expr, right: pl.Expr) -> pl.Expr:
-    """Compare as SQL does: a null or NaN on either side is not below anything."""
+    # As in SQL: a null or NaN on either side is not below anything.
     return (left < right) & ~left.is_nan() & ~right.is_nan()

@@ -50,10 +50,7 @@ def date_of(day: int) -> date:
 
 def year_of(days: Days) -> npt.NDArray[np.int64]:
     """Return the year of each day since 1970-01-01."""
-    years: npt.NDArray[np.int64] = (
-        days.astype("datetime64[D]").astype("datetime64[Y]").astype(np.int64)
-    )
-    return years + 1970
+    return days.astype("datetime64[D]").astype("datetime64[Y]").astype(np.int64) + 1970
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,9 +59,9 @@ class Calendar:
 
     Attributes:
         name: ISO 10383 code of the exchange.
-        days: Every session from the first to the last, as days since 1970-01-01, ascending.
-        first_no: ``session_no`` of the first of them.
-        closes_s: Close of each session, seconds since 1970-01-01T00:00Z; early closes differ.
+        days: Of every session, since 1970-01-01, ascending.
+        first_no: ``session_no`` of the first session.
+        closes_s: Of each session, since 1970-01-01T00:00Z; early closes differ.
     """
 
     name: str
@@ -74,17 +71,17 @@ class Calendar:
 
     @property
     def first(self) -> date:
-        """First session of the range."""
+        """First session."""
         return date_of(self.days[0])
 
     @property
     def last(self) -> date:
-        """Last session of the range."""
+        """Last session."""
         return date_of(self.days[-1])
 
     @cached_property
     def _numbers(self) -> npt.NDArray[np.int32]:
-        """Number of the session on each day of the range; the least integer on the others."""
+        """Of each day of the range; ``_CLOSED`` where it is not a session."""
         numbers = np.full(int(self.days[-1] - self.days[0]) + 1, _CLOSED, dtype=np.int32)
         numbers[self.days - self.days[0]] = np.arange(len(self.days)) + self.first_no
         return numbers
@@ -99,14 +96,9 @@ class Calendar:
         numbers[inside] = self._numbers[offset[inside]]
         return numbers
 
-    def contains(self, days: Days) -> npt.NDArray[np.bool_]:
-        """Return for each day whether it is a session."""
-        open_days: npt.NDArray[np.bool_] = self._lookup(days) != _CLOSED
-        return open_days
-
     def is_session(self, value: date) -> bool:
         """Return whether the exchange was, or will be, open on a date."""
-        return bool(self.contains(np.array([day_of(value)], dtype=np.int32))[0])
+        return bool(self._lookup(np.array([day_of(value)], dtype=np.int32))[0] != _CLOSED)
 
     def session_nos(self, days: Days) -> SessionNos:
         """Number each session.
@@ -149,6 +141,10 @@ class Calendar:
         """Return the date of one session number."""
         return date_of(self.day_at(np.array([session_no], dtype=np.int64))[0])
 
+    def _between(self, first: date, last: date) -> slice:
+        low = int(np.searchsorted(self.days, day_of(first)))
+        return slice(low, int(np.searchsorted(self.days, day_of(last), side="right")))
+
     def close_of(self, session: date) -> datetime:
         """Instant at which a session closes, early closes included.
 
@@ -160,9 +156,7 @@ class Calendar:
 
     def sessions_between(self, first: date, last: date) -> list[date]:
         """Sessions from ``first`` to ``last``, both inclusive, ascending."""
-        low = int(np.searchsorted(self.days, day_of(first)))
-        high = int(np.searchsorted(self.days, day_of(last), side="right"))
-        return [date_of(day) for day in self.days[low:high]]
+        return [date_of(day) for day in self.days[self._between(first, last)]]
 
     def newest_closed(self, now: datetime) -> date:
         """The newest session whose close is not after ``now``."""
@@ -176,9 +170,8 @@ class Calendar:
 
         Two calendars with the same digest cut the same windows over that range.
         """
-        low = int(np.searchsorted(self.days, day_of(first)))
-        high = int(np.searchsorted(self.days, day_of(last), side="right"))
-        numbered = np.int64(low + self.first_no).tobytes() + self.days[low:high].tobytes()
+        between = self._between(first, last)
+        numbered = np.int64(between.start + self.first_no).tobytes() + self.days[between].tobytes()
         return hashlib.sha256(numbered).hexdigest()[:16]
 
     def version(self, first: date, last: date) -> str:
@@ -198,9 +191,7 @@ def load_calendar(first: date = EPOCH, last: date = _DEFAULT_LAST) -> Calendar:
             f" from {EARLIEST} to {LATEST}: use a shorter interval or later data"
         )
     decade = EPOCH if first >= EPOCH else max(date(first.year // 10 * 10, 1, 1), EARLIEST)
-    until = _DEFAULT_LAST
-    if last > until:
-        until = min(date(last.year // 10 * 10 + 9, 12, 31), LATEST)
+    until = min(max(date(last.year // 10 * 10 + 9, 12, 31), _DEFAULT_LAST), LATEST)
     return _load(decade, until)
 
 
@@ -234,11 +225,10 @@ def compute_calendar(first: date, last: date) -> Calendar:
 def _calendar_of(snapshot: dict[str, Any]) -> Calendar:
     """Return the calendar of ``xnys.json``, which saves jobs the import of pandas.
 
-    Args:
-        snapshot: What :func:`compute_calendar` returned from ``first`` to ``last`` with the
-            release ``taken_from`` of the library: ``closed``, the weekdays without a
-            session, and ``closes``, the minute of the UTC day at which sessions close from
-            each date on. Written by ``python -m tests.support.calendar_snapshot``.
+    It is what :func:`compute_calendar` returned from ``first`` to ``last`` with the release
+    ``taken_from`` of the library: ``closed``, the weekdays without a session, and ``closes``,
+    the minute of the UTC day at which sessions close from each date on. Written by
+    ``python -m tests.support.calendar_snapshot``.
     """
     dates = np.arange(np.datetime64(snapshot["first"]), np.datetime64(snapshot["last"]) + 1)
     closed = np.array(snapshot["closed"], dtype="datetime64[D]")

@@ -17,14 +17,12 @@ import pyarrow as pa
 def arrow_of(
     values: npt.NDArray[Any], kind: Any = None, *, valid: npt.NDArray[np.bool_] | None = None
 ) -> Any:
-    """Return an Arrow array that shares the memory of an array of numbers or truth values.
+    """Return an Arrow array that shares the memory of a contiguous array of numbers.
 
-    Args:
-        values: Contiguous; truth values are packed into bits.
-        kind: The Arrow type, such as ``pa.date32()`` over days; that of the numbers if None.
-        valid: Where a value is not null; nowhere null if None.
+    Truth values are packed into bits instead. ``kind`` is the Arrow type, such as
+    ``pa.date32()`` over days, and ``valid`` where a value is not null.
     """
-    bits = None if valid is None else _bits(valid)
+    bits = None if valid is None or valid.all() else _bits(valid)
     if values.dtype == np.bool_:
         return pa.Array.from_buffers(pa.bool_(), len(values), [bits, _bits(values)])
     kind = kind or pa.from_numpy_dtype(values.dtype)
@@ -43,14 +41,10 @@ def arrow_text(values: Sequence[str]) -> Any:
 def numpy_of(column: Any, null: float | None = None) -> npt.NDArray[Any]:
     """Return the numbers of an Arrow array or column; without nulls they share its memory.
 
-    Dates come as days since 1970-01-01.
-
-    Args:
-        column: Numbers or dates, not truth values.
-        null: What stands for null.
+    Dates come as days since 1970-01-01. Truth values have no such form.
 
     Raises:
-        ValueError: There are nulls, and nothing stands for them.
+        ValueError: There are nulls, and ``null``, which is to stand for them, is not given.
     """
     kind = np.int32 if pa.types.is_date32(column.type) else column.type.to_pandas_dtype()
     if isinstance(column, pa.ChunkedArray):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ import pyarrow as pa
 from batch.core import schema
 from batch.core.sessions import Days
 from batch.kernel.arrow import arrow_of
-from batch.kernel.columns import Codes, Ints, nullable_counts, nullable_floats
+from batch.kernel.columns import Codes, Ints
 from batch.kernel.fold import BarValues
 from batch.kernel.windows import Rows
 
@@ -25,15 +26,9 @@ Flags = npt.NDArray[np.bool_]
 class Bars:
     """N-session bars as parallel arrays, sorted by (symbol, start).
 
-    Attributes:
-        symbols: Distinct symbols, ascending: Arrow text; some may have no bar.
-        code: Place of each bar's symbol in ``symbols``.
-        window: Number of the bar's window.
-        start: First session of the window, days since 1970-01-01.
-        end: Last session of the window.
-        sessions: Daily bars in the window.
-        complete: Whether the window has closed.
-        values: Prices, volume and the rest.
+    ``symbols`` are Arrow text, distinct and ascending; some may have no bar. ``code`` is the
+    place of each bar's symbol among them. ``start`` and ``end`` are the first and last session
+    of the window, days since 1970-01-01; ``sessions`` counts the daily bars in it.
     """
 
     symbols: Any
@@ -58,13 +53,9 @@ class Bars:
                 pa.DictionaryArray.from_arrays(arrow_of(self.code), self.symbols),
                 arrow_of(self.start, pa.date32()),
                 arrow_of(self.end, pa.date32()),
-                arrow_of(values.open),
-                arrow_of(values.high),
-                arrow_of(values.low),
-                arrow_of(values.close),
-                arrow_of(values.volume),
-                nullable_floats(vwap),
-                nullable_counts(values.trades),
+                *(arrow_of(getattr(values, name)) for name in (*schema.PRICES, "volume")),
+                arrow_of(vwap, valid=~np.isnan(vwap)),
+                arrow_of(values.trades, valid=values.trades >= 0),
                 arrow_of(self.sessions.astype(np.int32)),
                 arrow_of(self.complete),
                 arrow_of(values.split_ratio),
@@ -75,16 +66,10 @@ class Bars:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PartialBars:
-    """Parts of bars whose windows start in an earlier year; at most one a symbol.
+    """Parts of bars whose windows start in an earlier year, ascending by symbol.
 
-    A symbol has one window at most that reaches over the start of a year.
-
-    Attributes:
-        symbols: Symbol of each part, ascending.
-        window: Number of its window.
-        end: Date of its last daily bar, days since 1970-01-01.
-        sessions: Its daily bars.
-        values: Their values.
+    A symbol has one at most, as only one window reaches over the start of a year. ``end`` is
+    the date of its last daily bar, days since 1970-01-01; ``sessions`` counts its daily bars.
     """
 
     symbols: list[str]
@@ -103,7 +88,7 @@ class PartialBars:
         return cls([], none, np.empty(0, np.int32), none, BarValues.empty())
 
     @classmethod
-    def concat(cls, lists: list[PartialBars]) -> PartialBars:
+    def concat(cls, lists: Sequence[PartialBars]) -> PartialBars:
         """Put lists behind each other."""
         lists = lists or [cls.empty()]
         return cls(

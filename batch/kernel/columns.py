@@ -25,12 +25,9 @@ NO_TRADES = -1
 class DailyColumns:
     """Daily bars, one element per (symbol, date) in every array.
 
-    Attributes:
-        symbols: Distinct symbols, ascending by UTF-8 bytes.
-        code: Position of each row's symbol in ``symbols``.
-        day: Session of each row, days since 1970-01-01.
-        vwap: NaN stands for null.
-        trades: :data:`NO_TRADES` stands for null.
+    ``symbols`` are Arrow text, distinct and ascending by UTF-8 bytes; ``code`` is the position
+    of each row's symbol among them. ``day`` counts from 1970-01-01. For null stand NaN in
+    ``vwap`` and :data:`NO_TRADES` in ``trades``.
     """
 
     symbols: Any
@@ -69,21 +66,14 @@ class DailyColumns:
         used = self.code[self.first_rows()]
         if len(used) == len(self.symbols):
             return self
-        first = int(used[0])
-        if len(used) == int(used[-1]) - first + 1:
-            return replace(
-                self, symbols=self.symbols.slice(first, len(used)), code=self.code - used[0]
-            )
         place = np.empty(len(self.symbols), dtype=np.int32)
         place[used] = np.arange(len(used), dtype=np.int32)
-        return replace(self, symbols=self.symbols.take(used), code=place[self.code])
+        return replace(self, symbols=self.symbols.take(arrow_of(used)), code=place[self.code])
 
     @classmethod
     def empty(cls) -> DailyColumns:
         """Return no rows."""
-        no_codes, no_floats = np.empty(0, np.int32), np.empty(0)
-        rest = dict.fromkeys((*schema.PRICES, "volume", "vwap", "split_ratio"), no_floats)
-        return cls(arrow_text([]), no_codes, no_codes, trades=np.empty(0, np.int64), **rest)
+        return cls.from_table(pa.Table.from_batches([], schema.DAILY))
 
     @classmethod
     def from_table(cls, table: Any) -> DailyColumns:
@@ -92,20 +82,15 @@ class DailyColumns:
         ``split_ratio`` is 1.0 where the table has no such column.
         """
         symbols, code = encode_symbols(table.column("symbol"))
-        floats = {
-            name: numpy_of(table.column(name), np.nan)
-            for name in (*schema.PRICES, "volume", "vwap")
-        }
-        has_splits = "split_ratio" in table.column_names
+        floats = [name for name in ROW_ARRAYS if name in table.column_names and name != "trades"]
+        values = {name: numpy_of(table.column(name), np.nan) for name in floats}
+        values.setdefault("split_ratio", np.ones(table.num_rows))
         return cls(
             symbols=symbols,
             code=code,
             day=numpy_of(table.column("date")),
             trades=numpy_of(table.column("trades"), NO_TRADES),
-            split_ratio=numpy_of(table.column("split_ratio"))
-            if has_splits
-            else np.ones(table.num_rows),
-            **floats,
+            **values,
         )
 
     def to_batch(self) -> Any:
@@ -115,8 +100,8 @@ class DailyColumns:
                 pa.DictionaryArray.from_arrays(arrow_of(self.code), self.symbols),
                 arrow_of(self.day, pa.date32()),
                 *(arrow_of(getattr(self, name)) for name in (*schema.PRICES, "volume")),
-                nullable_floats(self.vwap),
-                nullable_counts(self.trades),
+                arrow_of(self.vwap, valid=~np.isnan(self.vwap)),
+                arrow_of(self.trades, valid=self.trades >= 0),
                 arrow_of(self.split_ratio),
             ],
             names=schema.DAILY.names,
@@ -131,12 +116,11 @@ def encode_symbols(column: Any) -> tuple[Any, Codes]:
     if isinstance(column, pa.ChunkedArray):
         chunks = column.unify_dictionaries().chunks
         column = pa.concat_arrays(chunks) if chunks else arrow_text([])
-    encoded = column
-    if not pa.types.is_dictionary(encoded.type):
-        encoded = encoded.cast(pa.string()).dictionary_encode()
-    values = encoded.dictionary.cast(pa.string())
+    if not pa.types.is_dictionary(column.type):
+        column = column.cast(pa.string()).dictionary_encode()
+    values = column.dictionary.cast(pa.string())
     order = numpy_of(pc.array_sort_indices(values))
-    codes = numpy_of(encoded.indices).astype(np.int32, copy=False)
+    codes = numpy_of(column.indices).astype(np.int32, copy=False)
     if np.array_equal(order, np.arange(len(order))):
         return values, codes
     rank = np.empty(len(order), dtype=np.int32)
@@ -145,11 +129,7 @@ def encode_symbols(column: Any) -> tuple[Any, Codes]:
 
 
 def union_symbols(parts: list[Any]) -> tuple[Any, list[Codes]]:
-    """Merge sorted lists of symbols.
-
-    Returns:
-        The sorted union, and for each list the place of its symbols in the union.
-    """
+    """Return the sorted union of lists of symbols, and the places of each list's in it."""
     if not parts:
         return arrow_text([]), []
     union = pc.unique(pa.chunked_array(parts, type=pa.string()))
@@ -166,12 +146,8 @@ def concat_columns(parts: list[DailyColumns]) -> DailyColumns:
         return DailyColumns.empty()
     symbols, places = union_symbols([part.symbols for part in parts])
     code = np.concatenate([place[part.code] for part, place in zip(parts, places, strict=True)])
-    rest = {
-        name: np.concatenate([getattr(part, name) for part in parts])
-        for name in ROW_ARRAYS
-        if name != "code"
-    }
-    return DailyColumns(symbols=symbols, code=code, **rest)
+    rows = {name: np.concatenate([getattr(part, name) for part in parts]) for name in ROW_ARRAYS}
+    return DailyColumns(symbols=symbols, **rows | {"code": code})
 
 
 def stable_order(code: Codes) -> npt.NDArray[np.int64]:
@@ -186,18 +162,17 @@ def stable_order(code: Codes) -> npt.NDArray[np.int64]:
     return order
 
 
-def nullable_floats(values: Floats) -> Any:
-    """Return an Arrow array in which NaN has become null."""
-    return _masked(values, np.isnan(values))
+def order_by_key(key: Ints) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
+    """Order rows by key, and find the newest row of each key, the one that counts.
 
+    The rows of one key lie in the order in which they were received, and stay in it.
 
-def nullable_counts(values: Ints) -> Any:
-    """Return an Arrow array in which :data:`NO_TRADES`, and whatever is negative, is null."""
-    return _masked(values, values < 0)
-
-
-def _masked(values: npt.NDArray[Any], null: npt.NDArray[np.bool_]) -> Any:
-    """Return an Arrow array with some nulls; sharing its memory."""
-    if not null.any():
-        return arrow_of(values)
-    return arrow_of(values, valid=~null)
+    Returns:
+        The rows' positions in ascending order of key, and for each of these whether it is
+        the newest of its key.
+    """
+    order = np.argsort(key, kind="stable")
+    in_order = key[order]
+    newest = np.ones(len(key), np.bool_)
+    newest[:-1] = in_order[1:] != in_order[:-1]
+    return order, newest

@@ -20,11 +20,9 @@ NOTHING_TRADED = -2
 class BarValues:
     """The values of bars, or of parts of bars, at the scale of the last row of each.
 
-    Attributes:
-        paid_usd: Dollars traded; NaN where a row that traded has no vwap.
-        trades: :data:`batch.kernel.columns.NO_TRADES` where a row that traded has none,
-            :data:`NOTHING_TRADED` where no row traded or has any.
-        split_ratio: Product over the rows.
+    ``paid_usd``, dollars traded, is NaN where a row that traded has no vwap. ``trades`` is
+    :data:`batch.kernel.columns.NO_TRADES` where a row that traded has none, and
+    :data:`NOTHING_TRADED` where no row traded or has any. ``split_ratio`` is a product.
     """
 
     open: Floats
@@ -81,14 +79,14 @@ class Precomputed:
     """What folding needs of daily bars whatever the width, so that it is computed once.
 
     Attributes:
-        symbols: Symbols of the rows, ascending; each has a row.
+        symbols: Ascending; each has a row.
         places: Place of each symbol in ``symbols``.
-        first_rows: Position of each symbol's first row, ascending.
-        paid_usd: Dollars traded in each row; NaN where it traded and has no vwap.
+        first_rows: Of each symbol.
+        paid_usd: Of each row; NaN where it traded and has no vwap.
         trades_upto: Trades of each row and all before it, a null count taken as 0.
-        uncounted_rows: Positions of the rows that traded and have no count of trades.
-        untraded_rows: Positions of the rows that did not trade and have no count.
-        split_rows: Positions of the rows with a split.
+        uncounted_rows: Rows that traded and have no count of trades.
+        untraded_rows: Rows that did not trade and have no count.
+        split_rows: Rows with a split.
     """
 
     symbols: list[str]
@@ -128,10 +126,7 @@ class Precomputed:
 def fold(rows: DailyColumns, runs: Runs, precomputed: Precomputed) -> BarValues:
     """Aggregate runs of rows, each brought to the scale of its last row first.
 
-    Args:
-        rows: Daily bars sorted by (symbol, date).
-        runs: Contiguous runs that cover all rows.
-        precomputed: Of the same rows.
+    The rows are sorted by (symbol, date), and the runs cover all of them.
     """
     values = _aggregate(rows, runs, precomputed)
     scaled_rows, factors = later_in_window(rows.split_ratio, precomputed.split_rows, runs.starts)
@@ -140,7 +135,7 @@ def fold(rows: DailyColumns, runs: Runs, precomputed: Precomputed) -> BarValues:
     # Few runs have a split behind their first row: these alone are aggregated again, from
     # a copy of their rows in which run k has the rows from starts[k] to starts[k + 1] - 1.
     touched, _ = _distinct(runs.holding(scaled_rows))
-    lengths = runs.ends[touched] - runs.starts[touched] + 1
+    lengths = runs.lengths()[touched]
     chosen = positions(runs.starts[touched], lengths)
     scale = np.ones(len(chosen))
     scale[np.searchsorted(chosen, scaled_rows)] = factors
@@ -161,8 +156,9 @@ def fold(rows: DailyColumns, runs: Runs, precomputed: Precomputed) -> BarValues:
 
 
 def _aggregate(rows: DailyColumns, runs: Runs, precomputed: Precomputed) -> BarValues:
-    if not len(runs):
-        return BarValues.empty()
+    split_ratio = np.ones(len(runs))
+    split_rows = precomputed.split_rows
+    np.multiply.at(split_ratio, runs.holding(split_rows), rows.split_ratio[split_rows])
     return BarValues(
         open=rows.open.take(runs.starts),
         high=_extremes(np.maximum, rows.high, runs.starts),
@@ -171,7 +167,7 @@ def _aggregate(rows: DailyColumns, runs: Runs, precomputed: Precomputed) -> BarV
         volume=np.add.reduceat(rows.volume, runs.starts),
         paid_usd=np.add.reduceat(precomputed.paid_usd, runs.starts),
         trades=_trades(precomputed, runs),
-        split_ratio=_split_ratio(rows, precomputed, runs),
+        split_ratio=split_ratio,
     )
 
 
@@ -190,7 +186,7 @@ def _trades(precomputed: Precomputed, runs: Runs) -> Ints:
     total[1:] -= total[:-1].copy()
     total[runs.holding(precomputed.uncounted_rows)] = NO_TRADES
     touched, count = _distinct(runs.holding(precomputed.untraded_rows))
-    total[touched[count == runs.ends[touched] - runs.starts[touched] + 1]] = NOTHING_TRADED
+    total[touched[count == runs.lengths()[touched]]] = NOTHING_TRADED
     return total
 
 
@@ -199,13 +195,6 @@ def _joined_trades(earlier: Ints, later: Ints) -> Ints:
     total[(earlier == NOTHING_TRADED) & (later == NOTHING_TRADED)] = NOTHING_TRADED
     total[(earlier == NO_TRADES) | (later == NO_TRADES)] = NO_TRADES
     return total
-
-
-def _split_ratio(rows: DailyColumns, precomputed: Precomputed, runs: Runs) -> Floats:
-    ratio = np.ones(len(runs))
-    split_rows = precomputed.split_rows
-    np.multiply.at(ratio, runs.holding(split_rows), rows.split_ratio[split_rows])
-    return ratio
 
 
 def _distinct(ascending: Rows) -> tuple[Rows, Rows]:

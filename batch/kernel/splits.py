@@ -20,28 +20,13 @@ from batch.kernel.windows import Rows, positions
 class SplitColumns:
     """Splits over a list of symbols, one per (symbol, date), sorted by both.
 
-    Attributes:
-        code: Place of each split's symbol in the list of symbols it was built for.
-        day: Date of execution, days since 1970-01-01.
-        ratio: Shares after one share before.
+    ``code`` is the place of each split's symbol in that list, ``day`` its date of execution,
+    days since 1970-01-01, and ``ratio`` the shares after one share before.
     """
 
     code: Codes
     day: npt.NDArray[np.int32]
     ratio: Floats
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class AttachedSplits:
-    """Where the splits of a stretch of time went.
-
-    Attributes:
-        split_ratio: One per daily row.
-        pending: One per symbol: the product of the splits that found no row, 1.0 if none.
-    """
-
-    split_ratio: Floats
-    pending: Floats
 
 
 def attach_splits(
@@ -51,7 +36,7 @@ def attach_splits(
     *,
     seen_before: npt.NDArray[np.bool_],
     pending_before: Floats,
-) -> AttachedSplits:
+) -> tuple[Floats, Floats]:
     """Give every split to its symbol's first row on or after its date.
 
     A split dated before the symbol's very first row scales nothing and is dropped.
@@ -60,11 +45,12 @@ def attach_splits(
         code: Symbol of each row; rows are sorted by (symbol, day).
         day: Session of each row.
         splits: The splits of this stretch of time, over the same symbols.
-        seen_before: One per symbol: whether it has a row before this stretch.
-        pending_before: One per symbol: the splits of earlier stretches still without a row.
+        seen_before: Of each symbol: whether it has a row before this stretch.
+        pending_before: Of each symbol: the splits of earlier stretches still without a row.
 
     Returns:
-        The rows' ratios and what is left for the next stretch.
+        The ratio of each row; and of each symbol the product of the splits that found no row,
+        1.0 if none.
     """
     ratio = np.ones(len(code))
     pending = pending_before.copy()
@@ -91,20 +77,15 @@ def attach_splits(
     np.multiply.at(ratio, at[lands], splits.ratio[lands])
     waits = kept & (at >= own_end)
     np.multiply.at(pending, splits.code[waits], splits.ratio[waits])
-    return AttachedSplits(ratio, pending)
+    return ratio, pending
 
 
 def later_in_window(split_ratio: Floats, split_rows: Rows, starts: Rows) -> tuple[Rows, Floats]:
-    """Find the rows that a later split of their own window rescales.
+    """Find the rows that a later split of their own window rescales, and the factor of each.
 
-    Args:
-        split_ratio: One per row.
-        split_rows: Positions of the rows with a split, ascending.
-        starts: First row of each window, ascending; windows are contiguous runs of rows.
-
-    Returns:
-        The positions of those rows, and the factor of each: the product of the split
-        ratios of the later rows of its window.
+    It is the product of the split ratios of the later rows of its window. ``split_rows`` are
+    the rows with a split and ``starts`` the first row of each window, both ascending; windows
+    are contiguous runs of rows.
     """
     windows = np.searchsorted(starts, split_rows, side="right") - 1
     inner = split_rows > starts[windows]  # on a window's first row it rescales nothing in it

@@ -15,41 +15,17 @@ Rows = npt.NDArray[np.int64]
 """Positions of rows."""
 
 
-@dataclass(frozen=True, slots=True)
-class CalendarYear:
-    """The calendar's windows of one width that start in one year.
+def windows_starting_in(year: int, width: int, calendar: Calendar) -> range:
+    """Return the numbers of a width's windows that start in a year.
 
     Window ``w`` holds the sessions numbered ``w * width`` to ``(w + 1) * width - 1``, the
-    same for every symbol, so neither gaps nor history move an edge.
-
-    Attributes:
-        width: Sessions per window.
-        first_window: Number of the first of them.
-        last_window: Number of the last of them; below the first where there are none.
+    same for every symbol, so neither gaps nor history move an edge. The calendar must reach
+    past the year.
     """
-
-    width: int
-    first_window: int
-    last_window: int
-
-    @classmethod
-    def of(cls, calendar: Calendar, width: int, year: int) -> CalendarYear:
-        """Find the windows that start in a year; the calendar must reach past it."""
-        new_years = [day_of(date(year, 1, 1)), day_of(date(year + 1, 1, 1))]
-        first_no, end_no = np.searchsorted(calendar.days, new_years).tolist()
-        # A window starts in the year if its first session does: round the quotients up.
-        first, end = (-(-(no + calendar.first_no) // width) for no in (first_no, end_no))
-        return cls(width, first, end - 1)
-
-    @property
-    def first_session_no(self) -> int:
-        """First session of the first window."""
-        return self.first_window * self.width
-
-    @property
-    def last_session_no(self) -> int:
-        """Last session of the last window."""
-        return (self.last_window + 1) * self.width - 1
+    new_years = [day_of(date(year, 1, 1)), day_of(date(year + 1, 1, 1))]
+    first_nos = np.searchsorted(calendar.days, new_years) + calendar.first_no
+    # A window starts in the year if its first session does: round the quotients up.
+    return range(*(-(-first_nos // width)).tolist())
 
 
 def calendar_reaching(
@@ -57,11 +33,7 @@ def calendar_reaching(
 ) -> Calendar:
     """Return a calendar that covers every window of a width around some sessions.
 
-    Args:
-        oldest: The first of the sessions.
-        newest: The last of them.
-        width: Sessions per window.
-        calendar: Returned if it reaches far enough; the library's otherwise.
+    It is the one given if that reaches far enough, the library's otherwise.
     """
     reach = timedelta(days=(width + 252) * 3 // 2)
     first, last = oldest - reach, newest + reach
@@ -74,12 +46,7 @@ def calendar_reaching(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Runs:
-    """Contiguous runs of rows that make one bar each.
-
-    Attributes:
-        starts: First row of each run, ascending.
-        ends: Last row of each run, inclusive.
-    """
+    """Contiguous runs of rows that make one bar each: their first and last rows, ascending."""
 
     starts: Rows
     ends: Rows
@@ -103,17 +70,11 @@ def runs_of(window: npt.NDArray[Any], first_rows: Rows) -> Runs:
         window: Window of each row.
         first_rows: Position of each symbol's first row.
     """
-    if not len(window):
-        none = np.empty(0, np.int64)
-        return Runs(none, none)
     edge = np.empty(len(window), dtype=np.bool_)
     np.not_equal(window[1:], window[:-1], out=edge[1:])
     edge[first_rows] = True
     starts = np.flatnonzero(edge)
-    ends = np.empty_like(starts)
-    np.subtract(starts[1:], 1, out=ends[:-1])
-    ends[-1] = len(edge) - 1
-    return Runs(starts, ends)
+    return Runs(starts, np.append(starts[1:], len(window)) - 1)
 
 
 def positions(starts: Rows, lengths: Rows) -> Rows:

@@ -23,7 +23,7 @@ from batch.kernel.arrow import arrow_text
 from batch.kernel.bars import Bars, PartialBars
 from batch.kernel.columns import DailyColumns, Ints
 from batch.kernel.fold import Precomputed, fold
-from batch.kernel.windows import CalendarYear, Rows, runs_of
+from batch.kernel.windows import Rows, runs_of, windows_starting_in
 
 _NEVER = np.iinfo(np.int64).max
 """The first window of a symbol that starts none in a year."""
@@ -33,10 +33,9 @@ _NEVER = np.iinfo(np.int64).max
 class Carried:
     """The partial bars of one width between two pieces of a year.
 
-    Attributes:
-        into_year: What the years above hold of windows that start in this year or before.
-        below: What the pieces folded so far, one list each, pass on to the year below.
-        upto: Last symbol that was folded, None at the start of a year.
+    ``into_year`` is what the years above hold of windows that start in this year or before,
+    ``below`` what the pieces folded so far pass on to the year below, one list each, and
+    ``upto`` the last symbol that was folded, None at the start of a year.
     """
 
     into_year: PartialBars = field(default_factory=PartialBars.empty)
@@ -48,10 +47,8 @@ class Carried:
 class Piece(ABC):
     """Daily bars of a year, ready to be folded into bars of any width.
 
-    Attributes:
-        rows: Sorted by (symbol, date): all rows that a symbol has in the year, or none.
-        ends_year: Whether no piece of later symbols follows; it may be without rows.
-        precomputed: Of the rows.
+    The rows are sorted by (symbol, date): all that a symbol has in the year, or none. Behind
+    the piece that ends the year follow no later symbols; it alone may be without rows.
     """
 
     rows: DailyColumns
@@ -61,19 +58,18 @@ class Piece(ABC):
     def fold(self, width: int, carried: Carried) -> tuple[Bars, Carried]:
         """Fold the piece into bars of one width, behind the pieces before it.
 
-        Pieces come newest year first, and in a year in the order of their symbols. A piece
-        without rows that does not end its year has nothing to fold and must be left out.
+        Pieces come newest year first, and in a year in the order of their symbols.
 
         Returns:
             The bars that start in the year, of the symbols after the last piece's up to this
             one's last, and what is carried on.
         """
         upto = None if self.ends_year else self.rows.symbols[-1].as_py()
-        bars, below = self._fold(width, carried.into_year.between(carried.upto, upto))
-        parts = [*carried.below, below] if len(below) else [*carried.below]
+        bars, part = self._fold(width, carried.into_year.between(carried.upto, upto))
+        below = (*carried.below, part) if len(part) else carried.below
         if self.ends_year:
-            return bars, Carried(PartialBars.concat(parts))
-        return bars, replace(carried, below=tuple(parts), upto=upto)
+            return bars, Carried(PartialBars.concat(below))
+        return bars, replace(carried, below=below, upto=upto)
 
     @abstractmethod
     def _fold(self, width: int, later: PartialBars) -> tuple[Bars, PartialBars]:
@@ -84,11 +80,8 @@ class Piece(ABC):
 class CalendarPiece(Piece):
     """A piece whose windows the exchange calendar numbers.
 
-    Attributes:
-        year: Which year.
-        calendar: Must reach to the end of the year's last windows.
-        last_closed: The newest consolidated session.
-        session_no: Number of each row's session.
+    It must reach to the end of the year's last windows. ``last_closed`` is the newest
+    consolidated session; ``session_no`` numbers each row's.
     """
 
     year: int
@@ -105,19 +98,19 @@ class CalendarPiece(Piece):
         return cls(rows, ends_year, Precomputed.of(rows), year, calendar, newest, numbers)
 
     def _fold(self, width: int, later: PartialBars) -> tuple[Bars, PartialBars]:
-        windows = CalendarYear.of(self.calendar, width, self.year)
+        windows = windows_starting_in(self.year, width, self.calendar)
         bars, below = fold_year(
             self.rows,
             self.precomputed,
             self.session_no // width,
             # Parts of a year that was left out between this one and theirs are of no use.
-            later.where(later.window <= windows.last_window),
-            np.full(len(self.precomputed.symbols) + 1, windows.first_window, np.int64),
+            later.where(later.window < windows.stop),
+            np.full(len(self.precomputed.symbols) + 1, windows.start, np.int64),
             width,
         )
         # Dates of the windows, not of the rows that happen to be in them.
-        numbers = np.arange(windows.first_window, windows.last_window + 1, dtype=np.int64)
-        place = bars.window - windows.first_window
+        numbers = np.arange(windows.start, windows.stop, dtype=np.int64)
+        place = bars.window - windows.start
         start = self.calendar.day_at(numbers * width).take(place)
         end = self.calendar.day_at((numbers + 1) * width - 1).take(place)
         complete = end <= day_of(self.last_closed)
@@ -129,10 +122,7 @@ class ListingPiece(Piece):
     """A piece whose windows are counted from each symbol's own first bar.
 
     A window starts in the year in which its first row lies, and is complete when it has as
-    many rows as the width.
-
-    Attributes:
-        rows_before: Of each symbol of the rows: its daily bars before the year.
+    many rows as the width. ``rows_before`` counts each symbol's daily bars before the year.
     """
 
     rows_before: Ints
@@ -155,10 +145,8 @@ def listing_parts_of_year(
 ) -> PartialBars:
     """Return the parts of windows, counted from the listing, that start in a year.
 
-    Args:
-        parts: Of windows that start in the year or before it.
-        rows_before: Of each symbol with rows in the year: its daily bars before the year.
-        width: Bars per window.
+    The others' windows start before it. ``rows_before`` counts the daily bars before the year
+    of each symbol with rows in it.
     """
     before = np.array([rows_before.get(symbol, -1) for symbol in parts.symbols], np.int64)
     first_window = np.where(before < 0, _NEVER, _first_listing_window(before, width))
@@ -166,8 +154,7 @@ def listing_parts_of_year(
 
 
 def _first_listing_window(rows_before: Ints, width: int) -> Ints:
-    """Return the first window of each symbol whose first row is not among those before."""
-    return -(-rows_before // width)
+    return -(-rows_before // width)  # the first whose first row is not among those before
 
 
 def fold_year(
@@ -183,7 +170,7 @@ def fold_year(
     Args:
         rows: Sorted by (symbol, date): all of a symbol's rows in the year, or none.
         precomputed: Of the rows.
-        window: Window of each row, ascending within a symbol.
+        window: Of each row, ascending within a symbol.
         later: Parts of windows that start in this year or before.
         first_window: Number of the first window of each symbol that starts in the year;
             behind them, that of every symbol without rows.
@@ -202,7 +189,7 @@ def fold_year(
     # Symbol s has the runs from first_run[s] to first_run[s + 1] - 1.
     first_run = np.append(np.searchsorted(runs.starts, precomputed.first_rows), len(runs))
     end = rows.day.take(runs.ends)
-    sessions = runs.ends - runs.starts + 1
+    sessions = runs.lengths()
     values = fold(rows, runs, precomputed)
 
     # A later part continues its symbol's last run, or it is a window without rows in the
@@ -276,7 +263,6 @@ def _filled(
 
 
 def _bars_of_parts(missing: PartialBars, width: int) -> Bars:
-    """Return the bars of a year in which no symbol has rows."""
     return Bars(
         symbols=arrow_text(missing.symbols),
         code=np.arange(len(missing), dtype=np.int32),

@@ -14,8 +14,7 @@ from batch.core.errors import DataRefused
 from batch.core.frames import empty_frame, to_arrow, to_polars
 from batch.core.layout import BRONZE, DAILY_TABLE, Anchor, Delivery, partition_key
 from batch.core.sessions import calendar_from, date_of, year_of
-from batch.kernel.columns import DailyColumns
-from batch.kernel.newest import order_by_key
+from batch.kernel.columns import DailyColumns, order_by_key
 from batch.kernel.windows import calendar_reaching
 from batch.kernel.years import CalendarPiece, Carried, ListingPiece, Piece
 from batch.lake.carry import Carry, attach_carried_splits

@@ -122,7 +122,7 @@ def attach_carried_splits(
     code = own_place[bars.code]
     place = numpy_of(pc.index_in(arrow_text(splits["symbol"].to_list()), value_set=symbols), -1)
     known = place >= 0
-    attached = attach_splits(
+    split_ratio, pending = attach_splits(
         code,
         bars.day,
         SplitColumns(
@@ -137,11 +137,11 @@ def attach_carried_splits(
         {
             "symbol": pl.Series(symbols.to_pylist(), dtype=pl.String),
             "rows": np.bincount(code, minlength=len(symbols)),
-            "pending_ratio": attached.pending,
+            "pending_ratio": pending,
         }
     )
     return (
-        replace(bars, split_ratio=attached.split_ratio),
+        replace(bars, split_ratio=split_ratio),
         carry.after(
             after.select("symbol", "rows").filter(pl.col("rows") > 0),
             after.select("symbol", "pending_ratio"),

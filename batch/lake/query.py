@@ -10,7 +10,7 @@ import polars as pl
 import polars.selectors as cs
 
 from batch.core.errors import SettingsError
-from batch.core.frames import to_arrow, to_polars
+from batch.core.frames import to_arrow
 from batch.core.layout import RESTATEMENTS_TABLE
 from batch.lake.partitions import list_tables, table_schema
 from batch.storage.store import ObjectStore
@@ -68,7 +68,8 @@ def run_query(connection: Any, query: str) -> pl.DataFrame:
         raise SettingsError(f"SQL: {err}") from err
     if table is None:
         return pl.DataFrame()
-    return to_polars(table).with_columns(cs.datetime(time_zone="*").dt.convert_time_zone("UTC"))
+    rows = pl.DataFrame(table)
+    return rows.with_columns(cs.datetime(time_zone="*").dt.convert_time_zone("UTC"))
 
 
 def _quoted(text: str) -> str:

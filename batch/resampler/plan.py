@@ -9,14 +9,8 @@ from datetime import date
 
 from batch.core.layout import Anchor
 from batch.core.sessions import Calendar
-from batch.kernel.windows import CalendarYear
-from batch.lake.manifest import (
-    BarsRecord,
-    DailyRecord,
-    Manifest,
-    PublishedCalendar,
-    fingerprint,
-)
+from batch.kernel.windows import windows_starting_in
+from batch.lake.manifest import BarsRecord, DailyRecord, Manifest, PublishedCalendar, fingerprint
 from batch.lake.partitions import TablePartitions
 from batch.version import RESULTS_VERSION
 
@@ -220,11 +214,11 @@ def _plan_calendar_years(daily: DailyYears, calendar: Calendar, width: int) -> l
     oldest_no = calendar.session_no(daily.oldest)
     oldest_start = calendar.session_at(oldest_no // width * width)
     for year in range(oldest_start.year, daily.newest.year + 1):
-        windows = CalendarYear.of(calendar, width, year)
-        if windows.last_window < windows.first_window:
+        windows = windows_starting_in(year, width, calendar)
+        if not windows:
             continue
-        first = calendar.session_at(windows.first_session_no)
-        last = calendar.session_at(windows.last_session_no)
+        first = calendar.session_at(windows.start * width)
+        last = calendar.session_at(windows.stop * width - 1)
         low = bisect_left(daily.dates, first.isoformat())
         high = bisect_right(daily.dates, last.isoformat())
         if low == high:

@@ -15,7 +15,7 @@ from typing import Any
 
 from batch.core.layout import INTERVALS, Anchor
 from batch.core.sessions import load_calendar
-from batch.kernel.windows import CalendarYear
+from batch.kernel.windows import windows_starting_in
 from tests.oracle import Split
 from tests.support.bars import bar
 from tests.support.lakes import Receipt, new_lake, refused_rows, rows_of
@@ -84,11 +84,11 @@ def spot_windows() -> Iterable[dict[str, Any]]:
     calendar = load_calendar()
     for width in INTERVALS:
         for year in range(1970, 2031, 3):
-            windows = CalendarYear.of(calendar, width, year)
-            start = windows.first_session_no
+            window = windows_starting_in(year, width, calendar).start
+            start = window * width
             yield {
                 "interval": width,
-                "window": windows.first_window,
+                "window": window,
                 "start": calendar.session_at(start),
                 "end": calendar.session_at(start + width - 1),
             }
