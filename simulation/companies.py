@@ -54,14 +54,15 @@ _VENUES = ("XNYS", "XNAS", "XNAS", "ARCX", "BATS")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Companies:
-    """Every company that may ever be listed, as arrays of one row per slot.
+    """Every company that may ever be listed.
 
-    The number of a company is ``slot * PER_SLOT + place``.
+    The number of a company is ``slot * PER_SLOT + place``; the arrays after ``rank`` have the
+    shape [slot, place].
 
     Attributes:
         tickers: Ticker of each company, by number.
-        rank: Place of each company's ticker in the order of UTF-8 bytes.
-        listed_from: First session it may trade, counted from the exchange's first; [slot, place].
+        rank: Place of each company's ticker in the order of UTF-8 bytes, by number.
+        listed_from: First session it may trade, counted from the exchange's first.
         listed_until: First session after its last one.
         price_usd: Price at its listing.
         drift: Growth of its fair price per session, natural logarithm.
@@ -120,17 +121,17 @@ class Companies:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """The reference data of one company; nulls occur as they do at vendors."""
+    """The reference data of one company by the vendor's names; nulls occur as they do there."""
 
     name: str
     primary_exchange: str
-    kind: str
+    type: str
     cik: str | None
     composite_figi: str | None
     share_class_figi: str | None
     sic_code: str | None
     sic_description: str | None
-    market_cap_usd: float | None
+    market_cap: float | None
 
 
 def profile_of(number: int, ticker: str, seed: int) -> Profile:
@@ -144,22 +145,20 @@ def profile_of(number: int, ticker: str, seed: int) -> Profile:
     return Profile(
         name=f"{' '.join(words)} {'Fund' if fund else 'Inc.'} ({ticker})",
         primary_exchange=_VENUES[int(draws.integers(len(_VENUES)))],
-        kind=kind,
+        type=kind,
         cik=None if fund else f"{1_000_000 + number:010d}",
         composite_figi=f"BBG00{number * 2:07d}" if has_figi else None,
         share_class_figi=f"BBG00{number * 2 + 1:07d}" if has_figi else None,
         sic_code=None if fund else sic_code,
         sic_description=None if fund else sic_description,
-        market_cap_usd=None if fund else float(np.round(np.exp(draws.normal(21.0, 1.8)), 2)),
+        market_cap=None if fund else float(np.round(np.exp(draws.normal(21.0, 1.8)), 2)),
     )
 
 
 def _tickers(slots: int) -> tuple[str, ...]:
     """Name every company, each with a ticker of its own; the odd ones are listed first."""
     taken = set(ODD_TICKERS)
-    named: dict[int, str] = {
-        slot * PER_SLOT: ticker for slot, ticker in enumerate(ODD_TICKERS[:slots])
-    }
+    named = {slot * PER_SLOT: ticker for slot, ticker in enumerate(ODD_TICKERS[:slots])}
     for place in range(PER_SLOT):
         for slot in range(slots):
             number = slot * PER_SLOT + place

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
 
 import numpy as np
@@ -21,46 +21,17 @@ from batch.core.sessions import Calendar, day_of
 from simulation.companies import PER_SLOT, Companies, profile_of
 from simulation.market import Market
 
-SOURCE = "synthetic"
-
 LONGEST_LAG = 5
 """Sessions after which the last correction of a session has been received."""
 
-_DIVIDENDS = pl.Schema(
-    {
-        "ticker": pl.String,
-        "ex_dividend_date": pl.Date,
-        "record_date": pl.Date,
-        "pay_date": pl.Date,
-        "declaration_date": pl.Date,
-        "cash_amount": pl.Float64,
-        "currency": pl.String,
-        "frequency": pl.Int64,
-        "dividend_type": pl.String,
-    }
-)
-
-_TICKERS = pl.Schema(
-    {
-        "ticker": pl.String,
-        "name": pl.String,
-        "market": pl.String,
-        "locale": pl.String,
-        "primary_exchange": pl.String,
-        "type": pl.String,
-        "active": pl.Boolean,
-        "cik": pl.String,
-        "composite_figi": pl.String,
-        "share_class_figi": pl.String,
-        "list_date": pl.Date,
-        "delisted_date": pl.Date,
-        "sic_code": pl.String,
-        "sic_description": pl.String,
-        "market_cap": pl.Float64,
-    }
-)
-
-_SPLITS = polars_schema(schema.SPLITS, ["symbol", "date", "split_from", "split_to"])
+_TICKERS = {
+    **dict.fromkeys(["ticker", "name", "market", "locale", "primary_exchange", "type"], pl.String),
+    "active": pl.Boolean,
+    **dict.fromkeys(["cik", "composite_figi", "share_class_figi"], pl.String),
+    **dict.fromkeys(["list_date", "delisted_date"], pl.Date),
+    **dict.fromkeys(["sic_code", "sic_description"], pl.String),
+    "market_cap": pl.Float64,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,9 +40,8 @@ class ExchangeSpec:
 
     Attributes:
         symbols: About how many stocks are listed at any time.
-        first: First date, inclusive.
-        last: Last date, inclusive; a later one changes nothing before it.
-        seed: Another seed is another market.
+        first: Inclusive.
+        last: Inclusive; a later one changes nothing before it.
     """
 
     symbols: int = 400
@@ -92,16 +62,12 @@ class ExchangeSpec:
 class ReceivedDelivery:
     """What a vendor sent at one instant.
 
-    Attributes:
-        received_at: When it arrived, an aware instant.
-        rows: Columns of :data:`batch.core.schema.DELIVERY`, one session, broken
-            rows included, sorted by symbol.
-        source: Who sent it.
+    ``rows`` have the columns of :data:`batch.core.schema.DELIVERY`: one session, broken rows
+    included, sorted by symbol.
     """
 
     received_at: datetime
     rows: pl.DataFrame
-    source: str
 
 
 class SyntheticExchange:
@@ -147,22 +113,18 @@ class SyntheticExchange:
             )
         values = self._market.session(session)
         order = np.argsort(self._companies.rank[values.company])
+        numbers = ("open", "high", "low", "close", "volume", "vwap", "trades")
         rows = pl.DataFrame(
             {
                 "symbol": self._symbols.gather(values.company[order]),
-                "date": pl.repeat(session, len(order), dtype=pl.Date, eager=True),
-                **{
-                    name: getattr(values, name)[order]
-                    for name in ("open", "high", "low", "close", "volume")
-                },
-                "vwap": pl.Series(values.vwap[order]).fill_nan(None),
-                "trades": values.trades[order],
+                **{name: getattr(values, name)[order] for name in numbers},
             }
         )
-        return rows.select(
-            pl.when(pl.col("trades") >= 0).then(pl.col("trades")) if name == "trades" else name
-            for name in schema.DELIVERY.names
-        )
+        return rows.with_columns(
+            date=pl.lit(session),
+            vwap=pl.col("vwap").fill_nan(None),
+            trades=pl.when(pl.col("trades") >= 0).then("trades"),
+        ).select(schema.DELIVERY.names)
 
     def splits(self) -> pl.DataFrame:
         """Return the splits executed up to the last session, sorted by (symbol, date).
@@ -174,26 +136,29 @@ class SyntheticExchange:
             (self._companies.tickers[split.company], split.session, split.before, split.after)
             for split in self._market.splits_until(self.sessions[-1])
         ]
-        return pl.DataFrame(found, schema=_SPLITS, orient="row").sort("symbol", "date")
+        columns = polars_schema(schema.SPLITS, ["symbol", "date", "split_from", "split_to"])
+        return pl.DataFrame(found, schema=columns, orient="row").sort("symbol", "date")
 
     def dividends(self) -> pl.DataFrame:
         """Return the cash dividends that went ex up to the last session, sorted."""
         found = [
-            (
-                self._companies.tickers[paid.company],
-                paid.session,
-                paid.session,
-                paid.session + timedelta(days=21),
-                paid.session - timedelta(days=28),
-                paid.cash_usd,
-                "USD",
-                4,
-                "CD",
-            )
+            (self._companies.tickers[paid.company], paid.session, paid.cash_usd)
             for paid in self._market.dividends_until(self.sessions[-1])
         ]
-        rows = pl.DataFrame(found, schema=_DIVIDENDS, orient="row")
-        return rows.sort("ticker", "ex_dividend_date")
+        columns = {"ticker": pl.String, "ex_dividend_date": pl.Date, "cash_amount": pl.Float64}
+        rows = pl.DataFrame(found, schema=columns, orient="row").sort("ticker", "ex_dividend_date")
+        ex_date = pl.col("ex_dividend_date")
+        return rows.select(
+            "ticker",
+            "ex_dividend_date",
+            record_date=ex_date,
+            pay_date=ex_date + timedelta(days=21),
+            declaration_date=ex_date - timedelta(days=28),
+            cash_amount="cash_amount",
+            currency=pl.lit("USD"),
+            frequency=pl.lit(4, dtype=pl.Int64),
+            dividend_type=pl.lit("CD"),
+        )
 
     def tickers(self) -> pl.DataFrame:
         """Return the companies listed up to the last session, sorted by ticker."""
@@ -209,25 +174,18 @@ class SyntheticExchange:
             gone = end <= newest
             before = timedelta(days=365 * (number % 29 + 1) + number % 31)
             found.append(
-                (
-                    ticker,
-                    about.name,
-                    "stocks",
-                    "us",
-                    about.primary_exchange,
-                    about.kind,
-                    not gone,
-                    about.cik,
-                    about.composite_figi,
-                    about.share_class_figi,
-                    self.sessions[start] if start else self.sessions[0] - before,
-                    self.sessions[end] if gone else None,
-                    about.sic_code,
-                    about.sic_description,
-                    None if gone else about.market_cap_usd,
-                )
+                {
+                    **asdict(about),
+                    "ticker": ticker,
+                    "market": "stocks",
+                    "locale": "us",
+                    "active": not gone,
+                    "list_date": self.sessions[start] if start else self.sessions[0] - before,
+                    "delisted_date": self.sessions[end] if gone else None,
+                    "market_cap": None if gone else about.market_cap,
+                }
             )
-        return pl.DataFrame(found, schema=_TICKERS, orient="row").sort("ticker")
+        return pl.DataFrame(found, schema=_TICKERS).sort("ticker")
 
     def deliveries(self) -> Iterator[ReceivedDelivery]:
         """Send the market day by day, as vendors do, in the order of arrival.
@@ -273,7 +231,7 @@ class SyntheticExchange:
     def _send(self, received_at: datetime, session: date, attempt: int) -> ReceivedDelivery:
         final = self.session_rows(session)
         rows = final if attempt else self._first_cut(session, final)
-        return ReceivedDelivery(received_at, rows, SOURCE)
+        return ReceivedDelivery(received_at, rows)
 
     def _first_cut(self, session: date, final: pl.DataFrame) -> pl.DataFrame:
         """Return rows as first sent: late prints missing, some prices off, a few rows broken."""
@@ -281,13 +239,11 @@ class SyntheticExchange:
         count = final.height
         early_volume = draws.random(count) < 0.02
         other_close = draws.random(count) < 0.002
-        volume = final["volume"].to_numpy().copy()
+        names = ("open", "high", "low", "close", "volume")
+        open_, high, low, close, volume = (final[name].to_numpy().copy() for name in names)
         volume[early_volume] = np.floor(volume[early_volume] * draws.uniform(0.9, 0.999))
-        low, high = final["low"].to_numpy().copy(), final["high"].to_numpy().copy()
-        close = final["close"].to_numpy().copy()
         drawn = low + (high - low) * draws.random(count)
         close[other_close] = np.round(drawn[other_close], 4)
-        open_ = final["open"].to_numpy().copy()
         broken = min(int(draws.poisson(count / 1_000)), count // 200)
         for place, row in enumerate(draws.choice(count, size=broken, replace=False)):
             if place % 3 == 0:
@@ -297,9 +253,9 @@ class SyntheticExchange:
             else:
                 volume[row] = np.nan
         return final.with_columns(
-            pl.Series("open", open_),
-            pl.Series("high", high),
-            pl.Series("low", low),
-            pl.Series("close", close),
-            pl.Series("volume", volume),
+            open=pl.Series(open_),
+            high=pl.Series(high),
+            low=pl.Series(low),
+            close=pl.Series(close),
+            volume=pl.Series(volume),
         )

@@ -7,6 +7,7 @@ year alone, so asking for more or fewer sessions never changes one.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -68,13 +69,13 @@ class SessionValues:
 
 @dataclass(slots=True, eq=False)
 class _State:
-    """The market between two sessions, an element per slot.
+    """The market between two sessions, an element per slot; logarithms are natural.
 
     Attributes:
         place: Company of the slot; -1 before the first one.
-        log_price: Natural logarithm of the raw price.
-        log_fair: That of the price it is drawn to.
-        due: Seats that split again, by the session's number.
+        log_price: Of the raw price.
+        log_fair: Of the price that it is drawn to.
+        due: Slots that split again, by the session's number.
     """
 
     place: Ints
@@ -82,20 +83,11 @@ class _State:
     log_fair: Floats
     due: dict[int, list[int]] = field(default_factory=dict)
 
-    def copy(self) -> _State:
-        return _State(
-            self.place.copy(),
-            self.log_price.copy(),
-            self.log_fair.copy(),
-            {number: list(slots) for number, slots in self.due.items()},
-        )
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Year:
     """The prices of a year; arrays of [session, slot], company -1 where there is no row."""
 
-    number: int
     sessions: list[date]
     company: Ints
     log_before: Floats
@@ -123,7 +115,8 @@ class Market:
         if session.year not in self._rows:
             while len(self._rows) >= _YEARS_HELD:
                 del self._rows[next(iter(self._rows))]
-            self._rows[session.year] = list(self._trade(self._walk_to(session.year)))
+            self._know(session.year - 1)
+            self._rows[session.year] = list(self._trade(self._walk(session.year)))
         return self._rows[session.year][sessions.index(session)]
 
     def splits_until(self, last: date) -> Iterator[Split]:
@@ -148,13 +141,9 @@ class Market:
             if earlier not in self._splits:
                 self._walk(earlier)
 
-    def _walk_to(self, year: int) -> _Year:
-        self._know(year - 1)
-        return self._walk(year)
-
     def _walk(self, year: int) -> _Year:
         """Go through a year session by session, and keep where it ends for the next one."""
-        companies, state = self._companies, self._states[year].copy()
+        companies, state = self._companies, deepcopy(self._states[year])
         sessions = self._sessions_of(year)
         base = len(self._calendar.sessions_between(self._first, date(year - 1, 12, 31)))
         slots = np.arange(len(state.place))
@@ -211,21 +200,14 @@ class Market:
                 dividends.append(Dividend(session, number_of, max(float(np.round(cash, 4)), 1e-4)))
         self._splits[year], self._dividends[year] = splits, dividends
         self._states[year + 1] = state
-        return _Year(year, sessions, company, log_before, log_close)
+        return _Year(sessions, company, log_before, log_close)
 
     def _trade(self, year: _Year) -> Iterator[SessionValues]:
         """Make each session's rows from the prices before and at its close."""
+        draws = np.random.default_rng([self._seed, 6, year.sessions[0].year])
         companies = self._companies
-        draws = np.random.default_rng([self._seed, 6, year.number])
-        volatility, turnover, fractional, bare = (
-            table.ravel()
-            for table in (
-                companies.volatility,
-                companies.turnover_usd,
-                companies.fractional,
-                companies.bare,
-            )
-        )
+        volatility, turnover = companies.volatility.ravel(), companies.turnover_usd.ravel()
+        fractional, bare = companies.fractional.ravel(), companies.bare.ravel()
         for at, session in enumerate(year.sessions):
             company = year.company[at]
             normal = draws.standard_normal((4, len(company)))
@@ -239,7 +221,7 @@ class Market:
             low = np.minimum(open_, close) - 0.4 * swing * np.abs(np.clip(normal[2], -3, 3))
             open_, high, low, last = (_ticks(np.exp(price)) for price in (open_, high, low, close))
             busy = np.exp(0.4 * normal[3] + 6.0 * np.abs(close - before))
-            if self._closes_early(session):
+            if self._calendar.close_of(session).astimezone(NEW_YORK).hour < 16:
                 busy *= _EARLY_CLOSE_VOLUME
             volume = turnover[company] * busy / last
             volume[(turnover[company] < 60_000) & (uniform[0] < 0.03)] = 0.0
@@ -259,10 +241,6 @@ class Market:
                 vwap=np.where(whole & (volume > 0), vwap, np.nan),
                 trades=np.where(whole, trades, -1),
             )
-
-    def _closes_early(self, session: date) -> bool:
-        close = self._calendar.close_of(session).astimezone(NEW_YORK)
-        return close.hour < 16
 
 
 def _list_newcomers(companies: Companies, state: _State, number: int) -> None:

@@ -34,7 +34,9 @@ from batch.runtime.settings import (
     WorkerSettings,
 )
 from batch.storage.store import ObjectStore, open_store
-from simulation.exchange import SOURCE, ExchangeSpec, SyntheticExchange
+from simulation.exchange import ExchangeSpec, SyntheticExchange
+
+SOURCE = "synthetic"
 
 
 class DemoSettings(WorkerSettings, MemorySettings):
@@ -87,7 +89,7 @@ def make_demo_lake(
     for sent in exchange.deliveries():
         require_going(stop_requested)
         landed = land(
-            store, sent.rows, received_at=sent.received_at, source=sent.source, calendar=calendar
+            store, sent.rows, received_at=sent.received_at, source=SOURCE, calendar=calendar
         )
         written += len(landed.written)
         session = max((delivery.session for delivery in landed.deliveries), default=reached)
