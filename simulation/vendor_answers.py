@@ -9,7 +9,7 @@ import base64
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode
 from uuid import uuid4
@@ -29,8 +29,12 @@ _DIVIDENDS = "/v3/reference/dividends"
 _STATUS = "/v1/marketstatus/"
 _MOST_ROWS = 1000
 _MOST_BARS = 50_000
-_OPTIONAL_BAR_FIELDS = ("n", "vw")
-_REGULAR_CLOSE_HOUR = 16
+_VENUES = ("NYSE", "NASDAQ")
+_LISTED_FIELDS = (
+    *("ticker", "name", "market", "locale", "primary_exchange", "type", "active"),
+    *("currency_name", "cik", "composite_figi", "share_class_figi"),
+    *("last_updated_utc", "delisted_utc"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,27 +54,19 @@ class Answer:
         """Return an error as the vendor words it."""
         kind = "NOT_AUTHORIZED" if status == 403 else "NOT_FOUND" if status == 404 else "ERROR"
         field = "error" if kind == "ERROR" else "message"
-        return cls.of({"status": kind, "request_id": request_id(), field: text}, status)
+        return cls.of({"status": kind, "request_id": uuid4().hex, field: text}, status)
 
 
 @dataclass(frozen=True, slots=True)
 class SessionShape:
     """How to spoil an answer about a session.
 
-    Attributes:
-        status: ``OK`` or ``DELAYED``.
-        kept_share: Share of the rows that are in it.
-        counted_too_many: By how much its count exceeds its rows.
+    ``kept_share`` of the rows are in it; its count exceeds them by ``counted_too_many``.
     """
 
     status: str = "OK"
     kept_share: float = 1.0
     counted_too_many: int = 0
-
-
-def request_id() -> str:
-    """Return a new id, 32 hexadecimal digits."""
-    return uuid4().hex
 
 
 class VendorAnswers:
@@ -83,25 +79,14 @@ class VendorAnswers:
     def answer(
         self, path: str, query: Mapping[str, str], now: datetime, shape: SessionShape
     ) -> Answer:
-        """Return the answer to one request.
-
-        Args:
-            path: Of the URL, quoted as sent.
-            query: Of the URL, decoded.
-            now: The vendor's clock.
-            shape: How to spoil a session's answer.
-        """
+        """Return the answer to a request for a path, quoted as sent, and a decoded query."""
         if path.startswith(_GROUPED):
             return self._grouped(unquote(path.removeprefix(_GROUPED)), query, now, shape)
         if path.startswith(_RANGE):
             return self._range(path.removeprefix(_RANGE).split("/"), query, now)
         if path.startswith(f"{_TICKERS}/"):
             return self._details(unquote(path.removeprefix(f"{_TICKERS}/")), now)
-        lists: dict[str, Callable[[Mapping[str, str], datetime], list[dict[str, Any]]]] = {
-            _TICKERS: self._tickers,
-            _SPLITS: self._splits,
-            _DIVIDENDS: self._dividends,
-        }
+        lists = {_TICKERS: self._tickers, _SPLITS: self._splits, _DIVIDENDS: self._dividends}
         if path in lists:
             return _page(path, query, lambda filters: lists[path](filters, now))
         if path == f"{_STATUS}upcoming":
@@ -121,18 +106,10 @@ class VendorAnswers:
             return Answer.error(400, "The requested date is in the future.")
         rows = self._market.rows(session, now)
         rows = rows.head(round(rows.height * shape.kept_share))
-        counted = rows.height + shape.counted_too_many
-        head = {
-            "queryCount": counted,
-            "resultsCount": counted,
-            "adjusted": query.get("adjusted", "true") == "true",
-            "request_id": request_id(),
-            "status": shape.status,
-        }
+        head = _head(rows.height + shape.counted_too_many, query, shape.status)
         if rows.is_empty() and not shape.counted_too_many:
             return Answer.of(head)
-        closes = self._calendar.is_session(session) and self._calendar.close_of(session)
-        bars = _bars(rows, closes or datetime.combine(session, datetime.min.time(), UTC))
+        bars = _bars(rows, self._close_of(session) or datetime.combine(session, time(), UTC))
         return Answer(200, json.dumps(head)[:-1].encode() + b', "results": ' + bars + b"}")
 
     def _range(self, parts: list[str], query: Mapping[str, str], now: datetime) -> Answer:
@@ -149,17 +126,9 @@ class VendorAnswers:
                 next_first = session
                 break
             rows = self._market.rows(session, now).filter(pl.col("symbol") == ticker)
-            starts = datetime.combine(session, datetime.min.time(), NEW_YORK)
-            bars = json.loads(_bars(rows, starts))
+            bars = json.loads(_bars(rows, datetime.combine(session, time(), NEW_YORK)))
             found += [{name: value for name, value in bar.items() if name != "T"} for bar in bars]
-        document: dict[str, Any] = {
-            "ticker": ticker,
-            "queryCount": len(found),
-            "resultsCount": len(found),
-            "adjusted": query.get("adjusted", "true") == "true",
-            "status": "OK",
-            "request_id": request_id(),
-        }
+        document = {"ticker": ticker, **_head(len(found), query)}
         if found:
             document["results"] = found
         if next_first:
@@ -184,7 +153,7 @@ class VendorAnswers:
         known = {name: _plain(row[name]) for name in more if row.get(name) is not None}
         return Answer.of(
             {
-                "request_id": request_id(),
+                "request_id": uuid4().hex,
                 "results": {**_listed(row), "ticker_root": ticker, "round_lot": 100, **known},
                 "status": "OK",
             }
@@ -224,24 +193,22 @@ class VendorAnswers:
             day = today + timedelta(days=ahead)
             if day.weekday() >= 5:
                 continue
-            base = {"date": str(day), "name": "Market Holiday"}
-            closes = self._calendar.is_session(day) and self._calendar.close_of(day)
+            closes = self._close_of(day)
             if not closes:
-                found += [{**base, "exchange": name, "status": "closed"} for name in _VENUES]
-            elif closes.astimezone(NEW_YORK).hour < _REGULAR_CLOSE_HOUR:
-                opens = datetime.combine(day, datetime.min.time(), NEW_YORK).replace(
-                    hour=9, minute=30
-                )
-                hours = {"open": _utc(opens), "close": _utc(closes)}
-                found += [
-                    {**base, "exchange": name, "status": "early-close", **hours} for name in _VENUES
-                ]
+                kind = {"status": "closed"}
+            elif closes.astimezone(NEW_YORK).hour < 16:
+                opens = datetime.combine(day, time(9, 30), NEW_YORK)
+                kind = {"status": "early-close", "open": _utc(opens), "close": _utc(closes)}
+            else:
+                continue
+            base = {"date": str(day), "name": "Market Holiday"}
+            found += [{**base, "exchange": venue, **kind} for venue in _VENUES]
         return found
 
     def _market_status(self, now: datetime) -> dict[str, Any]:
         today = now.astimezone(NEW_YORK).date()
-        closes = self._calendar.is_session(today) and self._calendar.close_of(today)
-        is_open = bool(closes) and now < closes  # type: ignore[operator]
+        closes = self._close_of(today)
+        is_open = closes is not None and now < closes
         state = "open" if is_open else "closed"
         return {
             "afterHours": False,
@@ -252,8 +219,18 @@ class VendorAnswers:
             "serverTime": now.astimezone(NEW_YORK).isoformat(timespec="seconds"),
         }
 
+    def _close_of(self, day: date) -> datetime | None:
+        return self._calendar.close_of(day) if self._calendar.is_session(day) else None
 
-_VENUES = ("NYSE", "NASDAQ")
+
+def _head(count: int, query: Mapping[str, str], status: str = "OK") -> dict[str, Any]:
+    return {
+        "queryCount": count,
+        "resultsCount": count,
+        "adjusted": query.get("adjusted", "true") == "true",
+        "request_id": uuid4().hex,
+        "status": status,
+    }
 
 
 def _bars(rows: pl.DataFrame, at: datetime) -> bytes:
@@ -270,7 +247,7 @@ def _bars(rows: pl.DataFrame, at: datetime) -> bytes:
         n="trades",
     )
     body = renamed.write_json().encode()
-    for name in _OPTIONAL_BAR_FIELDS:
+    for name in ("n", "vw"):
         body = body.replace(f',"{name}":null'.encode(), b"")
     return body
 
@@ -279,21 +256,12 @@ def _listed(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return a ticker as the list has it; what is not known is left out."""
     gone = row.get("delisted_date")
     full = {
-        "ticker": row["ticker"],
-        "name": row.get("name"),
-        "market": row.get("market"),
-        "locale": row.get("locale"),
-        "primary_exchange": row.get("primary_exchange"),
-        "type": row.get("type"),
-        "active": row["active"],
+        **row,
         "currency_name": "usd",
-        "cik": row.get("cik"),
-        "composite_figi": row.get("composite_figi"),
-        "share_class_figi": row.get("share_class_figi"),
         "last_updated_utc": "2025-01-02T00:00:00Z",
         "delisted_utc": f"{gone}T05:00:00Z" if gone else None,
     }
-    return {name: value for name, value in full.items() if value is not None}
+    return {name: full[name] for name in _LISTED_FIELDS if full.get(name) is not None}
 
 
 def _chosen(rows: pl.DataFrame, query: Mapping[str, str], column: str) -> list[dict[str, Any]]:
@@ -327,7 +295,7 @@ def _page(
         return Answer.error(400, f"'limit' must be between 1 and {_MOST_ROWS}")
     found = rows(filters)
     page = found[start : start + limit]
-    document: dict[str, Any] = {"results": page, "status": "OK", "request_id": request_id()}
+    document: dict[str, Any] = {"results": page, "status": "OK", "request_id": uuid4().hex}
     if path == _TICKERS:
         document["count"] = len(page)
     if start + limit < len(found):

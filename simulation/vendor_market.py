@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
-from typing import Protocol
 
 import polars as pl
 
@@ -25,22 +24,6 @@ LATE_PRINTS_AFTER = timedelta(hours=20)
 _UNLISTED_EVERY = 40
 
 
-class VendorMarket(Protocol):
-    """A market as its vendor knows it at an instant; nothing later is in it."""
-
-    def rows(self, session: date, now: datetime) -> pl.DataFrame:
-        """Return a session's bars: columns of a delivery; no rows where there are none."""
-
-    def tickers(self, now: datetime) -> pl.DataFrame:
-        """Return the tickers: ``ticker``, ``name``, ``active`` and what else is known."""
-
-    def splits(self, now: datetime) -> pl.DataFrame:
-        """Return ``symbol``, ``date``, ``split_from``, ``split_to``."""
-
-    def dividends(self, now: datetime) -> pl.DataFrame:
-        """Return ``ticker``, ``ex_dividend_date``, ``cash_amount`` and what else is known."""
-
-
 class SyntheticMarket:
     """The synthetic exchange, growing by a session a day.
 
@@ -57,7 +40,7 @@ class SyntheticMarket:
         self._lock = threading.Lock()
 
     def rows(self, session: date, now: datetime) -> pl.DataFrame:
-        """Return a session's bars, none before its close; see :class:`VendorMarket`."""
+        """Return a session's bars, none before its close: columns of a delivery."""
         closed = session >= self._first and self._calendar.is_session(session)
         if not closed or self._calendar.close_of(session) > now:
             return empty_frame(schema.DELIVERY)
@@ -71,7 +54,7 @@ class SyntheticMarket:
         )
 
     def tickers(self, now: datetime) -> pl.DataFrame:
-        """Return most tickers; see :class:`VendorMarket`."""
+        """Return most tickers: ``ticker``, ``name``, ``active`` and what else is known."""
         with self._lock:
             known = self._until(now).tickers()
         listed = known.filter(pl.int_range(pl.len()) % _UNLISTED_EVERY != _UNLISTED_EVERY - 1)
@@ -84,12 +67,12 @@ class SyntheticMarket:
         return pl.concat([listed, phantom]).sort("ticker")
 
     def splits(self, now: datetime) -> pl.DataFrame:
-        """Return the splits; see :class:`VendorMarket`."""
+        """Return ``symbol``, ``date``, ``split_from``, ``split_to``."""
         with self._lock:
             return self._until(now).splits()
 
     def dividends(self, now: datetime) -> pl.DataFrame:
-        """Return the dividends; see :class:`VendorMarket`."""
+        """Return ``ticker``, ``ex_dividend_date``, ``cash_amount`` and what else is known."""
         with self._lock:
             return self._until(now).dividends()
 
@@ -112,9 +95,10 @@ class FolderMarket:
     """
 
     def __init__(self, folder: Path) -> None:
-        files = [file for file in find_files(str(folder)) if "splits" not in file.key]
         self._files: list[tuple[date, SourceFile]] = []
-        for file in files:
+        for file in find_files(str(folder)):
+            if "splits" in file.key:
+                continue
             instant = instant_in_name(file.key.rpartition("/")[2])
             if instant is None:
                 raise SettingsError(f"{file.uri}: no date in its name, such as 2016-03-31.csv.gz")
@@ -124,31 +108,18 @@ class FolderMarket:
         found = [file for path in places if path.is_file() for file in find_files(str(path))]
         self._splits = read_splits_file(found[0]) if found else pl.DataFrame(schema=SPLITS_LISTED)
 
-    @property
-    def first(self) -> date:
-        """Day of the first file."""
-        return self._files[0][0]
-
-    @property
-    def last(self) -> date:
-        """Day of the last file."""
-        return self._files[-1][0]
-
     def rows(self, session: date, now: datetime) -> pl.DataFrame:
         """Return a session's rows as the newest file with them has them."""
-        near = [
-            (day, file)
-            for day, file in self._received(now)
-            if session <= day <= session + timedelta(days=7)
-        ]
-        found: pl.DataFrame | None = None
-        for _, file in near[:2]:
+        week_later = session + timedelta(days=7)
+        near = [file for day, file in self._received(now) if session <= day <= week_later]
+        found = empty_frame(schema.DELIVERY)
+        for file in near[:2]:
             rows = _rows(file).filter(pl.col("date") == session)
             found = rows if rows.height else found
-        return empty_frame(schema.DELIVERY) if found is None else found
+        return found
 
     def tickers(self, now: datetime) -> pl.DataFrame:
-        """Return the symbols of the newest file; see :class:`VendorMarket`."""
+        """Return the symbols of the newest file."""
         received = [file for _, file in self._received(now)]
         newest = _rows(received[-1]) if received else empty_frame(schema.DELIVERY)
         symbols = newest["symbol"].unique().drop_nulls().sort()
@@ -160,22 +131,25 @@ class FolderMarket:
         )
 
     def splits(self, now: datetime) -> pl.DataFrame:
-        """Return the splits of the file; see :class:`VendorMarket`."""
+        """Return the splits of the file."""
         return self._splits.filter(pl.col("date") <= now.date())
 
     def dividends(self, now: datetime) -> pl.DataFrame:  # noqa: ARG002 - files have none
-        """Return no dividends; see :class:`VendorMarket`."""
+        """Return no dividends."""
         return pl.DataFrame(
             schema={"ticker": pl.String, "ex_dividend_date": pl.Date, "cash_amount": pl.Float64}
         )
 
     def _received(self, now: datetime) -> list[tuple[date, SourceFile]]:
-        received = time(17, 0)
         return [
             (day, file)
             for day, file in self._files
-            if datetime.combine(day, received, tzinfo=NEW_YORK) <= now
+            if datetime.combine(day, time(17), NEW_YORK) <= now
         ]
+
+
+VendorMarket = SyntheticMarket | FolderMarket
+"""A market as its vendor knows it at an instant; nothing later is in it."""
 
 
 def _rows(file: SourceFile) -> pl.DataFrame:

@@ -80,7 +80,6 @@ class Fault:
     """A fault, and the requests that it strikes.
 
     Attributes:
-        kind: What goes wrong.
         times: How many more requests it strikes; None for all.
         on: Part of the path of the requests that it strikes; all paths have "".
         seconds: Length of a slow answer, or what ``Retry-After`` asks for.
@@ -116,9 +115,7 @@ class VendorServer:
     """The stand-in: what it serves, what goes wrong, and what was requested.
 
     Attributes:
-        market: The market it serves.
-        calendar: The exchange calendar.
-        clock: The vendor's own clock.
+        clock: The vendor's own.
         key: The only key it accepts; None for any.
         requests_per_minute: Requests after which it answers 429; 0 for no limit.
         faults: The first that fits a request strikes it.
