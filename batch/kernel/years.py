@@ -23,7 +23,7 @@ from batch.kernel.arrow import arrow_text
 from batch.kernel.bars import Bars, PartialBars
 from batch.kernel.columns import DailyColumns, Ints
 from batch.kernel.fold import Precomputed, fold
-from batch.kernel.windows import Rows, runs_of, windows_starting_in
+from batch.kernel.windows import Rows, positions, runs_of, windows_starting_in
 
 _NEVER = np.iinfo(np.int64).max
 """The first window of a symbol that starts none in a year."""
@@ -72,8 +72,21 @@ class Piece(ABC):
         return bars, replace(carried, below=below, upto=upto)
 
     @abstractmethod
+    def head(self, width: int, last_day: int) -> Piece | None:
+        """Return the rows that may belong to windows of lower years, None where there are none.
+
+        By the calendar these windows end on ``last_day``, days since 1970-01-01.
+        """
+
+    @abstractmethod
     def _fold(self, width: int, later: PartialBars) -> tuple[Bars, PartialBars]:
         """Fold the rows, and complete their bars by the parts of the same symbols."""
+
+    def _part(self, chosen: Rows, **changes: Any) -> Piece | None:
+        if not len(chosen) and not self.ends_year:
+            return None
+        rows = self.rows.take(chosen).with_own_symbols()
+        return replace(self, rows=rows, precomputed=Precomputed.of(rows), **changes)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,6 +109,11 @@ class CalendarPiece(Piece):
         """Prepare rows of a year."""
         numbers = calendar.session_nos(rows.day)
         return cls(rows, ends_year, Precomputed.of(rows), year, calendar, newest, numbers)
+
+    def head(self, width: int, last_day: int) -> Piece | None:  # noqa: ARG002 - any width
+        """Return the rows up to the last day."""
+        chosen = np.flatnonzero(self.rows.day <= last_day)
+        return self._part(chosen, session_no=self.session_no[chosen])
 
     def _fold(self, width: int, later: PartialBars) -> tuple[Bars, PartialBars]:
         windows = windows_starting_in(self.year, width, self.calendar)
@@ -131,6 +149,12 @@ class ListingPiece(Piece):
     def of(cls, rows: DailyColumns, *, ends_year: bool, rows_before: Ints) -> ListingPiece:
         """Prepare rows of a year."""
         return cls(rows, ends_year, Precomputed.of(rows), rows_before)
+
+    def head(self, width: int, last_day: int) -> Piece | None:  # noqa: ARG002 - no calendar
+        """Return the rows of each symbol that a window from the year before can still take."""
+        firsts = self.precomputed.first_rows
+        rows_of_each = np.diff(firsts, append=len(self.rows))
+        return self._part(positions(firsts, np.minimum(rows_of_each, width - 1)))
 
     def _fold(self, width: int, later: PartialBars) -> tuple[Bars, PartialBars]:
         first_rows = self.precomputed.first_rows

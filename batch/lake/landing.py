@@ -13,12 +13,7 @@ import polars as pl
 from batch.core import schema
 from batch.core.errors import CommitConflict, DataRefused
 from batch.core.frames import to_arrow
-from batch.core.layout import (
-    Delivery,
-    delivery_name,
-    rejected_key,
-    source_slug,
-)
+from batch.core.layout import Delivery, delivery_name, rejected_key, source_slug
 from batch.core.rules import sift
 from batch.core.sessions import Calendar
 from batch.storage.parquet import table_bytes

@@ -26,9 +26,9 @@ from batch.core.sessions import Calendar
 from batch.kernel.columns import DailyColumns
 from batch.kernel.windows import calendar_reaching
 from batch.kernel.years import CalendarPiece, ListingPiece, Piece
-from batch.lake.manifest import BarsRecord, load_bars_manifest, load_daily_manifest
+from batch.lake.manifest import load_bars_manifest, load_daily_manifest
 from batch.lake.partitions import PublishedPartition, TablePartitions
-from batch.resampler.pieces import DailyYear, Stretch, whole_symbols
+from batch.resampler.pieces import DailyYear, whole_symbols
 from batch.resampler.pipeline import broadcast, read_ahead
 from batch.resampler.plan import DailyYears, Plan, Table, TablePlan, plan_table, plan_years
 from batch.resampler.table import Made, TableMaker, removed
@@ -57,12 +57,9 @@ _ATTEMPTS = 5
 class Resampling:
     """What one resampling did.
 
-    Attributes:
-        published: Every partition written.
-        removed: Table and year of partitions whose daily bars are gone.
-        current: Partitions that were up to date.
-        daily_rows_read: Daily bars read.
-        newest: Newest session in the lake, ISO date, if it has any.
+    ``removed`` has table and year of the partitions whose daily bars are gone, ``current``
+    counts those that were up to date, and ``newest`` is the newest session in the lake, ISO
+    date, if it has any.
     """
 
     published: tuple[PublishedPartition, ...] = ()
@@ -109,7 +106,7 @@ def resample(
         shard: Which years this process makes where several share them; all if None.
         progress: Receives the steps and notes.
         stop_requested: Asked between writes.
-        calendar: The exchange calendar; the library's if None.
+        calendar: The library's if None.
 
     Raises:
         LakeMissing: There is no lake at the root.
@@ -193,19 +190,9 @@ class _Job:
     ) -> tuple[TablePlan, ...]:
         plans = [plan_years(daily, calendar, width, self.anchor) for width in self.widths]
         mine = self.shard.stretch(sorted({year for years in plans for year in years}))
-
-        def is_whole(table: Table, year: int, record: BarsRecord) -> bool:
-            return table.there.holds(self.store, year, record.version, record.fingerprint)
-
+        removes = self.shard.index == 0
         return tuple(
-            plan_table(
-                table,
-                years,
-                mine,
-                partial(is_whole, table),
-                full=self.full,
-                removes=self.shard.index == 0,
-            )
+            plan_table(self.store, table, years, mine, full=self.full, removes=removes)
             for table, years in zip(tables, plans, strict=True)
         )
 
@@ -218,7 +205,7 @@ class _Job:
             self.store.scratch() as folder,
             ThreadPoolExecutor(self.workers) as pool,
             ThreadPoolExecutor(self.workers) as publishers,
-            closing(self._stretches(plan)) as stretches,
+            closing(self._pieces(plan)) as pieces,
         ):
             maker = partial(
                 TableMaker,
@@ -234,20 +221,18 @@ class _Job:
                 partial(maker(own=own).make, made)
                 for own, made in zip(plan.tables, tables, strict=True)
             ]
-            return broadcast(stretches, makers, in_flight=_PIECES_IN_FLIGHT)
+            return broadcast(pieces, makers, in_flight=_PIECES_IN_FLIGHT)
 
-    def _stretches(self, plan: Plan) -> Generator[Stretch, None, None]:
+    def _pieces(self, plan: Plan) -> Generator[tuple[DailyYear, Piece], None, None]:
         """Read the daily bars of the planned years, newest year first."""
         with closing(read_ahead(self._tables(plan), _TABLES_AHEAD)) as tables:
             for year in iter(partial(next, tables, None), None):
                 require_going(self.stop_requested)
-                prepare = partial(_prepare, plan, year, ends_year=False)
                 for rows in whole_symbols(iter(tables.__next__, None)):
                     require_going(self.stop_requested)
-                    yield Stretch(year, prepare(rows), prepare)
+                    yield year, _prepare(plan, year, rows, ends_year=False)
                     self.progress.advance(len(rows))
-                end = _prepare(plan, year, DailyColumns.empty(), ends_year=True)
-                yield Stretch(year, end, prepare)
+                yield year, _prepare(plan, year, DailyColumns.empty(), ends_year=True)
 
     def _tables(self, plan: Plan) -> Iterator[Any]:
         """Stream the planned years: each as a DailyYear, Arrow tables of its bars, and None."""

@@ -1,17 +1,18 @@
-"""Which partitions of N-session bars must be made again. Pure."""
+"""Which partitions of N-session bars must be made again."""
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from datetime import date
 
 from batch.core.layout import Anchor
 from batch.core.sessions import Calendar
 from batch.kernel.windows import windows_starting_in
-from batch.lake.manifest import BarsRecord, DailyRecord, Manifest, PublishedCalendar, fingerprint
+from batch.lake.manifest import BarsRecord, DailyRecord, Manifest, fingerprint
 from batch.lake.partitions import TablePartitions
+from batch.storage.store import ObjectStore
 from batch.version import RESULTS_VERSION
 
 
@@ -19,10 +20,8 @@ from batch.version import RESULTS_VERSION
 class DailyYears:
     """The manifest of the daily bars in the form that resampling plans by.
 
-    Attributes:
-        records: Record of each year, ascending.
-        dates: Every session in the lake, ISO date, ascending; at least one.
-        digests: Digest of each session's rows.
+    The records are those of all years, ascending; ``dates`` are all sessions in the lake, ISO
+    dates, ascending, and ``digests`` the digests of their rows.
     """
 
     records: Mapping[int, DailyRecord]
@@ -52,8 +51,7 @@ class BarsPlan:
     """What one partition of bars should be made from.
 
     Attributes:
-        width: Sessions per bar.
-        year: Year in which its windows start.
+        year: In which its windows start.
         fingerprint: Digest of everything that it depends on; empty with the listing anchor
             until the rows of later years that complete its last windows are known.
         newest: Newest session in its windows, ISO date.
@@ -70,39 +68,28 @@ class BarsPlan:
     last_day: date
     sources_digest: str = ""
 
-    def matches(self, record: BarsRecord) -> bool:
-        """Return whether the partition of a record was made from the same."""
-        if self.sources_digest:
-            return record.sources_digest == self.sources_digest
-        return record.fingerprint == self.fingerprint
-
-    def settled(self, daily: DailyRecord, later_rows_digest: str) -> BarsPlan:
-        """Return a plan of the listing anchor with its fingerprint.
-
-        Args:
-            daily: Record of the year's daily bars.
-            later_rows_digest: Digest of the rows of later years that complete its windows.
-        """
-        parts = (daily.digest, daily.carry_in_digest, later_rows_digest)
-        digest = fingerprint(RESULTS_VERSION, Anchor.LISTING, self.width, *parts)
-        return replace(self, fingerprint=digest)
-
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One interval's table as it is published.
-
-    Attributes:
-        name: Such as ``5d``.
-        width: Sessions per bar.
-        manifest: Its manifest.
-        there: Its partitions.
-    """
+    """One interval's table, such as ``5d``, as it is published."""
 
     name: str
     width: int
     manifest: Manifest[BarsRecord]
     there: TablePartitions
+
+    def has(self, plan: BarsPlan, store: ObjectStore) -> bool:
+        """Return whether the partition that is there was made from what is planned."""
+        record = self.manifest.partitions.get(plan.year)
+        if record is None:
+            return False
+        if plan.fingerprint:
+            made_from_same = record.fingerprint == plan.fingerprint
+        else:
+            made_from_same = record.sources_digest == plan.sources_digest
+        return made_from_same and self.there.holds(
+            store, plan.year, record.version, record.fingerprint
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +99,7 @@ class TablePlan:
     Attributes:
         table: As it was when the plan was made.
         stale: The partitions to make again.
-        gone: Years of partitions to remove, as they have no daily bars any more.
+        gone: Years whose partitions have no daily bars any more, and are to be removed.
         current: Number of partitions that are up to date.
     """
 
@@ -128,14 +115,9 @@ class TablePlan:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a resampling is to do.
+    """What a resampling is to do: to each table, narrowest bars first.
 
-    Attributes:
-        daily: The daily bars.
-        daily_there: Their partitions.
-        calendar: Covers every window.
-        anchor: What windows are counted from.
-        tables: What to do to each table, narrowest bars first.
+    The calendar covers every window.
     """
 
     daily: DailyYears
@@ -159,12 +141,6 @@ class Plan:
         records = self.daily.records
         return sum(records[year].rows for year in self.years if year in records)
 
-    @property
-    def published_calendar(self) -> PublishedCalendar:
-        """The calendar as manifests keep it."""
-        first, last = self.daily.oldest, self.daily.newest
-        return PublishedCalendar.of(self.calendar, str(first), str(last))
-
 
 def plan_years(
     daily: DailyYears, calendar: Calendar, width: int, anchor: Anchor
@@ -175,10 +151,10 @@ def plan_years(
 
 
 def plan_table(
+    store: ObjectStore,
     table: Table,
     plans: Mapping[int, BarsPlan],
     mine: Collection[int],
-    is_whole: Callable[[int, BarsRecord], bool],
     *,
     full: bool,
     removes: bool,
@@ -186,22 +162,17 @@ def plan_table(
     """Find the partitions of a table that must be made again, and those to remove.
 
     Args:
+        store: The lake.
         table: What is published.
         plans: What each of its partitions should be made from.
         mine: The years that this process makes.
-        is_whole: Returns whether a year's object is the one that its record describes.
         full: Make all of them.
         removes: Whether this process removes partitions.
     """
-    stale, current = {}, 0
-    for year in plans.keys() & mine:
-        plan, record = plans[year], table.manifest.partitions.get(year)
-        if full or record is None or not plan.matches(record) or not is_whole(year, record):
-            stale[year] = plan
-        else:
-            current += 1
+    own = {year: plans[year] for year in plans.keys() & mine}
+    stale = {year: plan for year, plan in own.items() if full or not table.has(plan, store)}
     gone = {*table.manifest.partitions, *table.there.objects} - plans.keys() if removes else ()
-    return TablePlan(table, stale, tuple(sorted(gone)), current)
+    return TablePlan(table, stale, tuple(sorted(gone)), len(own) - len(stale))
 
 
 def _plan_calendar_years(daily: DailyYears, calendar: Calendar, width: int) -> list[BarsPlan]:

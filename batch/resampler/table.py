@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, replace
 from itertools import groupby
-from operator import attrgetter
+from operator import itemgetter
 from pathlib import Path
 
 from batch.core import schema
@@ -14,9 +14,9 @@ from batch.core.layout import Anchor, partition_key
 from batch.core.sessions import day_of
 from batch.kernel.bars import Bars
 from batch.kernel.years import Carried, Piece, listing_parts_of_year
-from batch.lake.manifest import BarsRecord, Manifest, commit
+from batch.lake.manifest import BarsRecord, Manifest, PublishedCalendar, commit, fingerprint
 from batch.lake.partitions import PublishedPartition, table_metadata
-from batch.resampler.pieces import DailyYear, Stretch
+from batch.resampler.pieces import DailyYear
 from batch.resampler.pipeline import completed
 from batch.resampler.plan import BarsPlan, Plan, TablePlan
 from batch.runtime.progress import StopRequested, require_going
@@ -27,14 +27,7 @@ from batch.version import RESULTS_VERSION
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What has been done to one table so far.
-
-    Attributes:
-        manifest: As it is now.
-        current: Partitions that were up to date.
-        removed: Table and year of partitions whose daily bars are gone.
-        published: Partitions written.
-    """
+    """What has been done to one table so far; ``removed`` has table and year of partitions."""
 
     manifest: Manifest[BarsRecord]
     current: int
@@ -69,19 +62,15 @@ class TableMaker:
     folder: Path
     stop_requested: StopRequested
 
-    def make(self, made: Made, stretches: Iterator[Stretch]) -> Made:
-        """Fold the years that are read, and publish those that are to be made.
-
-        Args:
-            made: What has been done to the table.
-            stretches: Of all planned years.
-        """
+    def make(self, made: Made, pieces: Iterator[tuple[DailyYear, Piece]]) -> Made:
+        """Fold the planned years' pieces, and publish the years that are to be made."""
         carried, making = Carried(), completed(made)
-        for year, of_year in groupby(stretches, key=attrgetter("year")):
+        for year, pairs in groupby(pieces, key=itemgetter(0)):
+            of_year = (piece for _, piece in pairs)
             plan = self.own.stale.get(year.year)
             if plan is not None and self.plan.anchor is Anchor.LISTING:
                 plan = self._settled(plan, carried, year)
-                if self._is_current(plan):
+                if not self.full and self.own.table.has(plan, self.store):
                     making = completed(self._record_current(making.result(), plan))
                     plan = None
             if plan is not None:
@@ -95,21 +84,13 @@ class TableMaker:
 
     def _settled(self, plan: BarsPlan, carried: Carried, year: DailyYear) -> BarsPlan:
         """Fix the fingerprint of a listing year, now that the later rows are known."""
+        daily = self.plan.daily.records[plan.year]
         used = listing_parts_of_year(carried.into_year, year.rows_before, plan.width)
-        return plan.settled(self.plan.daily.records[plan.year], used.digest())
-
-    def _is_current(self, plan: BarsPlan) -> bool:
-        table = self.own.table
-        record = table.manifest.partitions.get(plan.year)
-        return (
-            not self.full
-            and record is not None
-            and record.fingerprint == plan.fingerprint
-            and table.there.holds(self.store, plan.year, record.version, record.fingerprint)
-        )
+        parts = (daily.digest, daily.carry_in_digest, used.digest())
+        digest = fingerprint(RESULTS_VERSION, Anchor.LISTING, plan.width, *parts)
+        return replace(plan, fingerprint=digest)
 
     def _record_current(self, made: Made, plan: BarsPlan) -> Made:
-        """Record that a partition has been compared with the daily bars as they are now."""
         record = replace(made.manifest.partitions[plan.year], sources_digest=plan.sources_digest)
         manifest = self._commit(made, plan.year, record)
         return replace(made, manifest=manifest, current=made.current + 1)
@@ -129,26 +110,24 @@ class TableMaker:
         return self.folder / f"{self.own.table.name}-{plan.year}"
 
     def _write(
-        self, writer: TableWriter, stretches: Iterator[Stretch], carried: Carried
+        self, writer: TableWriter, pieces: Iterator[Piece], carried: Carried
     ) -> tuple[Carried, Future[None]]:
         """Fold a year's rows and write its bars; the last are still being written then."""
         writing = completed(None)
-        for stretch in stretches:
-            bars, carried = self._fold(stretch.whole, carried)
+        for piece in pieces:
+            bars, carried = self._fold(piece, carried)
             writing.result()
             writing = self.pool.submit(_append, writer, bars)
         return carried, writing
 
     def _pass_over(
-        self, lower: list[BarsPlan], stretches: Iterator[Stretch], carried: Carried
+        self, lower: list[BarsPlan], pieces: Iterator[Piece], carried: Carried
     ) -> Carried:
         """Find what a year holds of the windows of lower years, and drop its own bars."""
         last_day = max(day_of(plan.last_day) for plan in lower)
-        listing = self.plan.anchor is Anchor.LISTING
-        per_symbol = self.own.table.width - 1 if listing else None
-        for stretch in stretches:
-            if piece := stretch.first_rows(last_day, per_symbol):
-                _, carried = self._fold(piece, carried)
+        for piece in pieces:
+            if head := piece.head(self.own.table.width, last_day):
+                _, carried = self._fold(head, carried)
         return carried
 
     def _fold(self, piece: Piece, carried: Carried) -> tuple[Bars, Carried]:
@@ -178,7 +157,9 @@ class TableMaker:
         return replace(made, manifest=manifest, published=(*made.published, part))
 
     def _commit(self, made: Made, year: int, record: BarsRecord) -> Manifest[BarsRecord]:
-        return commit(self.store, made.manifest, {year: record}, self.plan.published_calendar)
+        dates = self.plan.daily.dates
+        calendar = PublishedCalendar.of(self.plan.calendar, dates[0], dates[-1])
+        return commit(self.store, made.manifest, {year: record}, calendar)
 
 
 def _append(writer: TableWriter, bars: Bars) -> None:

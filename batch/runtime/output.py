@@ -84,11 +84,7 @@ class Output:
         if self.quiet or self.as_json or not sys.stderr.isatty():
             yield LoggedProgress()
             return
-        from batch.runtime.drawing import (  # noqa: PLC0415 - rich, on a terminal alone
-            DrawnProgress,
-            logs_above,
-            steps_drawing,
-        )
+        from batch.runtime.drawing import DrawnProgress, logs_above, steps_drawing  # noqa: PLC0415 - rich, on a terminal alone
 
         drawing = steps_drawing()  # the first step starts it
         self._live.append(drawing)
