@@ -13,7 +13,7 @@ from datetime import date
 import numpy as np
 import polars as pl
 
-from batch.core.sessions import Calendar, day_of
+from batch.core.sessions import Calendar
 from batch.runtime.formats import compact_text, price_text, split_text
 from reporting.svg import Scale, date_ticks, padded, px, text_at, tick_texts
 
@@ -30,15 +30,11 @@ _SPACE = "\N{NO-BREAK SPACE}"
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One bar.
+    """One bar, its volume in shares.
 
     Attributes:
-        start_no: Session number of the first session of its window.
-        end_no: Session number of the last one, inclusive.
-        start: The first session.
-        end: The last session.
-        open: Price; so are ``high``, ``low`` and ``close``.
-        volume: Shares.
+        start_no: Session number of ``start``, the first session of its window.
+        end_no: Session number of ``end``, the last one.
         sessions: Daily bars in it.
         complete: Whether its window has closed.
     """
@@ -73,7 +69,7 @@ class Series:
 
     @property
     def label(self) -> str:
-        """What the bars are called."""
+        """How many sessions a bar has, in words."""
         return "1 session" if self.width == 1 else f"{self.width} sessions"
 
 
@@ -101,9 +97,7 @@ def series_of(bars: pl.DataFrame, width: int, calendar: Calendar) -> Series:
 class SplitMark:
     """A split on the axis.
 
-    Attributes:
-        session_no: First session on the split's scale.
-        text: Such as ``7:1``.
+    ``session_no`` is the first session on its scale; ``text`` is such as ``7:1``.
     """
 
     session_no: int
@@ -117,11 +111,10 @@ def split_marks(splits: pl.DataFrame, calendar: Calendar) -> list[SplitMark]:
         splits: Of one symbol, with ``date`` and ``ratio`` (shares after one before).
         calendar: Must cover the dates.
     """
+    places = np.searchsorted(calendar.days, splits["date"].cast(pl.Int32).to_numpy())
+    numbers = (places + calendar.first_no).tolist()
     return [
-        SplitMark(
-            int(np.searchsorted(calendar.days, day_of(day))) + calendar.first_no, split_text(ratio)
-        )
-        for day, ratio in splits.select("date", "ratio").iter_rows()
+        SplitMark(no, split_text(ratio)) for no, ratio in zip(numbers, splits["ratio"], strict=True)
     ]
 
 
@@ -148,11 +141,8 @@ class Places:
 class Drawing:
     """A panel as drawn.
 
-    Attributes:
-        markup: SVG elements, without the element around them.
-        width: In pixels at its natural size.
-        height: In pixels at its natural size.
-        places: What a script needs to follow the pointer.
+    ``markup`` has the SVG elements without the one around them; ``width`` and ``height`` are
+    in pixels at its natural size.
     """
 
     markup: str
@@ -197,8 +187,8 @@ def draw_candles(
         marks: Splits; those outside the span are left out.
         span: Sessions of the horizontal axis.
         calendar: Must cover the span.
-        width: Of the panel, in pixels.
-        height: Of the panel, in pixels.
+        width: In pixels.
+        height: In pixels.
         log: Whether equal ratios of price are equally high.
     """
     bars, newest = series.bars, series.bars[-1]
@@ -232,7 +222,7 @@ def draw_candles(
 
 
 def _readout(bar: Bar, width: int) -> str:
-    """Return what the caption says of a bar; what belongs together stays on one line."""
+    """Write the caption of a bar; what belongs together stays on one line."""
     dates = f"{bar.start}" if bar.start == bar.end else f"{bar.start} to {bar.end}"
     prices = zip("OHLC", (bar.open, bar.high, bar.low, bar.close), strict=True)
     values = [f"{name} {price_text(price)}" for name, price in prices]

@@ -25,7 +25,7 @@ from reporting.candles import (
 )
 from reporting.page import render
 from reporting.svg import px, text_at
-from reporting.theme import DARK, LIGHT, drawing_css
+from reporting.theme import drawing_css
 
 _WIDE, _TALL = 1080.0, 540.0
 _WIDEST = 6000.0
@@ -43,9 +43,7 @@ class Chart:
     It shows itself in a notebook, as :meth:`svg` does.
 
     Attributes:
-        symbol: The symbol whose bars they are.
         series: One per interval, narrowest first, each with at least one bar.
-        splits: Splits of the symbol.
         calendar: Must cover every window.
         newest: Newest session that the bars know of.
         adjusted: Whether prices are on one scale, that of the newest session.
@@ -68,9 +66,8 @@ class Chart:
         if len(self.series) == 1:
             width = self.series[0].width
             return f"{self.symbol}, daily" if width == 1 else f"{self.symbol}, {width}-session bars"
-        return (
-            f"{self.symbol}, bars of {_listed([series.width for series in self.series])} sessions"
-        )
+        *others, widest = (str(series.width) for series in self.series)
+        return f"{self.symbol}, bars of {', '.join(others)} and {widest} sessions"
 
     @property
     def subtitle(self) -> str:
@@ -107,13 +104,13 @@ class Chart:
 
     def html(self, theme: str = "auto") -> str:
         """Return a self-contained page; ``theme`` is ``auto``, ``light`` or ``dark``."""
-        panels = list(zip(self.series, self.drawings(), strict=True))
+        drawings = self.drawings()
         return render(
             "chart.html",
             theme=theme,
             chart=self,
-            panels=panels,
-            places=[asdict(drawing.places) for _, drawing in panels],
+            panels=list(zip(self.series, drawings, strict=True)),
+            places=[asdict(drawing.places) for drawing in drawings],
             hatches=HATCHES,
         )
 
@@ -136,22 +133,17 @@ class Chart:
                 parts.append(text_at(x, y + 16, series.label, "panel-title"))
             place = f"translate({px(x)} {px(y + head)})"
             parts.append(f'<g transform="{place}">{drawing.markup}</g>')
-        palette = DARK if theme == "dark" else LIGHT
+        size = f'width="{px(width)}" height="{px(height)}"'
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {px(width)} {px(height)}"'
-            f' width="{px(width)}" height="{px(height)}" role="img"'
-            f' aria-label="{escape(self.title)}"><style>{drawing_css(palette)}</style>'
-            f'<defs>{HATCHES}</defs><rect class="card" width="{px(width)}" height="{px(height)}"/>'
-            f"{''.join(parts)}</svg>"
+            f' {size} role="img" aria-label="{escape(self.title)}">'
+            f"<style>{drawing_css(theme)}</style><defs>{HATCHES}</defs>"
+            f'<rect class="card" {size}/>{"".join(parts)}</svg>'
         )
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:  # noqa: ARG002
         """Show the chart in a notebook."""
         return {"image/svg+xml": self.svg(), "text/plain": f"{self.title}: {self.subtitle}"}
-
-
-def _listed(widths: list[int]) -> str:
-    return ", ".join(map(str, widths[:-1])) + f" and {widths[-1]}"
 
 
 def load_chart(
@@ -167,7 +159,7 @@ def load_chart(
     """Read the bars and splits of one symbol and lay them out as a chart.
 
     Args:
-        lake: The lake that has them.
+        lake: Where they are.
         symbol: Exact and case-sensitive.
         widths: Sessions per bar, ascending.
         start: First date, inclusive; the newest bars where it is None.
@@ -208,7 +200,6 @@ def load_chart(
 
 
 def _why_nothing(lake: Lake, symbol: str, start: date | None, end: date | None) -> str:
-    """Say why there are no bars, and what might have been meant."""
     known = lake.symbols()
     if symbol in known:
         dates = f"from {start or 'the first session'} to {end or 'the newest'}"

@@ -11,7 +11,6 @@ import polars as pl
 from batch.audit.quality import bars_by_group
 from batch.audit.status import StoredTable, list_stored_tables, waiting_deliveries
 from batch.core.sessions import EPOCH, Calendar, load_calendar
-from batch.kernel.columns import Codes
 from batch.lake.manifest import load_daily_manifest
 from batch.lake.read import Lake
 from batch.runtime.progress import Progress
@@ -26,10 +25,8 @@ RUNS_READ = 60
 class SessionCoverage:
     """How much of the market one session has.
 
-    Attributes:
-        session: The session.
-        present: Symbols with a bar.
-        expected: Symbols whose first and last bars lie around it, both inclusive.
+    ``present`` counts the symbols with a bar, ``expected`` those whose first and last bars
+    lie around it, both inclusive.
     """
 
     session: date
@@ -51,8 +48,8 @@ class Coverage:
         patchy: Symbols that miss sessions within their own span: symbol, its sessions,
             those it misses; the worst first.
         patchy_symbols: How many symbols miss any.
-        symbols: How many symbols there are.
-        rows: How many daily bars.
+        symbols: How many there are.
+        rows: Daily bars.
     """
 
     sessions: list[SessionCoverage]
@@ -84,11 +81,9 @@ class RestatedField:
 
 @dataclass(frozen=True, slots=True)
 class Restated:
-    """What later deliveries changed.
+    """What later deliveries changed: by field, most values first, and by month of receipt.
 
-    Attributes:
-        fields: Most values first.
-        months: For each month of receipt, ``2016-03``: values changed by field.
+    ``months`` counts, for each month such as ``2016-03``, the values of each field.
     """
 
     fields: list[RestatedField]
@@ -122,17 +117,10 @@ class LakeFacts:
     """All that the report shows.
 
     Attributes:
-        uri: Root of the lake.
-        made_at: When the facts were gathered.
-        newest_closed: Newest session that had closed by then.
+        newest_closed: Newest session that had closed by ``made_at``.
         behind: Sessions that closed since the newest one in the lake.
-        coverage: Sessions and symbols.
-        moves: Changes of price without a split on record.
-        splits: How many splits are on record.
-        restated: What later deliveries changed.
-        refused: Rows refused.
-        tables: Silver tables.
-        runs: The newest runs, newest first.
+        splits: How many are on record.
+        runs: The last ones, newest first.
         waiting: Deliveries announced and not yet consolidated.
     """
 
@@ -185,7 +173,7 @@ def count_coverage(daily: pl.LazyFrame, calendar: Calendar, *, worst: int = 8) -
     """Count symbols per session against those that were listed around it.
 
     Args:
-        daily: Daily bars: ``symbol`` and ``date`` are read.
+        daily: Daily bars; ``symbol`` and ``date`` are read.
         calendar: Must cover the dates.
         worst: How many patchy symbols to name.
     """
@@ -202,7 +190,10 @@ def count_coverage(daily: pl.LazyFrame, calendar: Calendar, *, worst: int = 8) -
     sessions = calendar.sessions_between(by_date["date"][0], by_date["date"][-1])
     low = calendar.session_no(sessions[0])
     present = dict(by_date.iter_rows())
-    firsts, lasts = (_session_nos(by_symbol[name], calendar) - low for name in ("first", "last"))
+    firsts, lasts = (
+        calendar.session_nos(by_symbol[name].cast(pl.Int32).to_numpy()) - low
+        for name in ("first", "last")
+    )
     # One symbol more from each first bar on, one less after each last: their running sum.
     change = np.bincount(firsts, minlength=len(sessions) + 1)
     change -= np.bincount(lasts + 1, minlength=len(sessions) + 1)
@@ -223,10 +214,6 @@ def count_coverage(daily: pl.LazyFrame, calendar: Calendar, *, worst: int = 8) -
         by_symbol.height,
         int(by_date["len"].sum()),
     )
-
-
-def _session_nos(days: pl.Series, calendar: Calendar) -> Codes:
-    return calendar.session_nos(days.cast(pl.Int32).to_numpy())
 
 
 def count_restated(restatements: pl.DataFrame) -> Restated:

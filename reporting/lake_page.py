@@ -40,10 +40,7 @@ def report_page(facts: LakeFacts, *, theme: str = "auto") -> str:
             (year, _draw_year(year, list(found)))
             for year, found in groupby(sessions, key=lambda found: found.session.year)
         ],
-        levels=[
-            (level, name, levels.count(level))
-            for level, (_, name) in reversed(list(enumerate(LEVELS)))
-        ],
+        levels=[(n, name, levels.count(n)) for n, (_, name) in enumerate(LEVELS)][::-1],
         largest=_largest_file(facts.tables),
         months=_draw_months(facts.restated) if facts.restated.months else "",
         big_move=BIG_MOVE,

@@ -12,12 +12,9 @@ from reporting.svg import Scale, px, text_at
 
 
 def sparkline(values: Sequence[float], at: int, label: str) -> str:
-    """Return a small line with a point on it.
+    """Return a small line through at least one value, with a point on the value ``at``.
 
-    Args:
-        values: At least one.
-        at: Which value the point stands on.
-        label: What it shows, for screen readers.
+    The label is for screen readers.
     """
     x = Scale(0, max(len(values) - 1, 1), 3, 129)
     y = Scale(min(values), max(values), 27, 3)
@@ -31,14 +28,7 @@ def sparkline(values: Sequence[float], at: int, label: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """Two amounts, one upon the other.
-
-    Attributes:
-        label: Below it, short.
-        lower: Amount drawn dark.
-        upper: Amount drawn light, on top.
-        title: What the pointer reads.
-    """
+    """Two amounts, the lower one dark, the upper one light; the pointer reads the title."""
 
     label: str
     lower: float
@@ -47,12 +37,7 @@ class Column:
 
 
 def stacked_columns(columns: Sequence[Column], label: str) -> str:
-    """Return stacked columns from left to right.
-
-    Args:
-        columns: At least one.
-        label: What they show, for screen readers.
-    """
+    """Return at least one column, from left to right; the label is for screen readers."""
     width, height, foot, head = 460.0, 150.0, 128.0, 16.0
     tallest = max(column.lower + column.upper for column in columns)
     y = Scale(0, tallest, foot, head)
@@ -83,13 +68,7 @@ def stacked_columns(columns: Sequence[Column], label: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """A cell of a year.
-
-    Attributes:
-        date: From Monday to Friday.
-        level: Its colour, from 0 (alarming) to 4 (best).
-        title: What the pointer reads.
-    """
+    """A weekday of a year, its level from 0 (alarming) to 4 (best); the pointer reads the title."""
 
     date: date
     level: int
@@ -99,10 +78,7 @@ class Day:
 def year_of_days(year: int, days: Sequence[Day], label: str) -> str:
     """Return a year as a heat map, a column per week; weekdays that are not given stay blank.
 
-    Args:
-        year: Which.
-        days: Of that year.
-        label: What it shows, for screen readers.
+    The label is for screen readers.
     """
     step, cell, left, top = 13.0, 11.0, 30.0, 16.0
     first_monday = date(year, 1, 1).toordinal() - date(year, 1, 1).weekday()

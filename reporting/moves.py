@@ -30,10 +30,9 @@ class Move:
     """A change of price that no split on record accounts for.
 
     Attributes:
-        symbol: The symbol whose price changed.
-        session: The session after the change.
+        session: The one after the change.
         before: The close before, in the shares of the session.
-        after: The close of the session.
+        after: Its close.
         traded_usd: Close times volume of the session.
         looks_like: The split that it looks like, such as ``1:10``, or empty.
         on_record: A split of the symbol on record nearby, or empty.
@@ -66,8 +65,8 @@ class Moves:
     Attributes:
         like_splits: Findings of the check ``unrecorded_split``, most money traded first.
         others: Others of :data:`BIG_MOVE` and more, the biggest first; there and back is one.
-        like_splits_count: How many look like a split.
-        others_count: How many others there are.
+        like_splits_count: How many look like a split, whether listed or not.
+        others_count: Likewise.
     """
 
     like_splits: list[Move]

@@ -37,11 +37,8 @@ _ENVIRONMENT.filters |= {
 
 
 def render(template: str, *, theme: str = "auto", **values: Any) -> str:
-    """Return a page; whatever text it is given is escaped.
+    """Return a page from a template that extends ``base.html``; the values' text is escaped.
 
-    Args:
-        template: A file under ``reporting/templates`` that extends ``base.html``.
-        theme: ``light``, ``dark``, or ``auto`` for what the reader's system asks for.
-        values: What the template names.
+    ``theme`` is ``light``, ``dark``, or ``auto`` for what the reader's system asks for.
     """
     return _ENVIRONMENT.get_template(template).render(colours=page_colours(theme), **values)

@@ -24,14 +24,9 @@ def text_at(x: float, y: float, content: str, kind: str, *, anchor: str = "start
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Maps values to places, linearly or by their logarithms.
+    """Maps the values from ``low`` to ``high`` to the places from ``start`` to ``stop``.
 
-    Attributes:
-        low: Value at ``start``.
-        high: Value at ``stop``.
-        start: Place of the lowest value.
-        stop: Place of the highest value.
-        log: Whether equal ratios, rather than equal steps, are equally far apart.
+    With ``log``, equal ratios rather than equal steps are equally far apart.
     """
 
     low: float
@@ -77,12 +72,7 @@ def _log_ticks(low: float, high: float, count: int) -> list[float]:
 
 @dataclass(frozen=True, slots=True)
 class DateTick:
-    """A label on the axis of sessions.
-
-    Attributes:
-        at: Position among the sessions.
-        label: Such as ``2016``, ``Mar`` or ``14``.
-    """
+    """A label, such as ``2016`` or ``Mar``, and its position among the sessions of an axis."""
 
     at: int
     label: str
@@ -104,11 +94,7 @@ _LEVELS: Final[tuple[Callable[[date], object], ...]] = (
 def date_ticks(sessions: Sequence[date], count: int) -> list[DateTick]:
     """Label years, quarters, months or weeks: the finest that gives at most ``count`` labels.
 
-    A month that begins a year is labelled with the year.
-
-    Args:
-        sessions: The sessions of the axis, ascending.
-        count: How many labels there is room for.
+    The sessions are ascending. A month that begins a year is labelled with the year.
     """
     chosen: list[DateTick] = []
     for at_level, group in enumerate(_LEVELS):

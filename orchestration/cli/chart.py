@@ -15,7 +15,7 @@ from batch.runtime.formats import size_text
 from batch.runtime.options import date_option, output_options, settings_options
 from batch.runtime.output import Output
 from batch.runtime.settings import Settings
-from orchestration.cli.pages import page_options, write_page
+from orchestration.cli.pages import file_option, theme_option, write_page
 from reporting.chart import NEWEST_BARS, Chart, load_chart
 from reporting.png import to_png
 
@@ -49,7 +49,8 @@ FORMATS = ("html", "svg", "png")
 )
 @date_option("--end", "Last date, inclusive.")
 @click.option("--log", is_flag=True, help="Logarithmic prices: equal ratios are equally high.")
-@page_options("File to write: .html, .svg or .png.  [default: SYMBOL.html here]")
+@theme_option
+@file_option("File to write: .html, .svg or .png.  [default: SYMBOL.html here]")
 @settings_options(Settings)
 @output_options
 def command(
@@ -114,10 +115,8 @@ def command(
 def _render(chart: Chart, kind: str, theme: str) -> bytes:
     if kind == "html":
         return chart.html(theme).encode()
-    svg = chart.svg("dark" if theme == "dark" else "light")
-    if kind == "svg":
-        return svg.encode()
-    return to_png(svg)
+    svg = chart.svg(theme)
+    return svg.encode() if kind == "svg" else to_png(svg)
 
 
 def _file_name(symbol: str, widths: Sequence[int]) -> str:

@@ -4,41 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 
 from batch.core.errors import SettingsError
+from batch.runtime.options import Command
 
-_Command = Callable[..., Any]
+theme_option = click.option(
+    "--theme",
+    type=click.Choice(["auto", "light", "dark"]),
+    default="auto",
+    help="Colours; auto follows the reader's system on a screen and is light elsewhere.",
+)
 
 
-def page_options(file_help: str, *, default: str | None = None) -> Callable[[_Command], _Command]:
-    """Add ``--theme`` and ``--output``, which pass ``theme`` and ``path``.
-
-    Args:
-        file_help: Help of ``--output``.
-        default: The file where none is given; None where the command derives it.
-    """
-
-    def add(command: _Command) -> _Command:
-        command = click.option(
-            "-o",
-            "--output",
-            "path",
-            type=click.Path(path_type=Path, dir_okay=False),
-            default=Path(default) if default else None,
-            metavar="FILE",
-            help=file_help,
-        )(command)
-        return click.option(
-            "--theme",
-            type=click.Choice(["auto", "light", "dark"]),
-            default="auto",
-            help="Colours; auto follows the reader's system on a screen and is light elsewhere.",
-        )(command)
-
-    return add
+def file_option(text: str, *, default: str | None = None) -> Callable[[Command], Command]:
+    """Add ``--output`` with its help text; the command receives ``path``."""
+    kind = click.Path(path_type=Path, dir_okay=False)
+    names = ("-o", "--output", "path")
+    return click.option(*names, type=kind, default=default, metavar="FILE", help=text)
 
 
 def write_page(path: Path, content: bytes) -> None:

@@ -12,13 +12,14 @@ from batch.runtime.formats import size_text
 from batch.runtime.options import output_options, settings_options
 from batch.runtime.output import Output
 from batch.runtime.settings import Settings
-from orchestration.cli.pages import page_options, write_page
+from orchestration.cli.pages import file_option, theme_option, write_page
 from reporting.lake_facts import gather_facts
 from reporting.lake_page import report_page
 
 
 @click.command(name="report")
-@page_options("File to write.  [default: lake-report.html here]", default="lake-report.html")
+@theme_option
+@file_option("File to write.  [default: lake-report.html here]", default="lake-report.html")
 @settings_options(Settings)
 @output_options
 def command(settings: Settings, output: Output, path: Path, theme: str) -> None:
