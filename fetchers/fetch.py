@@ -18,7 +18,7 @@ from fetchers.context import FetchContext
 from fetchers.daily_bars import BarsSource, fetch_daily_bars
 from fetchers.polygon.client import PolygonClient
 from fetchers.polygon.pacing import Pacer
-from fetchers.polygon.transport import RetryPolicy
+from fetchers.polygon.transport import VendorHttp
 from fetchers.reference import compare_tickers, fetch_reference, with_warnings
 from fetchers.request import FetchRequest
 from fetchers.results import Fetched, ReferenceFetched
@@ -31,11 +31,6 @@ SOURCE = "polygon"
 def fetch(context: FetchContext, environment: Mapping[str, str], request: FetchRequest) -> Fetched:
     """Fetch daily bars and reference data at one pace; an error of one lets the other go on.
 
-    Args:
-        context: The lake and what else the fetch works with.
-        environment: Where the keys may be.
-        request: The parts.
-
     Raises:
         KeyMissing: There is no key; nothing was requested.
     """
@@ -43,12 +38,18 @@ def fetch(context: FetchContext, environment: Mapping[str, str], request: FetchR
         keys = find_flat_file_keys(environment)
         source = flat_files.bars_source(context.settings, keys)
         return Fetched(bars=fetch_daily_bars(context, source, request.sessions))
-    client = connect(context, environment)
+    client = _connect(context, environment)
+    source = BarsSource(
+        SOURCE,
+        client.session,
+        timedelta(minutes=context.settings.close_delay_minutes),
+        context.downloads,
+    )
     both = request.bars and request.reference
     aside = replace(context, progress=context.progress.parallel()) if both else context
     with ThreadPoolExecutor(2) as pool:
         bars = (
-            pool.submit(fetch_daily_bars, context, bars_source(context, client), request.sessions)
+            pool.submit(fetch_daily_bars, context, source, request.sessions)
             if request.bars
             else None
         )
@@ -69,31 +70,20 @@ def _compared(context: FetchContext, reference: ReferenceFetched) -> ReferenceFe
     return replace(with_warnings(context, reference, warnings), mismatch=mismatch)
 
 
-def connect(context: FetchContext, environment: Mapping[str, str]) -> PolygonClient:
-    """Return the vendor's client; nothing is requested yet.
-
-    Raises:
-        KeyMissing: There is no key.
-    """
+def _connect(context: FetchContext, environment: Mapping[str, str]) -> PolygonClient:
+    """Return the vendor's client; nothing is requested yet."""
     settings = context.settings
-    key = find_api_key(
-        environment, secret=settings.polygon_secret, parameter=settings.polygon_parameter
-    )
-    return PolygonClient(
-        key,
-        base_url=settings.polygon_base_url,
+    http = VendorHttp(
+        find_api_key(
+            environment, secret=settings.polygon_secret, parameter=settings.polygon_parameter
+        ),
         pacer=Pacer(settings.polygon_requests_per_minute),
-        retry=RetryPolicy(settings.polygon_retry_s),
+        retry_s=settings.polygon_retry_s,
         timeout_s=settings.polygon_timeout_s,
         connections=settings.downloads,
         stop_requested=context.stop_requested,
     )
-
-
-def bars_source(context: FetchContext, client: PolygonClient) -> BarsSource:
-    """Return the vendor as a source of daily bars."""
-    delay = timedelta(minutes=context.settings.close_delay_minutes)
-    return BarsSource(SOURCE, client.session, delay, context.downloads)
+    return PolygonClient(http, settings.polygon_base_url)
 
 
 def fetch_in_run(
@@ -107,13 +97,7 @@ def fetch_in_run(
 ) -> Fetched:
     """Fetch as part of a run, whose report has what was done.
 
-    Args:
-        run: The run that this belongs to.
-        store: The lake.
-        settings: The settings in force.
-        environment: Where the keys may be.
-        request: The parts.
-        out_of_time: Checked between writes, like the run's own switch.
+    ``out_of_time`` is checked between writes, like the run's own switch.
 
     Raises:
         KeyMissing: There is no key; nothing was requested.

@@ -15,9 +15,7 @@ from urllib.parse import quote
 import polars as pl
 from polygon import RESTClient
 
-from batch.runtime.progress import StopRequested, never
 from fetchers.errors import NotListed
-from fetchers.polygon.pacing import Pacer
 from fetchers.polygon.parsing import (
     Details,
     Holiday,
@@ -29,11 +27,9 @@ from fetchers.polygon.parsing import (
     split_rows,
     ticker_rows,
 )
-from fetchers.polygon.transport import RetryPolicy, StrictJson, VendorHttp
-from fetchers.secrets import VendorKey
+from fetchers.polygon.transport import VendorHttp
 
 _PAGE = 1000
-_STOCKS = "stocks"
 
 
 class PolygonClient:
@@ -43,30 +39,12 @@ class PolygonClient:
     the functions of :mod:`fetchers.polygon.parsing` raise. May be used by several threads.
     """
 
-    def __init__(
-        self,
-        key: VendorKey,
-        *,
-        base_url: str,
-        pacer: Pacer,
-        retry: RetryPolicy,
-        timeout_s: float = 60.0,
-        connections: int = 8,
-        stop_requested: StopRequested = never,
-    ) -> None:
-        self._json = StrictJson()
+    def __init__(self, http: VendorHttp, base_url: str) -> None:
+        self._json = http.json
         self._rest: Any = RESTClient(
-            api_key=key.get_secret_value(), base=base_url.rstrip("/"), custom_json=self._json
+            api_key=http.key.get_secret_value(), base=base_url.rstrip("/"), custom_json=http.json
         )
-        self._rest.client = VendorHttp(
-            key=key,
-            pacer=pacer,
-            retry=retry,
-            timeout_s=timeout_s,
-            connections=connections,
-            strict_json=self._json,
-            stop_requested=stop_requested,
-        )
+        self._rest.client = http
 
     def session(self, session: date) -> SessionAnswer:
         """Return the bars of every ticker of one session, raw, without OTC."""
@@ -81,7 +59,7 @@ class PolygonClient:
         Rows of :data:`fetchers.polygon.parsing.TICKERS_LISTED`, sorted by symbol.
         """
         return ticker_rows(
-            self._rest.list_tickers(market=_STOCKS, active=active, limit=_PAGE, sort="ticker")
+            self._rest.list_tickers(market="stocks", active=active, limit=_PAGE, sort="ticker")
         )
 
     def details(self, ticker: str) -> Details | None:
@@ -100,8 +78,7 @@ class PolygonClient:
             sort="execution_date",
             order="asc",
         )
-        for page in _pages(listed):
-            yield split_rows(page)
+        return map(split_rows, _pages(listed))
 
     def dividends(self, since: date) -> Iterator[pl.DataFrame]:
         """Return the dividends that go ex on or after a date, a page at a time, by date."""
@@ -111,8 +88,7 @@ class PolygonClient:
             sort="ex_dividend_date",
             order="asc",
         )
-        for page in _pages(listed):
-            yield dividend_rows(page)
+        return map(dividend_rows, _pages(listed))
 
     def upcoming_holidays(self) -> list[Holiday]:
         """Return the market holidays that the vendor expects."""

@@ -41,11 +41,7 @@ class Pacer:
             self._held_until = max(self._held_until, self._monotonic_s() + seconds)
 
     def wait(self, stop_requested: StopRequested = never) -> None:
-        """Return when the next request may go.
-
-        Raises:
-            Interrupted: A stop was requested meanwhile.
-        """
+        """Return when the next request may go; raise ``Interrupted`` where a stop is requested."""
         goes_at = self._book()
         while True:
             require_going(stop_requested)
@@ -58,11 +54,9 @@ class Pacer:
     def _book(self) -> float:
         """Take the next free place, and return its instant."""
         with self._lock:
-            goes_at = self._monotonic_s()
-            if not self._per_minute:
-                return goes_at
-            if len(self._starts) == self._per_minute:
-                goes_at = max(goes_at, self._starts[0] + _MINUTE_S)
-            goes_at = max(goes_at, self._held_until)
-            self._starts.append(goes_at)
+            goes_at = max(self._monotonic_s(), self._held_until)
+            if self._per_minute:
+                if len(self._starts) == self._per_minute:
+                    goes_at = max(goes_at, self._starts[0] + _MINUTE_S)
+                self._starts.append(goes_at)
             return goes_at

@@ -10,7 +10,6 @@ import json
 import logging
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -21,7 +20,7 @@ import urllib3
 from urllib3.util.retry import Retry
 
 from batch.core.errors import OhlcvError
-from batch.runtime.progress import StopRequested, require_going
+from batch.runtime.progress import StopRequested, never
 from fetchers.errors import NotListed, VendorDenied, VendorRefused, VendorUnavailable
 from fetchers.polygon.pacing import Pacer
 from fetchers.secrets import VendorKey
@@ -36,22 +35,6 @@ _TRANSIENT = frozenset({408, 425, _TOO_MANY, 499, 500, 502, 503, 504, 520, 522, 
 _NO_RETRIES = Retry(total=False)
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """How long a request is tried, and how the pauses grow.
-
-    Attributes:
-        budget_s: Seconds from the first try to the start of the last; 0 for one try. More
-            than a minute outlasts a limit per minute.
-        first_pause_s: Pause after the first failure; it doubles, and jitter is added.
-        longest_pause_s: Longest pause, except where the vendor asks for a longer one.
-    """
-
-    budget_s: float
-    first_pause_s: float = 1.0
-    longest_pause_s: float = 20.0
-
-
 class StrictJson:
     """Reads JSON for the vendor's package, and raises where that would go on without it.
 
@@ -63,11 +46,7 @@ class StrictJson:
         self._last = threading.local()
 
     def loads(self, text: str) -> Any:
-        """Return the document.
-
-        Raises:
-            VendorUnavailable: It is not JSON.
-        """
+        """Return the document, or raise ``VendorUnavailable`` where it is not JSON."""
         if getattr(self._last, "text", None) == text:
             return self._last.document
         try:
@@ -83,7 +62,6 @@ class _NoAnswer(Exception):
 
     def __init__(self, reason: str, *, after_s: float | None = None) -> None:
         super().__init__(reason)
-        self.reason = reason
         self.after_s = after_s
 
 
@@ -91,20 +69,29 @@ class VendorHttp:
     """Paces, retries and checks every request of the vendor's client.
 
     It takes the place of the client's own pool, which gives up within a second, has no time
-    limit and returns error pages as empty answers.
+    limit and returns error pages as empty answers. May be used by several threads.
+
+    Args:
+        retry_s: Seconds from the first try of a request to the start of its last; 0 for one
+            try. More than a minute outlasts a limit per minute.
+        first_pause_s: Pause after the first failure; it doubles, and jitter is added.
+        longest_pause_s: Longest pause, except where the vendor asks for a longer one.
     """
 
     def __init__(
         self,
-        *,
         key: VendorKey,
+        *,
         pacer: Pacer,
-        retry: RetryPolicy,
+        retry_s: float,
         timeout_s: float,
         connections: int,
-        strict_json: StrictJson,
-        stop_requested: StopRequested,
+        stop_requested: StopRequested = never,
+        first_pause_s: float = 1.0,
+        longest_pause_s: float = 20.0,
     ) -> None:
+        self.key = key
+        self.json = StrictJson()
         self._pool = urllib3.PoolManager(
             num_pools=2,
             maxsize=connections,
@@ -113,19 +100,16 @@ class VendorHttp:
             cert_reqs="CERT_REQUIRED",
             ca_certs=certifi.where(),
         )
-        self._key = key
         self._pacer = pacer
-        self._retry = retry
-        self._json = strict_json
+        self._retry_s = retry_s
+        self._first_pause_s = first_pause_s
+        self._longest_pause_s = longest_pause_s
         self._stop_requested = stop_requested
 
     def request(self, method: str, url: str, **options: Any) -> urllib3.BaseHTTPResponse:
         """Return a whole JSON answer with status 200.
 
-        Args:
-            method: Such as ``GET``.
-            url: Whole, with the query.
-            options: As ``urllib3.PoolManager.request`` takes them.
+        Takes what ``urllib3.PoolManager.request`` takes.
 
         Raises:
             VendorDenied: Status 401 or 403.
@@ -135,22 +119,19 @@ class VendorHttp:
             Interrupted: A stop was requested.
         """
         where = unquote(urlsplit(url).path)
-        tries = 0
         self._pacer.wait(self._stop_requested)  # the budget begins when the request may go
         try:
             for attempt in self._attempts(where):
                 with attempt:
-                    require_going(self._stop_requested)
-                    if tries:
+                    if attempt.num > 1:
                         self._pacer.wait(self._stop_requested)
-                    tries += 1
                     response = self._pool.request(method, url, **options)
                     self._require_usable(where, response)
                     return response
         except (_NoAnswer, urllib3.exceptions.HTTPError) as err:
             raise VendorUnavailable(
-                f"Polygon {where}: {self._reason(err)}; tried {tries} times over"
-                f" {self._retry.budget_s:g} s; nothing of it was kept, run again later"
+                f"Polygon {where}: {self._reason(err)}; tried {attempt.num} times over"
+                f" {self._retry_s:g} s; nothing of it was kept, run again later"
             ) from err
         raise AssertionError("unreachable")
 
@@ -164,34 +145,33 @@ class VendorHttp:
             after_s = err.after_s if isinstance(err, _NoAnswer) else None
             if after_s is None:
                 return True
-            if after_s > self._retry.budget_s:
+            if after_s > self._retry_s:
                 return False
             self._pacer.hold(after_s)
             return 0.0
 
-        budget_s = self._retry.budget_s
         return stamina.retry_context(
             on=pause,
-            attempts=None if budget_s else 1,
-            timeout=budget_s or None,
-            wait_initial=self._retry.first_pause_s,
-            wait_max=self._retry.longest_pause_s,
-            wait_jitter=self._retry.first_pause_s,
+            attempts=None if self._retry_s else 1,
+            timeout=self._retry_s or None,
+            wait_initial=self._first_pause_s,
+            wait_max=self._longest_pause_s,
+            wait_jitter=self._first_pause_s,
         )
 
     def _reason(self, err: _NoAnswer | urllib3.exceptions.HTTPError) -> str:
         """Return why there was no answer, in one line without the key."""
         if isinstance(err, _NoAnswer):
-            return err.reason
+            return str(err)
         lines = str(err).splitlines()
         kind = type(err).__name__
-        return self._key.redacted(f"{kind}: {lines[0]}" if lines else kind)
+        return self.key.redacted(f"{kind}: {lines[0]}" if lines else kind)
 
     def _require_usable(self, where: str, response: urllib3.BaseHTTPResponse) -> None:
         if response.status == 200:
             self._require_whole(where, response)
             return
-        message = self._key.redacted(_message(response))
+        message = self.key.redacted(_message(response))
         if response.status in _DENIED:
             raise VendorDenied(
                 f"Polygon {where}: refused with status {response.status} ({message}); check that"
@@ -209,7 +189,7 @@ class VendorHttp:
     def _require_whole(self, where: str, response: urllib3.BaseHTTPResponse) -> None:
         """Refuse what is not a document, and pages of a list without all that they count."""
         try:
-            document = self._json.loads(response.data.decode("utf-8"))
+            document = self.json.loads(response.data.decode("utf-8"))
         except (OhlcvError, UnicodeDecodeError) as err:
             kind = response.headers.get("Content-Type", "no content type")
             raise _NoAnswer(

@@ -19,7 +19,7 @@ from fetchers.context import FetchContext
 from fetchers.daily_bars import BarsSource, fetch_daily_bars
 from fetchers.polygon.client import PolygonClient
 from fetchers.polygon.pacing import Pacer
-from fetchers.polygon.transport import RetryPolicy
+from fetchers.polygon.transport import VendorHttp
 from fetchers.request import SessionRange
 from fetchers.results import BarsFetched
 from fetchers.secrets import VendorKey
@@ -132,15 +132,16 @@ def vendor(
     market = market or SyntheticMarket(symbols=symbols, first=first, seed=3, calendar=calendar)
     stub = VendorServer(market, calendar, clock=clock, key=KEY)
     with stub.running() as base_url:
-        client = PolygonClient(
+        http = VendorHttp(
             VendorKey(key),
-            base_url=base_url,
             pacer=Pacer(0),
-            retry=RetryPolicy(budget_s, first_pause_s=0.01, longest_pause_s=0.05),
+            retry_s=budget_s,
             timeout_s=timeout_s,
             connections=connections,
+            first_pause_s=0.01,
+            longest_pause_s=0.05,
         )
-        yield Vendor(stub, client, clock, calendar, base_url)
+        yield Vendor(stub, PolygonClient(http, base_url), clock, calendar, base_url)
 
 
 def deliveries(store: ObjectStore) -> list[Delivery]:

@@ -16,14 +16,14 @@ from batch.core.errors import Interrupted, SettingsError
 from batch.core.sessions import Calendar
 from batch.runtime.progress import Silent, StopRequested, never
 from batch.storage.local import LocalStore
+from batch.storage.s3 import S3Store
 from batch.storage.store import ObjectStore
 from fetchers.context import FetchContext
 from fetchers.errors import KeyMissing, VendorDenied
 from fetchers.fetch import fetch
-from fetchers.flat_files import FlatFiles, flat_file_key
+from fetchers.flat_files import read_session
 from fetchers.request import FetchRequest, SessionRange
 from fetchers.results import Fetched
-from fetchers.secrets import FlatFileKeys, VendorKey
 from fetchers.settings import FetchSettings
 from simulation.vendor_market import SyntheticMarket
 from tests.fetchers.support import NEW_YORK, Clock, deliveries, new_york, sessions_in
@@ -174,9 +174,9 @@ def test_a_file_of_another_day_is_refused(flat: FlatBucket, lake: LocalStore) ->
 
 
 def test_a_missing_file_is_noted_as_incomplete(flat: FlatBucket, lake: LocalStore) -> None:
-    session = date(2025, 1, 6)
     flat.client.delete_object(
-        Bucket=flat.bucket, Key=f"{flat.settings.flat_files_prefix}/{flat_file_key(session)}"
+        Bucket=flat.bucket,
+        Key=f"{flat.settings.flat_files_prefix}/2025/01/2025-01-06.csv.gz",
     )
 
     fetched = flat.fill(lake)
@@ -199,14 +199,20 @@ def test_refused_keys_fail_at_once_and_are_not_shown(
 ) -> None:
     from botocore.exceptions import ClientError
 
-    files = FlatFiles(flat.settings, FlatFileKeys(VendorKey("flat"), VendorKey("flat-secret")))
+    store = S3Store.at_endpoint(
+        flat.settings.flat_files_url,
+        flat.bucket,
+        "",
+        access_key_id="flat",
+        secret_key="flat-secret",
+    )
 
     def refuse(**_: Any) -> None:
         raise ClientError({"Error": {"Code": "403", "Message": "Forbidden"}}, "HeadObject")
 
-    monkeypatch.setattr(files._store.client, "head_object", refuse)  # type: ignore[attr-defined]
+    monkeypatch.setattr(store.client, "head_object", refuse)
 
     with pytest.raises(VendorDenied, match="check the S3 keys") as failure:
-        files.session(FIRST)
+        read_session(store, FIRST)
 
     assert "flat-secret" not in str(failure.value)
