@@ -71,15 +71,12 @@ class BronzeListing:
 
     def newest_of(self, session: date, sender: str) -> Delivery | None:
         """Return the newest delivery of a session by one sender."""
-        sent = (found for found in self._sizes_bytes.get(session, ()) if found.sender == sender)
+        sent = (found for found in self.deliveries(session) if found.sender == sender)
         return max(sent, default=None)
 
-    def newest_session(self) -> tuple[date, Collection[Delivery]] | None:
-        """Return the newest session listed and its deliveries."""
-        if not self._sizes_bytes:
-            return None
-        newest = max(self._sizes_bytes)
-        return newest, list(self._sizes_bytes[newest])
+    def deliveries(self, session: date) -> Collection[Delivery]:
+        """Return the deliveries of a session that was listed."""
+        return self._sizes_bytes.get(session, {})
 
     def add(self, delivery: Delivery, rows: int) -> None:
         """Add a delivery that was just written, and the row count of its session."""

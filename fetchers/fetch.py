@@ -19,9 +19,9 @@ from fetchers.daily_bars import BarsSource, fetch_daily_bars
 from fetchers.polygon.client import PolygonClient
 from fetchers.polygon.pacing import Pacer
 from fetchers.polygon.transport import VendorHttp
-from fetchers.reference import compare_tickers, fetch_reference, with_warnings
+from fetchers.reference import compare_tickers, fetch_reference
 from fetchers.request import FetchRequest
-from fetchers.results import Fetched, ReferenceFetched
+from fetchers.results import Fetched
 from fetchers.secrets import find_api_key, find_flat_file_keys
 from fetchers.settings import FetchSettings
 
@@ -59,15 +59,8 @@ def fetch(context: FetchContext, environment: Mapping[str, str], request: FetchR
         reference.result() if reference else None,
     )
     if fetched.reference and not fetched.errors:
-        return replace(fetched, reference=_compared(aside, fetched.reference))
+        return replace(fetched, reference=compare_tickers(aside, fetched.reference))
     return fetched
-
-
-def _compared(context: FetchContext, reference: ReferenceFetched) -> ReferenceFetched:
-    """Return the result with the tickers that trade without being listed, and the reverse."""
-    mismatch = compare_tickers(context.store, context.calendar, context.clock())
-    warnings = mismatch.summaries if mismatch else []
-    return replace(with_warnings(context, reference, warnings), mismatch=mismatch)
 
 
 def _connect(context: FetchContext, environment: Mapping[str, str]) -> PolygonClient:

@@ -6,8 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
-from typing import Protocol
+from datetime import date, timedelta
 
 import polars as pl
 
@@ -22,16 +21,10 @@ from batch.storage.store import ObjectStore
 from fetchers.bronze import BronzeListing
 from fetchers.context import FetchContext
 from fetchers.plan import NEW_YORK, lookback_start, newest_due
+from fetchers.polygon.client import PolygonClient
 from fetchers.polygon.parsing import Details, Holiday
 from fetchers.results import PARTS, ReferenceFetched, last_result
-from fetchers.tickers import (
-    Mismatch,
-    apply_details,
-    apply_listing,
-    choose_for_details,
-    compare_with_traded,
-    current_rows,
-)
+from fetchers.tickers import apply_details, apply_listing, choose_for_details, current_rows
 
 OVERLAP = timedelta(days=30)
 """Lists of splits and dividends are read again from this long before where they ended."""
@@ -45,40 +38,21 @@ INACTIVE_EVERY = timedelta(days=7)
 _SHRUNK = 0.8
 _DIVIDEND_PAGES = 10
 _DIVIDEND_KEY = ["symbol", "date", "dividend_type", "cash_amount", "currency"]
-_NAMED_VENUES = {"NYSE", "NASDAQ"}
+_VENUES = {"NYSE", "NASDAQ"}
+_TRADED_WITHIN = 10
+_NAMED = 10
 
 
-class ReferenceSource(Protocol):
-    """A vendor of reference data; used by several threads."""
-
-    def tickers(self, *, active: bool) -> pl.DataFrame:
-        """Return the tickers that trade, or those that no longer do."""
-
-    def details(self, ticker: str) -> Details | None:
-        """Return the details of a ticker, or None where there are none."""
-
-    def splits(self, since: date | None) -> Iterable[pl.DataFrame]:
-        """Return the splits from a date on, by date, in pages."""
-
-    def dividends(self, since: date) -> Iterable[pl.DataFrame]:
-        """Return the dividends from a date on, by ex-dividend date, in pages."""
-
-    def upcoming_holidays(self) -> list[Holiday]:
-        """Return the market holidays to come."""
-
-
-def fetch_reference(context: FetchContext, source: ReferenceSource) -> ReferenceFetched:
+def fetch_reference(context: FetchContext, source: PolygonClient) -> ReferenceFetched:
     """Bring the reference tables up to what the vendor lists.
 
     Each table is replaced whole or not at all. Splits and dividends are kept page by page,
     so a run that is stopped is continued by the next one. Details come last, and within the
     budget of the run.
 
-    Returns:
-        What was done. ``error`` is what ended it: ``VendorDenied`` where the key or the plan
-        does not allow it, ``VendorUnavailable`` where the vendor gave no whole answer,
-        ``DataRefused`` where a list cannot be true, ``Interrupted`` where a stop was
-        requested; what came before is kept.
+    The result's ``error`` is what ended it: ``VendorDenied`` where the key or the plan does not
+    allow it, ``VendorUnavailable`` where the vendor gave no whole answer, ``DataRefused`` where
+    a list cannot be true, ``Interrupted`` where a stop was requested; what came before is kept.
     """
     return last_result(_Attempt(context, source, context.today).results())
 
@@ -88,11 +62,10 @@ class _Attempt:
     """One attempt to fetch the parts, each of which yields the result so far after each step."""
 
     context: FetchContext
-    source: ReferenceSource
+    source: PolygonClient
     today: date
 
     def results(self) -> Iterator[ReferenceFetched]:
-        """Fetch part by part."""
         fetched = ReferenceFetched()
         yield fetched
         self.context.progress.begin("fetching reference", len(PARTS), "parts")
@@ -102,7 +75,7 @@ class _Attempt:
             for so_far in part(fetched):
                 fetched = so_far
                 yield fetched
-            fetched = replace(fetched, done=(*fetched.done, name))
+            fetched = replace(fetched, reference_done=(*fetched.reference_done, name))
             yield fetched
             self.context.progress.advance()
 
@@ -114,7 +87,7 @@ class _Attempt:
             if page.is_empty():
                 continue
             changed = add_splits(store, page, label="Polygon, splits")
-            fetched = replace(fetched, splits=fetched.splits + changed)
+            fetched = replace(fetched, splits_changed=fetched.splits_changed + changed)
             yield fetched
             self._note_listed("splits", max(page["date"].to_list()))
         self._note_listed("splits", self.today)
@@ -122,7 +95,7 @@ class _Attempt:
     def _holidays(self, fetched: ReferenceFetched) -> Iterator[ReferenceFetched]:
         upcoming = self.source.upcoming_holidays()
         differences = calendar_differences(upcoming, self.context.calendar, self.today)
-        yield with_warnings(self.context, fetched, differences)
+        yield _with_warnings(self.context, fetched, differences)
 
     def _tickers(self, fetched: ReferenceFetched) -> Iterator[ReferenceFetched]:
         store, today = self.context.store, self.today
@@ -196,7 +169,7 @@ class _Attempt:
                 lambda there: apply_details(there, found, self.today),
             ).after
             fetched = _with_tickers(fetched, table)
-        yield replace(fetched, details=len(found))
+        yield replace(fetched, details_asked=len(found))
         if error:
             raise error
 
@@ -209,29 +182,42 @@ class _Attempt:
             self.context.store.write(LISTED, content.encode())
 
 
-def with_warnings(
-    context: FetchContext, fetched: ReferenceFetched, warnings: Iterable[str]
-) -> ReferenceFetched:
-    """Report warnings, and return the result with them."""
-    added = tuple(warnings)
-    for text in added:
-        context.progress.warn(text)
-    return replace(fetched, warnings=(*fetched.warnings, *added))
+def compare_tickers(context: FetchContext, fetched: ReferenceFetched) -> ReferenceFetched:
+    """Warn of tickers that traded in the newest session without being listed, and the reverse.
 
-
-def compare_tickers(
-    store: ObjectStore, calendar: Calendar, now: datetime, lookback: int = 10
-) -> Mismatch | None:
-    """Compare the tickers listed with those that traded in the newest session of the lake."""
+    Returns the result with both. Nothing is compared where no session of the last ten, or no
+    ticker, is in the lake.
+    """
+    store, calendar = context.store, context.calendar
     bronze = BronzeListing(store, calendar)
-    newest = newest_due(calendar, now, timedelta())
-    bronze.list_range(lookback_start(calendar, newest, lookback), newest)
-    found = bronze.newest_session()
-    if found is None:
-        return None
-    session, deliveries = found
+    newest = newest_due(calendar, context.clock(), timedelta())
+    bronze.list_range(lookback_start(calendar, newest, _TRADED_WITHIN), newest)
     table = read_reference(store, TICKERS, schema.TICKERS)
-    return compare_with_traded(table, _symbols(store, deliveries), session)
+    listed = set(current_rows(table).filter("active")["symbol"])
+    if not bronze.present or not listed:
+        return fetched
+    session = max(bronze.present)
+    traded = _symbols(store, bronze.deliveries(session))
+    unlisted, untraded = sorted(traded - listed), sorted(listed - traded)
+    warnings = [
+        f"{len(symbols):,} tickers {what} on {session}: {', '.join(symbols[:_NAMED])}"
+        f"{', ...' if len(symbols) > _NAMED else ''}"
+        for what, symbols in (
+            ("traded but are not listed", unlisted),
+            ("are listed but did not trade", untraded),
+        )
+        if symbols
+    ]
+    fetched = _with_warnings(context, fetched, warnings)
+    return replace(fetched, traded_not_listed=tuple(unlisted), listed_not_traded=tuple(untraded))
+
+
+def _with_warnings(
+    context: FetchContext, fetched: ReferenceFetched, warnings: list[str]
+) -> ReferenceFetched:
+    for text in warnings:
+        context.progress.warn(text)
+    return replace(fetched, warnings=(*fetched.warnings, *warnings))
 
 
 def _symbols(store: ObjectStore, deliveries: Iterable[Delivery]) -> set[str]:
@@ -251,30 +237,20 @@ def _with_tickers(fetched: ReferenceFetched, table: pl.DataFrame) -> ReferenceFe
     return replace(
         fetched,
         tickers=current.height,
-        active=active.height,
-        details_left=active["details_date"].null_count(),
+        active_tickers=active.height,
+        details_never_asked=active["details_date"].null_count(),
     )
 
 
 def _replace_dividends(
     store: ObjectStore, pages: list[pl.DataFrame], first: date, *, before: date | None
 ) -> int:
-    """Replace the dividends of a stretch of dates by those listed.
+    """Replace the dividends from ``first`` on by those listed; return how many there are now.
 
-    What is listed at ``before`` or later is added without replacing anything: the list may
-    have more of it.
-
-    Args:
-        store: The lake.
-        pages: All that is listed from ``first`` on.
-        first: First date of the stretch.
-        before: First date behind the stretch; None where the list ended.
-
-    Returns:
-        How many dividends the table has now.
+    Where the list goes on, ``before`` ends the stretch replaced: what is listed at it or later
+    is added without replacing anything, as the list may have more of it.
     """
-    columns = schema.DIVIDENDS.names
-    listed = pl.concat([empty_frame(schema.DIVIDENDS), *pages]).select(columns)
+    listed = pl.concat([empty_frame(schema.DIVIDENDS), *pages])
 
     def rewrite(there: pl.DataFrame) -> pl.DataFrame:
         replaced = pl.col("date") >= first
@@ -287,7 +263,6 @@ def _replace_dividends(
 
 
 def _listed_until(store: ObjectStore) -> dict[str, date | None]:
-    """Return how far each of the vendor's lists has been read."""
     try:
         content = json.loads(store.read(LISTED))
     except ObjectMissing:
@@ -303,9 +278,7 @@ def calendar_differences(upcoming: Iterable[Holiday], calendar: Calendar, today:
 
     Only days that the vendor's list reaches are compared.
     """
-    at_exchange = [
-        day for day in upcoming if day.exchange.upper() in _NAMED_VENUES and day.day > today
-    ]
+    at_exchange = [day for day in upcoming if day.exchange.upper() in _VENUES and day.day > today]
     closed = {day.day: day.name for day in at_exchange if day.closes_at is None}
     early = {day.day: day.closes_at for day in at_exchange if day.closes_at is not None}
     advice = "; see the exchange's announcements, and update exchange-calendars if it is behind"

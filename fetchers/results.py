@@ -10,7 +10,6 @@ from typing import Literal, TypeVar
 from batch.core.errors import DataRefused, OhlcvError
 from fetchers.incomplete import IncompleteNote
 from fetchers.plan import gaps_in_words
-from fetchers.tickers import Mismatch
 
 PARTS = ("splits", "holidays", "tickers", "dividends", "details")
 """What is fetched, in this order: what corrects prices comes first."""
@@ -18,26 +17,17 @@ PARTS = ("splits", "holidays", "tickers", "dividends", "details")
 
 @dataclass(frozen=True, kw_only=True)
 class PartFetched:
-    """What one part of a fetch did, to its end or up to an error.
-
-    Attributes:
-        error: What ended the part before its end.
-    """
+    """What one part of a fetch did, to its end or up to the error that ended it."""
 
     error: OhlcvError | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SessionFetched:
-    """What became of one session.
+    """What became of one session: rows kept under bronze and under rejected, deliveries written.
 
-    Attributes:
-        change: Against what the lake had of it; None where nothing came or was written.
-        rows: Rows kept under bronze.
-        refused_rows: Rows kept under rejected.
-        keys: Deliveries written.
-        note: Why perhaps not all of it has come.
-        problem: Why its answer could not be used.
+    ``change`` is None where nothing came or was written; ``problem`` is why its answer could
+    not be used.
     """
 
     session: date
@@ -53,11 +43,8 @@ class SessionFetched:
 class BarsFetched(PartFetched):
     """What one fetch of daily bars did.
 
-    Attributes:
-        newest_due: Newest session that was closed long enough.
-        planned: Sessions to fetch, ascending.
-        done: Those of them that were fetched, in the same order.
-        nothing: Why there was nothing to fetch, if there was not.
+    Sessions are ``planned`` and then ``done`` in ascending order; ``nothing`` is why there was
+    nothing to fetch. ``newest_due`` is the newest session that was closed long enough.
     """
 
     newest_due: date | None = None
@@ -138,7 +125,7 @@ class BarsFetched(PartFetched):
 
     @property
     def unfinished(self) -> str:
-        """The sessions left, and that the same request continues; empty where none is."""
+        """The sessions left, in words; empty where none is."""
         if not self.left:
             return ""
         return (
@@ -146,76 +133,45 @@ class BarsFetched(PartFetched):
             " the same event continues"
         )
 
-    def require_complete(self) -> None:
-        """Fail where a session is incomplete.
-
-        Raises:
-            DataRefused: Names the sessions.
-        """
-        if self.incomplete:
-            notes = "; ".join(note.summary for note in self.incomplete)
-            raise DataRefused(f"{notes}; what came is kept, the next run asks again")
-
 
 @dataclass(frozen=True, kw_only=True)
 class ReferenceFetched(PartFetched):
-    """What one fetch of reference data did.
+    """What one fetch of reference data did; fields are named as the JSON result has them.
 
-    Attributes:
-        tickers: Tickers known now, active or not.
-        active: Those of them that trade.
-        tickers_changed: Tickers that are new or of which something changed.
-        details: Tickers whose details were requested.
-        details_left: Active tickers whose details were never requested.
-        splits: Splits that are new or changed.
-        dividends: Dividends known now.
-        mismatch: Tickers that trade and are not listed, and the reverse.
-        warnings: What somebody should look at.
-        done: Parts that are up to date, in order.
+    ``tickers`` and ``dividends`` are all that are known now; what is changed may be new;
+    ``reference_done`` are the parts that are up to date, in order.
     """
 
     tickers: int = 0
-    active: int = 0
+    active_tickers: int = 0
     tickers_changed: int = 0
-    details: int = 0
-    details_left: int = 0
-    splits: int = 0
+    details_asked: int = 0
+    details_never_asked: int = 0
+    splits_changed: int = 0
     dividends: int = 0
-    mismatch: Mismatch | None = None
+    traded_not_listed: tuple[str, ...] = ()
+    listed_not_traded: tuple[str, ...] = ()
+    reference_done: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
-    done: tuple[str, ...] = ()
 
     @property
     def counts(self) -> dict[str, object]:
         """What a run's report and the JSON result say of it."""
-        mismatch = self.mismatch
-        return {
-            "tickers": self.tickers,
-            "active_tickers": self.active,
-            "tickers_changed": self.tickers_changed,
-            "details_asked": self.details,
-            "details_never_asked": self.details_left,
-            "splits_changed": self.splits,
-            "dividends": self.dividends,
-            "traded_not_listed": list(mismatch.traded_not_listed) if mismatch else [],
-            "listed_not_traded": list(mismatch.listed_not_traded) if mismatch else [],
-            "reference_done": list(self.done),
-            "warnings": list(self.warnings),
-        }
+        return {name: value for name, value in vars(self).items() if name != "error"}
 
     @property
     def summary(self) -> str:
         """The outcome in one line."""
         return (
-            f"reference: {self.tickers:,} tickers ({self.active:,} active,"
-            f" {self.tickers_changed:,} changed), {self.details:,} details,"
-            f" {self.splits:,} splits new or changed, {self.dividends:,} dividends"
+            f"reference: {self.tickers:,} tickers ({self.active_tickers:,} active,"
+            f" {self.tickers_changed:,} changed), {self.details_asked:,} details,"
+            f" {self.splits_changed:,} splits new or changed, {self.dividends:,} dividends"
         )
 
     @property
     def unfinished(self) -> str:
         """The parts left; details are not among them, each run requests only some of them."""
-        left = [name for name in PARTS if name not in self.done]
+        left = [name for name in PARTS if name not in self.reference_done]
         if left in ([], ["details"]):
             return ""
         return f"{', '.join(left)} left; what came is kept, the next run continues"
@@ -257,19 +213,19 @@ class Fetched:
         """
         if self.errors:
             raise self.errors[0]
-        if strict and self.bars:
-            self.bars.require_complete()
+        if strict and self.bars and self.bars.incomplete:
+            notes = "; ".join(note.summary for note in self.bars.incomplete)
+            raise DataRefused(f"{notes}; what came is kept, the next run asks again")
 
 
 Part = TypeVar("Part", bound=PartFetched)
 
 
 def last_result(results: Iterator[Part]) -> Part:
-    """Return the last of the results so far; an error that ends them becomes its ``error``.
+    """Return the last result; an error that ends them becomes its ``error``.
 
-    Args:
-        results: Yields a part's result at its start and after each step, so that what was
-            done before an error is known after it.
+    ``results`` yields a part's result at its start and after each step, so that what was done
+    before an error is known after it.
     """
     result = next(results)
     try:

@@ -3,58 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import fields
 from datetime import date
 
 import polars as pl
 
 from batch.core import schema
 from batch.core.frames import polars_schema
-from fetchers.polygon.parsing import Details
+from fetchers.polygon.parsing import TICKERS_LISTED, Details
 
-LISTED_COLUMNS = (
-    "name",
-    "market",
-    "locale",
-    "primary_exchange",
-    "type",
-    "active",
-    "cik",
-    "composite_figi",
-    "share_class_figi",
-    "currency",
-    "delisted_date",
-)
-"""What the list of tickers has; a change of any of them begins a new row."""
-
-DETAIL_COLUMNS = ("market_cap_usd", "sic_code", "sic_description", "list_date")
-"""What only the details have; a change of any of them begins a new row, too."""
-
-_NAMED = 10
-
-_DETAILS = polars_schema(schema.TICKERS, ["symbol", *DETAIL_COLUMNS])
-
-
-@dataclass(frozen=True, slots=True)
-class Mismatch:
-    """Tickers that trade without being listed, and the reverse; sorted."""
-
-    session: date
-    traded_not_listed: tuple[str, ...]
-    listed_not_traded: tuple[str, ...]
-
-    @property
-    def summaries(self) -> list[str]:
-        """A line for each of the two that is not empty, the first tickers named."""
-        return [
-            f"{len(symbols):,} tickers {what} on {self.session}: {', '.join(symbols[:_NAMED])}"
-            f"{', ...' if len(symbols) > _NAMED else ''}"
-            for what, symbols in (
-                ("traded but are not listed", self.traded_not_listed),
-                ("are listed but did not trade", self.listed_not_traded),
-            )
-            if symbols
-        ]
+# A change of any of these columns begins a new row.
+_LISTED = tuple(name for name in TICKERS_LISTED if name != "symbol")
+_DETAILED = tuple(field.name for field in fields(Details) if field.name != "symbol")
 
 
 def current_rows(table: pl.DataFrame) -> pl.DataFrame:
@@ -74,18 +34,14 @@ def apply_listing(
         table: Columns of :data:`batch.core.schema.TICKERS`.
         listed: Columns of :data:`fetchers.polygon.parsing.TICKERS_LISTED`, one row per
             symbol; symbols that are not in it stay as they are.
-        today: The date at the exchange.
         gone: Symbols that no list has any more: they become inactive.
     """
     current = current_rows(table)
     vanished = current.filter(pl.col("symbol").is_in(list(gone)) & pl.col("active"))
-    news = pl.concat(
-        [
-            listed.select("symbol", *LISTED_COLUMNS),
-            vanished.with_columns(active=pl.lit(value=False)).select("symbol", *LISTED_COLUMNS),
-        ]
-    ).unique("symbol", keep="first", maintain_order=True)
-    details = current.select("symbol", *DETAIL_COLUMNS, "details_date")
+    inactive = vanished.with_columns(active=pl.lit(value=False))
+    news = pl.concat(rows.select("symbol", *_LISTED) for rows in (listed, inactive))
+    news = news.unique("symbol", keep="first", maintain_order=True)
+    details = current.select("symbol", *_DETAILED, "details_date")
     return _versioned(table, news.join(details, on="symbol", how="left"), today)
 
 
@@ -94,12 +50,9 @@ def apply_details(table: pl.DataFrame, found: Iterable[Details], today: date) ->
 
     A detail that a ticker no longer has, or that the vendor does not know, is null.
     """
-    rows = [
-        (one.ticker, one.market_cap_usd, one.sic_code, one.sic_description, one.list_date)
-        for one in found
-    ]
-    details = pl.DataFrame(rows, schema=_DETAILS, orient="row").unique("symbol", keep="last")
-    listed = current_rows(table).select("symbol", *LISTED_COLUMNS)
+    columns = polars_schema(schema.TICKERS, ["symbol", *_DETAILED])
+    details = pl.DataFrame(list(found), schema=columns).unique("symbol", keep="last")
+    listed = current_rows(table).select("symbol", *_LISTED)
     news = listed.join(details, on="symbol", how="inner").with_columns(details_date=pl.lit(today))
     return _versioned(table, news, today)
 
@@ -110,30 +63,10 @@ def choose_for_details(table: pl.DataFrame, count: int) -> list[str]:
     return active.sort("details_date", "symbol", nulls_last=False).head(count)["symbol"].to_list()
 
 
-def compare_with_traded(
-    table: pl.DataFrame, traded: Collection[str], session: date
-) -> Mismatch | None:
-    """Compare the active tickers with the symbols of a session; None where none are listed."""
-    active = current_rows(table).filter("active")["symbol"].to_list()
-    if not active:
-        return None
-    return Mismatch(
-        session,
-        tuple(sorted(set(traded) - set(active))),
-        tuple(sorted(set(active) - set(traded))),
-    )
-
-
 def _versioned(table: pl.DataFrame, news: pl.DataFrame, today: date) -> pl.DataFrame:
-    """Put news into the table: a new row per symbol of which anything has changed.
-
-    Args:
-        news: ``symbol``, the listed and the detail columns and ``details_date``, one row
-            per symbol.
-    """
-    known = [*LISTED_COLUMNS, *DETAIL_COLUMNS]
-    current = current_rows(table)
-    same = news.join(current, on=["symbol", *known], how="semi", nulls_equal=True)
+    """Add a row for each symbol in ``news``, one row per symbol, of which anything has changed."""
+    known = ["symbol", *_LISTED, *_DETAILED]
+    same = news.join(current_rows(table), on=known, how="semi", nulls_equal=True)
     changed = news.join(same, on="symbol", how="anti")
     confirmed = same.select("symbol", newer_details_date="details_date")
     ended = pl.col("symbol").is_in(changed["symbol"].implode()) & pl.col("valid_to").is_null()
@@ -148,5 +81,5 @@ def _versioned(table: pl.DataFrame, news: pl.DataFrame, today: date) -> pl.DataF
         )
     )
     added = changed.with_columns(valid_from=pl.lit(today), valid_to=pl.lit(None, dtype=pl.Date))
-    columns = table.columns
-    return pl.concat([kept.select(columns), added.select(columns)]).sort("symbol", "valid_from")
+    rows = pl.concat(part.select(table.columns) for part in (kept, added))
+    return rows.sort("symbol", "valid_from")

@@ -59,11 +59,11 @@ def handler(event: Any, context: LambdaContext) -> dict[str, Any]:
 
 def _answer(found: ReferenceFetched) -> dict[str, Any]:
     return {
-        "rows": found.tickers + found.splits + found.dividends,
+        "rows": found.tickers + found.splits_changed + found.dividends,
         "tickers": found.tickers,
         "tickers_changed": found.tickers_changed,
-        "splits": found.splits,
+        "splits": found.splits_changed,
         "dividends": found.dividends,
-        "details": found.details,
+        "details": found.details_asked,
         "warnings": list(found.warnings[:_MOST_WARNINGS]),
     }

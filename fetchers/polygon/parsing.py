@@ -34,10 +34,8 @@ _USABLE = ("OK", "DELAYED")
 class SessionAnswer:
     """The bars of one session of the whole market, as the vendor sends them.
 
-    Attributes:
-        session: The session requested.
-        rows: Columns of :data:`batch.core.schema.DELIVERY`, as received.
-        doubts: Why it may not be the whole session, in words; empty where nothing says so.
+    ``rows`` has the columns of :data:`batch.core.schema.DELIVERY`; ``doubts`` says why it may
+    not be the whole session.
     """
 
     session: date
@@ -47,11 +45,7 @@ class SessionAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Holiday:
-    """A day on which an exchange will be closed, or close early.
-
-    Attributes:
-        closes_at: When it closes early; None where it stays closed.
-    """
+    """A day on which an exchange will be closed, or close early at ``closes_at``."""
 
     day: date
     exchange: str
@@ -63,7 +57,7 @@ class Holiday:
 class Details:
     """What the vendor knows of one ticker beyond the list."""
 
-    ticker: str
+    symbol: str
     market_cap_usd: float | None = None
     sic_code: str | None = None
     sic_description: str | None = None
@@ -162,13 +156,7 @@ def dividend_rows(listed: Iterable[Any]) -> pl.DataFrame:
 
 
 def _frame(listed: Iterable[Any], columns: pl.Schema, **theirs: str) -> pl.DataFrame:
-    """Return the attributes of the vendor's items as columns, dates read from text.
-
-    Args:
-        listed: The items.
-        columns: The columns to return; each is an attribute of an item.
-        theirs: The attributes that have another name than their column.
-    """
+    """Return attributes of items as columns; ``theirs`` are those with another name."""
     rows = [
         [
             day_in(value) if kind == pl.Date else value
@@ -184,7 +172,7 @@ def details_of(ticker: str, found: Any) -> Details:
     """Read what the details endpoint says of a ticker."""
     cap = found.market_cap
     return Details(
-        ticker=ticker,
+        ticker,
         market_cap_usd=float(cap) if isinstance(cap, int | float) else None,
         sic_code=_text(found.sic_code),
         sic_description=_text(found.sic_description),

@@ -20,6 +20,7 @@ from fetchers.errors import VendorDenied, VendorUnavailable
 from fetchers.incomplete import MOST_REQUESTS, IncompleteNote, note_incomplete, read_note
 from fetchers.plan import INCOMPLETE_PER_RUN
 from fetchers.request import SessionRange
+from fetchers.results import Fetched
 from simulation.vendor_server import Fault, FaultKind
 from tests.fetchers.support import (
     FRIDAY,
@@ -257,7 +258,7 @@ def test_strict_makes_an_incomplete_session_an_error_and_keeps_it(
     outcome = polygon.fetch(lake)
 
     with pytest.raises(DataRefused, match="2025-01-17 is incomplete: the vendor says it is"):
-        outcome.require_complete()
+        Fetched(outcome).require_success(strict=True)
     assert sessions_in(lake) == TRAILING
 
 

@@ -9,14 +9,18 @@ import polars as pl
 
 from batch.core import schema
 from batch.core.frames import empty_frame
+from batch.core.layout import TICKERS
+from batch.core.sessions import Calendar
+from batch.lake.reference import rewrite_reference
+from batch.storage.local import LocalStore
+from fetchers.context import FetchContext
 from fetchers.polygon.parsing import TICKERS_LISTED, Details
-from fetchers.tickers import (
-    apply_details,
-    apply_listing,
-    choose_for_details,
-    compare_with_traded,
-    current_rows,
-)
+from fetchers.reference import compare_tickers
+from fetchers.results import ReferenceFetched
+from fetchers.settings import FetchSettings
+from fetchers.tickers import apply_details, apply_listing, choose_for_details, current_rows
+from tests.fetchers.support import Clock, KeptProgress
+from tests.support.bars import bar, land_rows, received_after
 
 MONDAY, TUESDAY, FRIDAY = date(2025, 1, 13), date(2025, 1, 14), date(2025, 1, 17)
 EMPTY = empty_frame(schema.TICKERS)
@@ -130,12 +134,18 @@ def test_details_of_new_tickers_are_requested_first_then_the_stalest() -> None:
     assert choose_for_details(table, 0) == []
 
 
-def test_tickers_that_trade_unlisted_and_the_reverse_are_found() -> None:
+def test_tickers_that_trade_unlisted_and_the_reverse_are_found(
+    lake: LocalStore, calendar: Calendar
+) -> None:
     table = apply_listing(EMPTY, listed(("A", {}), ("B", {}), ("C", {"active": False})), MONDAY)
+    rewrite_reference(lake, TICKERS, schema.TICKERS, lambda _: table)
+    traded = [bar(symbol, FRIDAY) for symbol in ("A", "C", "Z")]
+    land_rows(lake, traded, calendar, received_at=received_after(FRIDAY))
+    clock = Clock(received_after(FRIDAY))
+    context = FetchContext(lake, FetchSettings(), calendar, KeptProgress(), clock=clock)
 
-    odd = compare_with_traded(table, ["A", "C", "Z"], FRIDAY)
+    odd = compare_tickers(context, ReferenceFetched())
 
-    assert odd is not None
     assert odd.traded_not_listed == ("C", "Z")
     assert odd.listed_not_traded == ("B",)
     assert current_rows(table).height == 3
