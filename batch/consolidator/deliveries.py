@@ -55,14 +55,7 @@ def merge_bytes(memory_limit: int | None) -> int:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryReader:
-    """Reads what bronze holds of a year.
-
-    Attributes:
-        store: The lake.
-        workers: Threads that read deliveries.
-        merge_bytes: Compressed deliveries merged at once.
-        stop_requested: Called between stretches.
-    """
+    """Reads what bronze holds of a year; at most ``merge_bytes`` compressed bytes at once."""
 
     store: ObjectStore
     workers: int
@@ -72,10 +65,8 @@ class DeliveryReader:
     def merge(self, inputs: YearInputs, base: DailyRecord | None) -> Merged:
         """Merge a year's deliveries.
 
-        Args:
-            inputs: The deliveries that count.
-            base: Record of the published partition, from which the sessions without news
-                are taken; None where every delivery is to be read.
+        From the published partition that ``base`` is the record of are taken the sessions
+        without news; None where every delivery is to be read.
         """
         parts: list[Merged] = []
         to_read = sorted(inputs.deliveries)
@@ -115,12 +106,6 @@ class DeliveryReader:
                 yield _merge_stretch(ahead.popleft())
 
     def _read_one(self, delivery: Delivery) -> Any:
-        """Return a delivery's rows as a table.
-
-        Raises:
-            DeliveryUnreadable: It is not a delivery's file.
-            ObjectMissing: It is gone.
-        """
         content = self.store.read(delivery.key)
         table = read_table(content, schema.DELIVERY.names, label=delivery.key)
         table = require_schema(table, schema.DELIVERY, label=delivery.key)
@@ -132,7 +117,6 @@ class DeliveryReader:
 
 
 def _merge_stretch(reading: Mapping[Delivery, Future[Any]]) -> Merged:
-    """Merge the deliveries of a stretch that are usable."""
     tables: dict[Delivery, Any] = {}
     unusable: dict[Delivery, str] = {}
     for delivery, table in reading.items():
@@ -152,7 +136,6 @@ def _merge_stretch(reading: Mapping[Delivery, Future[Any]]) -> Merged:
 def _stretches(
     deliveries: list[Delivery], inputs: YearInputs, merge_bytes: int
 ) -> Iterator[list[Delivery]]:
-    """Cut deliveries into stretches of whole sessions that fit into memory."""
     stretch: list[Delivery] = []
     stretch_bytes = 0
     for _, group in groupby(deliveries, key=lambda delivery: delivery.session):

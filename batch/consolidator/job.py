@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import partial
-from typing import Any
 
 import polars as pl
 
@@ -60,13 +59,9 @@ _ATTEMPTS = 5
 class Consolidation:
     """What one consolidation did.
 
-    Attributes:
-        published: Every partition written.
-        removed: Years that have no deliveries any more.
-        current: Daily partitions that were up to date.
-        deliveries_read: How many deliveries were read.
-        newest: Newest session in the lake, ISO date, if it has any.
-        problems: Every delivery that could not be used, and why.
+    ``removed`` are the years that have no deliveries any more, ``current`` counts the daily
+    partitions that were up to date, ``newest`` is the newest session in the lake, ISO date, if
+    it has any, and ``problems`` says why deliveries could not be used.
     """
 
     published: tuple[PublishedPartition, ...] = ()
@@ -107,7 +102,7 @@ def consolidate(
             that the one before it passes on.
         progress: Reports years, notes and warnings.
         stop_requested: Called between writes.
-        calendar: The exchange calendar; the library's where not given.
+        calendar: The library's where not given.
 
     Raises:
         LakeMissing: There is no lake at the root.
@@ -144,11 +139,8 @@ def _read_plan(
     calendar: Calendar | None,
     progress: Progress,
 ) -> Plan:
-    """Read what an attempt works from.
-
-    Announcements are listed before deliveries: of a delivery that lands in between nothing is
-    announced yet, so its announcement stays for the next run.
-    """
+    # Before the deliveries: of one that lands in between nothing is announced here, so its
+    # announcement stays for the next run.
     arrivals = tuple(item.key for item in store.list(ARRIVALS))
     manifest = load_daily_manifest(store, on_damaged=progress.warn)
     known = manifest.partitions
@@ -210,7 +202,7 @@ class _Done:
 
     Attributes:
         manifest: As this job, or another shard, committed it last.
-        outcome: What was done so far.
+        outcome: So far.
         year: The last year with rows, None before the first.
         carry: The state that it passes on.
         merged_ahead: A year merged while other shards make the years before it.
@@ -221,10 +213,6 @@ class _Done:
     year: int | None = None
     carry: Carry = field(default_factory=Carry.none)
     merged_ahead: Mapping[int, Merged] = field(default_factory=dict)
-
-    def past(self, year: int, carry: Carry, **changes: Any) -> _Done:
-        """Go past a year with rows."""
-        return replace(self, year=year, carry=carry, **changes)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -295,12 +283,12 @@ class _Job:
             if not merged.unusable:
                 return self._remove(year, done)
             # What is published stays until there is a delivery that can be read.
-            return done.past(year, self._carry_of(year, record)) if record else done
+            return replace(done, year=year, carry=self._carry_of(year, record)) if record else done
         if base and Verdict.CURRENT is judge(
             base, inputs_digest=used.digest, splits=splits, carry=done.carry
         ):
             return self._keep(year, base, done)
-        new = publish_year(
+        new, carry, partitions = publish_year(
             self.store,
             self.plan,
             used,
@@ -309,12 +297,11 @@ class _Job:
             carry_in=done.carry,
             stop_requested=self.stop_requested,
         )
-        manifest = self._commit(year, new.record, done.manifest)
-        outcome = replace(done.outcome, published=(*done.outcome.published, *new.partitions))
-        return done.past(year, new.carry, manifest=manifest, outcome=outcome)
+        manifest = self._commit(year, new, done.manifest)
+        outcome = replace(done.outcome, published=(*done.outcome.published, *partitions))
+        return replace(done, year=year, carry=carry, manifest=manifest, outcome=outcome)
 
     def _is_whole(self, year: int, record: DailyRecord) -> bool:
-        """Tell whether what the record describes is what the lake holds."""
         plan = self.plan
         if not plan.kept.issuperset(kept_keys(year, record)):
             return False
@@ -377,7 +364,8 @@ class _Job:
                 digest = listed.digest if listed else record.inputs_digest
                 verdict = judge(record, inputs_digest=digest, splits=splits, carry=done.carry)
                 if verdict is Verdict.CURRENT:
-                    return done.past(year, self._carry_of(year, record), manifest=manifest)
+                    carry = self._carry_of(year, record)
+                    return replace(done, year=year, carry=carry, manifest=manifest)
             if time.monotonic() - changed_at > STALLED_AFTER_S:
                 raise SharedWorkStalled(
                     f"{self.store.uri}: year {year} is the work of shard"
@@ -394,9 +382,8 @@ class _Job:
         return Carry.stored(self.store, year, record.carry_digest)
 
     def _keep(self, year: int, record: DailyRecord, done: _Done) -> _Done:
-        """Leave a year as it is."""
         outcome = replace(done.outcome, current=done.outcome.current + 1)
-        return done.past(year, self._carry_of(year, record), outcome=outcome)
+        return replace(done, year=year, carry=self._carry_of(year, record), outcome=outcome)
 
     def _rechain(self, year: int, record: DailyRecord, done: _Done) -> _Done:
         """Pass on the changed state of earlier years; the year's own rows stay as they are."""
@@ -407,7 +394,8 @@ class _Job:
         )
         carry.keep(self.store, year)
         new = replace(record, carry_in_digest=done.carry.digest, carry_digest=carry.digest)
-        return done.past(year, carry, manifest=self._commit(year, new, done.manifest))
+        manifest = self._commit(year, new, done.manifest)
+        return replace(done, year=year, carry=carry, manifest=manifest)
 
     def _remove(self, year: int, done: _Done) -> _Done:
         """Take away a year that has no deliveries any more, its record first."""
@@ -455,7 +443,6 @@ class _Job:
 def _published_calendar(
     calendar: Calendar, records: Mapping[int, DailyRecord]
 ) -> PublishedCalendar | None:
-    """Return the calendar that the lake is now published with."""
     if not records:
         return None
     first = min(record.oldest for record in records.values())

@@ -37,10 +37,9 @@ class Merged:
         bars: One row per symbol and session, sorted by (date, symbol); those of a whole year
             by (symbol, date).
         digests: For each session, by its day, a digest of its rows.
-        restatements: Columns of :data:`batch.core.schema.RESTATEMENTS`; those of a whole
-            year in their published order.
+        restatements: Those of a whole year are in their published order.
         unusable: The deliveries that were left out, each with the reason.
-        deliveries_read: How many deliveries were read and used.
+        deliveries_read: How many of them were used.
     """
 
     bars: DailyColumns
@@ -54,10 +53,8 @@ class Merged:
 class Received:
     """Deliveries of some sessions, one under the other.
 
-    Attributes:
-        rows: Those of each delivery sorted by symbol.
-        deliveries: In their own order: session, then received, then source.
-        sender: Place of each row's delivery among them.
+    The rows of each are sorted by symbol, the deliveries in their own order: session, then
+    received, then source. ``sender`` is the place of each row's delivery among them.
     """
 
     rows: DailyColumns
@@ -136,17 +133,13 @@ def merge(received: Received) -> Merged:
 
 def by_session(rows: DailyColumns) -> DailyColumns:
     """Sort daily bars that are sorted by (symbol, date) by (date, symbol)."""
-    if not len(rows):
-        return rows
-    return rows.take(stable_order(rows.day - int(rows.day.min())))
+    return rows.take(stable_order(rows.day - int(rows.day.min(initial=0))))
 
 
 def join(parts: Sequence[Merged], *, workers: int) -> Merged:
     """Put stretches of whole sessions together; no session is in two of them.
 
-    Args:
-        parts: The stretches.
-        workers: Threads that move columns.
+    Columns are moved by so many threads.
     """
     restatements = pl.concat([empty_frame(schema.RESTATEMENTS), *(p.restatements for p in parts)])
     return Merged(
@@ -191,15 +184,11 @@ def session_digests(rows: DailyColumns) -> dict[int, str]:
     """
     if not len(rows):
         return {}
-    names = np.array([_name_digest(name) for name in rows.symbols.to_pylist()], dtype=np.uint64)[
-        rows.code
-    ]
+    of_symbols = [_name_digest(name) for name in rows.symbols.to_pylist()]
+    names = np.array(of_symbols, dtype=np.uint64)[rows.code]
     starts = np.flatnonzero(np.append(True, rows.day[1:] != rows.day[:-1]))
     ends = np.append(starts[1:], len(rows))
-    columns: list[npt.NDArray[Any]] = [
-        names,
-        *(getattr(rows, name) for name in schema.RESTATED_FIELDS),
-    ]
+    columns = [names, *(getattr(rows, name) for name in schema.RESTATED_FIELDS)]
     digests = {}
     for start, end in zip(starts, ends, strict=True):
         digest = hashlib.sha256()
@@ -215,11 +204,9 @@ def _name_digest(name: str) -> int:
 
 
 def with_split_digests(digests: Mapping[int, str], bars: DailyColumns) -> dict[str, str]:
-    """Add the splits on rows to the digests of their sessions.
+    """Add the splits on rows to the digests of their sessions; by ISO date, ascending.
 
-    Returns:
-        ISO date and digest of each session, ascending. One without a split keeps its digest,
-        so a split touches the sessions that carry it and no others.
+    A session without a split keeps its digest, so a split touches those that carry it alone.
     """
     by_day: dict[int, list[tuple[str, float]]] = {}
     for row in np.flatnonzero(bars.split_ratio != 1.0):

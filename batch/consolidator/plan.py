@@ -26,7 +26,7 @@ class Plan:
         calendar: Reaches from the oldest delivery and the oldest published session on.
         inputs: The deliveries, known at the instant asked for, of every year that may have
             news; a year that is not in it has those of its record.
-        splits: The splits known at that instant, as ``splits_known_at`` returns them.
+        splits: Those known at that instant, as ``splits_known_at`` returns them.
         daily: The daily partitions there are.
         restated: The partitions of restatements there are.
         kept: Keys of the carried states and lists of deliveries beside the manifest.
@@ -53,10 +53,8 @@ class Plan:
     def splits_for(self, year: int, *, after_year: int | None) -> pl.DataFrame:
         """Return the splits that a year's rows wait for: its own, and those of a gap before it.
 
-        Args:
-            year: Year of the rows.
-            after_year: The year before it that has rows, which took the splits up to its
-                end; None for the first one of all.
+        ``after_year`` is the year before it that has rows, which took the splits up to its
+        end; None for the first one of all.
         """
         first = year if after_year is None else after_year + 1
         return self.splits.filter(pl.col("date").dt.year().is_between(first, year))
@@ -75,11 +73,8 @@ def judge(
 ) -> Verdict:
     """Compare what a partition was made from with what it would be made from now.
 
-    Args:
-        record: What the manifest says of it.
-        inputs_digest: Digest of its deliveries.
-        splits: The splits that its rows wait for.
-        carry: What earlier years pass on; read only where its digest has changed.
+    That is its deliveries, the splits that its rows wait for, and what earlier years pass on,
+    which is read only where its digest has changed.
     """
     if (
         record.results_version != RESULTS_VERSION
@@ -95,11 +90,8 @@ def judge(
 
 def splits_digest(splits: pl.DataFrame) -> str:
     """Digest of a slice of the splits: only what changes a ratio, and so no other column."""
-    return fingerprint(
-        splits["symbol"].to_list(),
-        [str(executed) for executed in splits["date"].to_list()],
-        splits["ratio"].to_list(),
-    )
+    dates = [str(executed) for executed in splits["date"]]
+    return fingerprint(splits["symbol"].to_list(), dates, splits["ratio"].to_list())
 
 
 def kept_keys(year: int, record: DailyRecord | None) -> set[str]:

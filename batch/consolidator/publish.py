@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from datetime import date
 
 import polars as pl
@@ -28,21 +27,6 @@ from batch.storage.store import ObjectStore
 from batch.version import RESULTS_VERSION
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class PublishedYear:
-    """A year that is written but not recorded yet.
-
-    Attributes:
-        record: What the manifest is to say of its daily partition.
-        carry: The state that it passes on.
-        partitions: What was written.
-    """
-
-    record: DailyRecord
-    carry: Carry
-    partitions: tuple[PublishedPartition, ...]
-
-
 def publish_year(
     store: ObjectStore,
     plan: Plan,
@@ -52,7 +36,7 @@ def publish_year(
     splits: pl.DataFrame,
     carry_in: Carry,
     stop_requested: StopRequested,
-) -> PublishedYear:
+) -> tuple[DailyRecord, Carry, list[PublishedPartition]]:
     """Attach the splits to a year's merged deliveries, and write all of it but its record.
 
     Until the record is committed the manifest describes the partition that was there before,
@@ -67,9 +51,12 @@ def publish_year(
         plan: What the attempt works from.
         inputs: The deliveries that were used.
         merged: What they were merged to.
-        splits: The splits that the year's rows wait for.
+        splits: Those that the year's rows wait for.
         carry_in: The state that earlier years pass on.
         stop_requested: Called between writes.
+
+    Returns:
+        The record to be committed, the state that the year passes on, and what was written.
 
     Raises:
         CommitConflict: Another job has published the year meanwhile.
@@ -135,4 +122,4 @@ def publish_year(
     if restated:
         count = restatements.height
         partitions.append(PublishedPartition(RESTATEMENTS_TABLE, year, count, restated.size_bytes))
-    return PublishedYear(record, carry, tuple(partitions))
+    return record, carry, partitions

@@ -14,11 +14,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @contextmanager
 def full_disk_raised(path: Path) -> Iterator[None]:
-    """Raise ``StoreFull`` where writing at ``path`` fails for lack of room.
-
-    Raises:
-        StoreFull: The disk, the quota or the largest file size is exhausted.
-    """
+    """Raise ``StoreFull`` where writing fails as disk, quota or file size are exhausted."""
     try:
         yield
     except OSError as err:

@@ -125,12 +125,11 @@ class LocalStore:
         """Publish a file by a rename; see :class:`ObjectStore`."""
         path = self.root / key
         with _translated(path):
-            if isinstance(content, Path):
-                written = content
-                _flush(written)
-            else:
-                written = self._write_scratch(content)
+            written = content if isinstance(content, Path) else self._scratch_base() / uuid4().hex
             try:
+                if not isinstance(content, Path):
+                    written.write_bytes(content)
+                _flush(written)
                 with self._locked():
                     self._require(key, expect)
                     path.parent.mkdir(parents=True, exist_ok=True)
@@ -162,10 +161,13 @@ class LocalStore:
         was left by a job that was killed.
         """
         with _translated(self.root):
-            base = self.root / _SCRATCH
-            base.mkdir(parents=True, exist_ok=True)
+            base = self._scratch_base()
             with self._locked():  # else a job could find the folder before its owner locks it
-                _remove_abandoned(base)
+                for path in _abandoned(base):
+                    if path.is_dir():
+                        shutil.rmtree(path, ignore_errors=True)
+                    else:
+                        path.unlink(missing_ok=True)
                 folder = Path(tempfile.mkdtemp(dir=base))
                 owner = (folder / ".owner").open("w")
                 fcntl.flock(owner, fcntl.LOCK_EX)
@@ -193,19 +195,10 @@ class LocalStore:
     def arrow_filesystem(self) -> None:
         """Return None: locations are local paths."""
 
-    def _write_scratch(self, content: bytes) -> Path:
+    def _scratch_base(self) -> Path:
         base = self.root / _SCRATCH
         base.mkdir(parents=True, exist_ok=True)
-        path = base / uuid4().hex
-        try:
-            with path.open("xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
-        return path
+        return base
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -234,10 +227,8 @@ def _stored(key: str, found: os.stat_result) -> StoredObject:
 
 
 def _date_after(written: Path, path: Path) -> None:
-    """Date a file later than the one it replaces, which the clock alone does not guarantee.
-
-    A version is made of date and size, so two writes must never share a date.
-    """
+    # A version is made of date and size, so two writes must never share a date, which the
+    # clock alone does not guarantee.
     now_ns = time.time_ns()
     with suppress(FileNotFoundError):
         now_ns = max(now_ns, path.stat().st_mtime_ns + 1000)
@@ -267,17 +258,8 @@ def _abandoned(base: Path) -> Iterator[Path]:
             continue
 
 
-def _remove_abandoned(base: Path) -> None:
-    for path in _abandoned(base):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
-
-
 @contextmanager
 def _translated(path: Path) -> Iterator[None]:
-    """Turn the operating system's errors into the store's."""
     try:
         with full_disk_raised(path):
             yield

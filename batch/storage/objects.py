@@ -15,11 +15,8 @@ from typing import Any, Protocol
 class StoredObject:
     """One object as a listing shows it.
 
-    Attributes:
-        key: Path relative to the root, with ``/`` between its parts.
-        size_bytes: Length of its content.
-        version: Changes whenever the content is written again; opaque.
-        modified_at: When it was written, where the store says.
+    Its key is relative to the root, with ``/`` between the parts. The version is opaque, and
+    changes whenever the content is written again.
     """
 
     key: str
@@ -64,7 +61,7 @@ class ObjectStore(Protocol):
         """
 
     def head(self, key: str) -> StoredObject | None:
-        """Return what a listing would show of one key, or None if there is no object."""
+        """Return what a listing would show of a key; None if there is no object."""
 
     def read(self, key: str) -> bytes:
         """Return the content of an object.

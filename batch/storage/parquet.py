@@ -90,7 +90,7 @@ class TableWriter:
 
     def append(self, batch: Any) -> None:
         """Add rows: a record batch with the schema's columns."""
-        self._waiting.append(_conform(batch, self._schema))
+        self._waiting.append(batch.cast(self._schema))
         self._waiting_rows += batch.num_rows
         self.rows += batch.num_rows
         if self._waiting_rows < ROW_GROUP_ROWS:
@@ -107,27 +107,17 @@ class TableWriter:
             self._writer.write_table(_compact_symbols(rows), ROW_GROUP_ROWS)
 
 
-def write_table(path: Path, table: Any, metadata: dict[str, str] | None = None) -> None:
-    """Write a whole table as :class:`TableWriter` does."""
-    with TableWriter(path, table.schema, metadata or {}) as writer:
-        for batch in table.to_batches():
-            writer.append(batch)
-
-
-def table_bytes(table: Any, metadata: dict[str, str] | None = None) -> bytes:
+def table_bytes(table: Any) -> bytes:
     """Return a small table as the bytes of a Parquet file."""
     sink = BytesIO()
-    write_table(sink, table, metadata)  # type: ignore[arg-type]
+    with TableWriter(sink, table.schema, {}) as writer:  # type: ignore[arg-type]
+        for batch in table.to_batches():
+            writer.append(batch)
     return sink.getvalue()
 
 
 def read_table(source: Path | bytes, columns: list[str], *, label: str) -> Any:
-    """Read some columns of a Parquet file, symbols as dictionary indices.
-
-    Args:
-        source: A local file or the content of one.
-        columns: Which; all must be there.
-        label: What to call the file in an error.
+    """Read some columns of a local Parquet file or its content, symbols as dictionary indices.
 
     Raises:
         DeliveryUnreadable: It is not a whole Parquet file, or a column is missing.
@@ -152,14 +142,9 @@ def read_table(source: Path | bytes, columns: list[str], *, label: str) -> Any:
 
 
 def require_schema(table: Any, table_schema: Any, *, label: str) -> Any:
-    """Return a table with a schema's types; numbers of another width are widened.
+    """Return what :func:`read_table` did with a schema's types, columns in the same order.
 
-    Symbols keep their dictionary indices.
-
-    Args:
-        table: What :func:`read_table` returned.
-        table_schema: The same columns, in the same order.
-        label: What to call the file in an error.
+    Numbers of another width are widened; symbols keep their dictionary indices.
 
     Raises:
         DeliveryUnreadable: A column holds another kind of value, numbers that do not fit,
@@ -197,12 +182,7 @@ def _kind(found: Any) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Footer:
-    """What a Parquet file says of itself.
-
-    Attributes:
-        rows: Number of rows.
-        metadata: The table's own entries.
-    """
+    """What a Parquet file says of itself: how many rows, and the table's own entries."""
 
     rows: int
     metadata: dict[str, str]
@@ -223,15 +203,9 @@ def read_footer(path: Path, *, label: str) -> Footer:
 
 
 def stream_batches(path: Path, columns: list[str], *, rows: int) -> Iterator[Any]:
-    """Read a partition a few row groups at a time, symbols as dictionary indices.
+    """Read a partition in tables of about so many rows, symbols as dictionary indices.
 
-    Args:
-        path: A local Parquet file.
-        columns: Which to read.
-        rows: About how many rows to hold at once; at least one row group is.
-
-    Returns:
-        Tables in the order of the file, never empty.
+    Each has at least one row group. They come in the order of the file, and none is empty.
     """
     with pq.ParquetFile(path, read_dictionary=["symbol"], memory_map=True) as file:
         waiting: list[int] = []
@@ -259,13 +233,3 @@ def _compact_symbols(rows: Any) -> Any:
         arrow_of(place[code]), encoded.dictionary.take(arrow_of(used))
     )
     return rows.set_column(at, rows.schema.field(at), compact)
-
-
-def _conform(batch: Any, table_schema: Any) -> Any:
-    if batch.schema.equals(table_schema, check_metadata=False):
-        return batch.replace_schema_metadata(table_schema.metadata)
-    arrays = [
-        column if column.type == field.type else column.cast(field.type)
-        for column, field in zip(batch.columns, table_schema, strict=True)
-    ]
-    return pa.RecordBatch.from_arrays(arrays, schema=table_schema)

@@ -120,12 +120,7 @@ class S3Store:
 
     def head(self, key: str) -> StoredObject | None:
         """Ask for an object's size and ETag; see :class:`ObjectStore`."""
-        try:
-            with self._translated(key):
-                found = self.client.head_object(**self._at(key))
-        except ObjectMissing:
-            return None
-        return StoredObject(key, found["ContentLength"], _etag(found))
+        return self._head(key)
 
     def read(self, key: str) -> bytes:
         """Fetch a whole object; see :class:`ObjectStore`."""
@@ -168,10 +163,10 @@ class S3Store:
                             **self._at(key), Body=body, Metadata={_WRITER: writer}, **condition
                         )
         except CommitConflict:
-            ours = self._written_by(key, writer)
-            if ours is None:
-                raise
-            return ours
+            # An object of this writer is the write whose answer was lost.
+            if ours := self._head(key, writer):
+                return ours
+            raise
         return StoredObject(key, size_bytes, _etag(answer))
 
     def delete(self, keys: Iterable[str]) -> None:
@@ -270,14 +265,13 @@ class S3Store:
             self.client.abort_multipart_upload(**where)
             raise
 
-    def _written_by(self, key: str, writer: str) -> StoredObject | None:
-        """Return the object if that writer wrote it: a write whose answer was lost."""
+    def _head(self, key: str, writer: str | None = None) -> StoredObject | None:
         try:
             with self._translated(key):
                 found = self.client.head_object(**self._at(key))
         except ObjectMissing:
             return None
-        if found.get("Metadata", {}).get(_WRITER) != writer:
+        if writer and found.get("Metadata", {}).get(_WRITER) != writer:
             return None
         return StoredObject(key, found["ContentLength"], _etag(found))
 
@@ -285,11 +279,9 @@ class S3Store:
     def _translated(self, key: str, condition: Mapping[str, str] | None = None) -> Iterator[None]:
         """Turn the SDK's errors into the store's.
 
-        Args:
-            key: What the call is about.
-            condition: That of a conditional write. Where the connection breaks after it was
-                sent, nobody knows whether it took effect. Where a version is expected and
-                there is no object at all, S3 answers 404: a lost race like any other.
+        Where the connection breaks after a conditional write was sent, nobody knows whether
+        it took effect. Where a version is expected and there is no object at all, S3 answers
+        404: a lost race like any other.
         """
         where = f"{self.uri}/{key}" if key else self.uri
         try:
@@ -297,14 +289,14 @@ class S3Store:
         except OhlcvError:
             raise
         except ClientError as err:
-            code = _code(err)
+            answer = err.response.get("Error", {})
+            code = str(answer.get("Code", "unknown"))
             if code in _CONFLICT or (condition and "IfMatch" in condition and code in _MISSING):
                 raise CommitConflict(
                     f"{where}: another job wrote it first; nothing was published over it,"
                     " run the job again"
                 ) from err
-            message = err.response.get("Error", {}).get("Message", code)
-            raise self._refusal(where, code, message) from err
+            raise self._refusal(where, code, answer.get("Message", code)) from err
         except (NoCredentialsError, PartialCredentialsError) as err:
             raise StoreDenied(
                 f"{where}: no AWS credentials found; log in or set a profile"
@@ -318,7 +310,6 @@ class S3Store:
             raise StoreUnavailable(f"{where}: S3 cannot be reached: {err}") from err
 
     def _refusal(self, where: str, code: str, message: str) -> OhlcvError:
-        """Return the error of an answer other than success or conflict."""
         if code == "NoSuchBucket":
             return LakeMissing(
                 f"s3://{self.bucket}: no such bucket; create it or correct OHLCV_LAKE"
@@ -353,10 +344,6 @@ def _condition(expect: Expectation) -> dict[str, str]:
     if expect is Expect.NOTHING:
         return {"IfNoneMatch": "*"}
     return {"IfMatch": str(expect)}
-
-
-def _code(err: ClientError) -> str:
-    return str(err.response.get("Error", {}).get("Code", "unknown"))
 
 
 def _etag(answer: Any) -> str:

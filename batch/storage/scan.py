@@ -17,13 +17,9 @@ from batch.storage.objects import ObjectStore
 def scan_objects(
     store: ObjectStore, keys: Sequence[str], table_schema: Any, **options: Any
 ) -> pl.LazyFrame:
-    """Return the rows of some objects of one schema, in the order of the keys.
+    """Return the rows of some objects of one Arrow schema, in the order of the keys.
 
-    Args:
-        store: Where they are.
-        keys: Which; without any there are no rows.
-        table_schema: The Arrow schema of them all.
-        options: More arguments of ``pl.scan_parquet``.
+    The options are more arguments of ``pl.scan_parquet``.
     """
     if not keys:
         return empty_frame(table_schema).lazy()
