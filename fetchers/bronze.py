@@ -11,6 +11,7 @@ from batch.core.sessions import Calendar
 from batch.storage.parquet import read_footer
 from batch.storage.store import ObjectStore
 from fetchers.incomplete import USUAL_SESSIONS
+from fetchers.plan import lookback_start
 
 
 class BronzeListing:
@@ -58,11 +59,9 @@ class BronzeListing:
 
         Stretches that overlap are listed at once; sessions far apart are not joined.
         """
-        lowest = self._calendar.session_no(self._calendar.first)
         stretches: list[tuple[date, date]] = []
         for session in sorted(sessions):
-            number = self._calendar.session_no(session) - USUAL_SESSIONS
-            start = self._calendar.session_at(max(number, lowest))
+            start = lookback_start(self._calendar, session, USUAL_SESSIONS + 1)
             if stretches and start <= stretches[-1][1]:
                 start = stretches.pop()[0]
             stretches.append((start, session))
@@ -83,7 +82,7 @@ class BronzeListing:
         self._sizes_bytes.setdefault(delivery.session, {})[delivery] = 0
         self._rows[delivery.session] = rows
 
-    def rows_before(self, session: date) -> dict[date, int]:
+    def rows_before(self, session: date) -> list[int]:
         """Return the row counts of the sessions right before one.
 
         The largest delivery of a session counts; sessions without a readable one are left out.
@@ -92,7 +91,7 @@ class BronzeListing:
         for known in before:
             if known not in self._rows:
                 self._rows[known] = self._read_rows(known)
-        return {known: self._rows[known] for known in before if self._rows[known]}
+        return [self._rows[known] for known in before if self._rows[known]]
 
     def _read_rows(self, session: date) -> int:
         sizes = self._sizes_bytes[session]

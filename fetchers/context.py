@@ -22,10 +22,7 @@ def utc_now() -> datetime:
 class FetchContext:
     """What every part of one fetch works with.
 
-    Attributes:
-        store: The lake.
-        clock: Returns the instant: once for the plan, and once for each delivery.
-        stop_requested: Checked between writes.
+    The clock is read once for the plan, and once for each delivery.
     """
 
     store: ObjectStore
@@ -47,9 +44,5 @@ class FetchContext:
         return min(self.settings.downloads, 2) if paced else self.settings.downloads
 
     def require_going(self) -> None:
-        """Stop between two writes.
-
-        Raises:
-            Interrupted: A stop was requested.
-        """
+        """Raise ``Interrupted`` between two writes where a stop was requested."""
         require_going(self.stop_requested)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 
 from batch.core.errors import DataRefused
-from batch.core.layout import Delivery, incomplete_key
+from batch.core.layout import incomplete_key
 from batch.lake.landing import land, require_few_refused
 from batch.runtime.progress import require_going
 from fetchers.bronze import BronzeListing
@@ -19,7 +19,6 @@ from fetchers.context import FetchContext
 from fetchers.errors import VendorRefused
 from fetchers.incomplete import (
     IncompleteNote,
-    doubt_few_rows,
     note_incomplete,
     noted_sessions,
     read_note,
@@ -27,14 +26,11 @@ from fetchers.incomplete import (
     worth_requesting,
 )
 from fetchers.plan import (
-    INCOMPLETE_PER_RUN,
-    BronzeSessions,
     FetchPlan,
     exchange_date,
     gaps_in_words,
     lookback_start,
     newest_due,
-    nothing_to_fetch,
     plan_daily,
     plan_range,
 )
@@ -47,13 +43,10 @@ _RETRIES_WITHIN = timedelta(hours=12)
 
 @dataclass(frozen=True, slots=True)
 class BarsSource:
-    """Where the bars of whole sessions come from.
+    """Where the bars of whole sessions come from; deliveries land under its name.
 
-    Attributes:
-        name: Name under which deliveries land.
-        session: Returns the whole market of one session; called by several threads.
-        close_delay: Time after a close before a session is due.
-        downloads: Sessions requested side by side.
+    ``session`` is called by several threads, ``downloads`` at a time; ``close_delay`` is the
+    time after a close before a session is due.
     """
 
     name: str
@@ -67,20 +60,14 @@ def fetch_daily_bars(
 ) -> BarsFetched:
     """Bring the sessions that are missing, or may have changed, into bronze.
 
-    What is missing follows from the calendar and bronze. A session lands whole or not at
-    all; one that comes as it was is not kept again; one that may not be whole is kept and
-    noted, and later runs request it again until it is. A run that is stopped is continued
-    by the next one.
+    ``wanted`` is None for the daily run. What is missing follows from the calendar and bronze.
+    A session lands whole or not at all; one that comes as it was is not kept again; one that
+    may not be whole is kept and noted, and later runs request it again until it is. A run that
+    is stopped is continued by the next one.
 
-    Args:
-        context: The lake and what else the fetch works with.
-        source: Where the bars come from.
-        wanted: Sessions to fetch; None for the daily run.
-
-    Returns:
-        What was done. ``error`` is what ended it: ``VendorDenied`` where the key or the plan
-        does not allow it, ``VendorUnavailable`` where the vendor gave no whole answer,
-        ``Interrupted`` where a stop was requested; what came before is kept.
+    The result's ``error`` is what ended it: ``VendorDenied`` where the key or the plan does not
+    allow it, ``VendorUnavailable`` where the vendor gave no whole answer, ``Interrupted`` where
+    a stop was requested; what came before is kept.
     """
     return last_result(_fetch(context, source, wanted))
 
@@ -93,16 +80,15 @@ def _fetch(
     fetched = BarsFetched(newest_due=newest)
     yield fetched
     bronze = BronzeListing(context.store, context.calendar)
-    noted = _noted_sessions(context)
+    noted = noted_sessions(context.store, context.calendar)
     if wanted is None:
         plan = _plan_daily(context, bronze, noted, newest, exchange_date(now))
-        fetched = replace(fetched, planned=plan.sessions)
     else:
         bronze.list_range(wanted.first, wanted.last)
-        there = BronzeSessions(None, bronze.present, noted)
-        plan = plan_range(context.calendar, newest, there, wanted)
-        nothing = None if plan.sessions else nothing_to_fetch(context.calendar, newest, wanted)
-        fetched = replace(fetched, planned=plan.sessions, nothing=nothing)
+        plan = plan_range(
+            context.calendar, newest, wanted, present=bronze.present, incomplete=noted
+        )
+    fetched = replace(fetched, planned=plan.sessions, nothing=plan.nothing)
     yield fetched
     if not plan.sessions:
         return
@@ -124,14 +110,6 @@ def _fetch(
             context.progress.advance()
 
 
-def _noted_sessions(context: FetchContext) -> frozenset[date]:
-    """Return the sessions noted as incomplete; notes of days without a session are deleted."""
-    noted = noted_sessions(context.store)
-    sessions = frozenset(day for day in noted if context.calendar.is_session(day))
-    context.store.delete(incomplete_key(day) for day in noted - sessions)
-    return sessions
-
-
 def _plan_daily(
     context: FetchContext,
     bronze: BronzeListing,
@@ -146,11 +124,12 @@ def _plan_daily(
         bronze.list_range(lookback_start(calendar, newest, settings.lookback_sessions), newest)
         if not bronze.present:
             bronze.list_all()
-    incomplete = worth_requesting(context.store, noted, INCOMPLETE_PER_RUN)
     plan = plan_daily(
         calendar,
         newest,
-        BronzeSessions(first, bronze.present, incomplete),
+        first=first,
+        present=bronze.present,
+        incomplete=worth_requesting(context.store, noted),
         trailing=settings.trailing_sessions,
         lookback=settings.lookback_sessions,
     )
@@ -215,21 +194,21 @@ class _Landing:
 
         A run that is killed in between leaves a note too many, never one too few.
         """
-        session, store = answer.session, self.context.store
+        session, rows, store = answer.session, answer.rows.height, self.context.store
         received_at = self.context.clock()
-        usual = usual_rows(self.bronze.rows_before(session), session)
-        few = doubt_few_rows(
-            answer.rows.height, usual, below=self.context.settings.incomplete_below
-        )
-        doubts = (*answer.doubts, *few)
+        usual = usual_rows(self.bronze.rows_before(session))
+        below = self.context.settings.incomplete_below
+        doubts = answer.doubts
+        if usual is not None and 0 < rows < below * usual:
+            doubts += (f"{rows:,} rows, less than {below:.0%} of the usual {usual:,.0f}",)
         note = None
         if doubts:
             before = read_note(store, session) if session in self.noted else None
             asks = before.asks + 1 if before else 1
-            note = IncompleteNote(session, doubts, answer.rows.height, usual, received_at, asks)
+            note = IncompleteNote(session, doubts, rows, usual, received_at, asks)
             note_incomplete(store, note)
             self.context.progress.warn(note.summary)
-        kept = self._keep(answer, received_at) if answer.rows.height else SessionFetched(session)
+        kept = self._keep(answer, received_at) if rows else SessionFetched(session)
         if note is None and session in self.noted:
             store.delete([incomplete_key(session)])
         return replace(kept, note=note)
@@ -252,7 +231,9 @@ class _Landing:
                 landed, label=f"bars of {session}", share=context.settings.max_refused_share
             )
         except DataRefused as err:
-            if landed.unchanged and before and _by_another_run(before, received_at):
+            # A retry of the run that kept these rows reports the problem again.
+            by_another_run = before and received_at - before.received_at > _RETRIES_WITHIN
+            if landed.unchanged and by_another_run:
                 context.progress.warn(f"{err}; as it was")
             else:
                 problem = str(err)
@@ -268,8 +249,3 @@ class _Landing:
             landed.written,
             problem=problem,
         )
-
-
-def _by_another_run(delivery: Delivery, now: datetime) -> bool:
-    """Tell whether the run that kept a delivery is another than this one and its retries."""
-    return now - delivery.received_at > _RETRIES_WITHIN

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from statistics import median
 
+from pydantic import TypeAdapter
+
 from batch.core.errors import ObjectMissing
 from batch.core.layout import INCOMPLETE, incomplete_key, incomplete_session
+from batch.core.sessions import Calendar
 from batch.storage.store import ObjectStore
 
 USUAL_SESSIONS = 20
 """The usual row count of a session is the median of this many sessions before it."""
+
+INCOMPLETE_PER_RUN = 20
+"""A daily run fetches so many of the incomplete sessions again, the newest ones."""
 
 MOST_REQUESTS = 10
 """How often a daily run requests a session again before it takes it that there is no more."""
@@ -25,11 +31,8 @@ _FEWEST_SESSIONS = 5
 class IncompleteNote:
     """A session of which perhaps not all rows have come.
 
-    Attributes:
-        doubts: Why, in words.
-        usual_rows: Median of the sessions before; None where too few are known.
-        asked_at: When it was last requested.
-        asks: How often the answer was in doubt.
+    ``usual_rows`` is None where too few sessions before it are known; ``asks`` counts the
+    answers in doubt, the last of which was requested at ``asked_at``.
     """
 
     session: date
@@ -45,28 +48,18 @@ class IncompleteNote:
         return f"{self.session} is incomplete: {'; '.join(self.doubts)}"
 
 
-def usual_rows(counts: Mapping[date, int], session: date) -> float | None:
-    """Return the median row count of the sessions before one, or None if too few are known.
-
-    Only the newest :data:`USUAL_SESSIONS` of ``counts`` before ``session`` count.
-    """
-    before = sorted(known for known in counts if known < session)[-USUAL_SESSIONS:]
-    if len(before) < _FEWEST_SESSIONS:
-        return None
-    return float(median(counts[known] for known in before))
+def usual_rows(counts: Collection[int]) -> float | None:
+    """Return the median row count of some sessions, or None if they are too few."""
+    return float(median(counts)) if len(counts) >= _FEWEST_SESSIONS else None
 
 
-def doubt_few_rows(rows: int, usual: float | None, *, below: float) -> tuple[str, ...]:
-    """Return a doubt where a session has fewer rows than a share of what is usual."""
-    if usual is None or not rows or rows >= below * usual:
-        return ()
-    return (f"{rows:,} rows, less than {below:.0%} of the usual {usual:,.0f}",)
-
-
-def noted_sessions(store: ObjectStore) -> frozenset[date]:
-    """Return the sessions that are noted as incomplete."""
+def noted_sessions(store: ObjectStore, calendar: Calendar) -> frozenset[date]:
+    """Return the sessions noted as incomplete; notes of days without a session are deleted."""
     found = (incomplete_session(item.key) for item in store.list(INCOMPLETE))
-    return frozenset(session for session in found if session)
+    noted = frozenset(day for day in found if day)
+    sessions = frozenset(day for day in noted if calendar.is_session(day))
+    store.delete(incomplete_key(day) for day in noted - sessions)
+    return sessions
 
 
 def note_incomplete(store: ObjectStore, note: IncompleteNote) -> None:
@@ -78,21 +71,13 @@ def note_incomplete(store: ObjectStore, note: IncompleteNote) -> None:
 def read_note(store: ObjectStore, session: date) -> IncompleteNote | None:
     """Return the note of a session, or None where there is none."""
     try:
-        content = json.loads(store.read(incomplete_key(session)))
+        return TypeAdapter(IncompleteNote).validate_json(store.read(incomplete_key(session)))
     except ObjectMissing:
         return None
-    return IncompleteNote(
-        session,
-        doubts=tuple(content["doubts"]),
-        rows=content["rows"],
-        usual_rows=content["usual_rows"],
-        asked_at=datetime.fromisoformat(content["asked_at"]),
-        asks=content["asks"],
-    )
 
 
-def worth_requesting(store: ObjectStore, noted: Iterable[date], count: int) -> frozenset[date]:
+def worth_requesting(store: ObjectStore, noted: Iterable[date]) -> frozenset[date]:
     """Return the newest noted sessions, without those that were requested often enough."""
-    newest = sorted(noted)[-count:]
+    newest = sorted(noted)[-INCOMPLETE_PER_RUN:]
     notes = (read_note(store, session) for session in newest)
     return frozenset(note.session for note in notes if note and note.asks < MOST_REQUESTS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Set
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -15,40 +15,20 @@ NEW_YORK = ZoneInfo("America/New_York")
 
 
 @dataclass(frozen=True, slots=True)
-class BronzeSessions:
-    """The sessions in bronze, as far as a plan depends on them.
-
-    Attributes:
-        first: Oldest session of the lake; None where it has none.
-        present: Sessions with a delivery, as far as they were listed.
-        incomplete: Sessions noted as incomplete, wherever they lie.
-    """
-
-    first: date | None
-    present: frozenset[date]
-    incomplete: frozenset[date]
-
-
-@dataclass(frozen=True, slots=True)
 class FetchPlan:
-    """The sessions to fetch, ascending.
+    """The sessions to fetch, ascending: those that the lake lacks, and those to fetch again.
 
-    Attributes:
-        missing: Those of which the lake has nothing.
-        again: Those to fetch although the lake has them.
+    ``nothing`` is why a range that was asked for has none of either, in words.
     """
 
     missing: tuple[date, ...]
     again: tuple[date, ...] = ()
+    nothing: str | None = None
 
     @property
     def sessions(self) -> tuple[date, ...]:
         """All of them, ascending."""
         return tuple(sorted({*self.missing, *self.again}))
-
-
-INCOMPLETE_PER_RUN = 20
-"""A daily run fetches so many of the incomplete sessions again, the newest ones."""
 
 
 def exchange_date(now: datetime) -> date:
@@ -74,8 +54,10 @@ def lookback_start(calendar: Calendar, newest: date, sessions: int) -> date:
 def plan_daily(
     calendar: Calendar,
     newest: date,
-    bronze: BronzeSessions,
     *,
+    first: date | None,
+    present: Set[date],
+    incomplete: Set[date],
     trailing: int,
     lookback: int,
 ) -> FetchPlan:
@@ -86,46 +68,49 @@ def plan_daily(
     without any begins with the trailing sessions.
 
     Args:
-        calendar: The exchange calendar.
         newest: Newest session that is due.
-        bronze: ``present`` must reach back over the lookback, and to the newest session of
-            the lake where that is older; ``incomplete`` are those worth requesting again.
+        first: Oldest session of the lake; None where it has none.
+        present: Sessions with a delivery, at least over the lookback, and back to the newest
+            session of the lake where that is older.
+        incomplete: Sessions worth requesting again, wherever they lie.
         trailing: Sessions before the newest one to fetch again.
         lookback: Sessions to search for gaps.
     """
     tail = calendar.sessions_between(lookback_start(calendar, newest, trailing + 1), newest)
-    if bronze.first is None:
+    if first is None:
         return FetchPlan(tuple(tail))
     start = lookback_start(calendar, newest, lookback)
-    before = [session for session in bronze.present if session <= newest]
+    before = [session for session in present if session <= newest]
     if before:
         start = min(start, max(before))
-    sought = calendar.sessions_between(max(start, min(bronze.first, newest)), newest)
-    missing = [session for session in sought if session not in bronze.present]
-    noted = [s for s in bronze.incomplete if s <= newest and calendar.is_session(s)]
-    known = [session for session in tail if session in bronze.present]
+    sought = calendar.sessions_between(max(start, min(first, newest)), newest)
+    missing = [session for session in sought if session not in present]
+    noted = [session for session in incomplete if session <= newest]
+    known = [session for session in tail if session in present]
     return FetchPlan(tuple(missing), tuple(sorted({*known, *noted} - set(missing))))
 
 
 def plan_range(
-    calendar: Calendar, newest: date, bronze: BronzeSessions, wanted: SessionRange
+    calendar: Calendar,
+    newest: date,
+    wanted: SessionRange,
+    *,
+    present: Set[date],
+    incomplete: Set[date],
 ) -> FetchPlan:
     """Plan the sessions of a range that are due: missing, incomplete, or all of them.
 
-    ``present`` of ``bronze`` must reach over the range; ``newest`` is the newest session due.
+    ``present`` must reach over the range; ``newest`` is the newest session due.
     """
     due = calendar.sessions_between(wanted.first, min(wanted.last, newest))
-    missing = tuple(session for session in due if session not in bronze.present)
-    again = tuple(
-        session
-        for session in due
-        if session in bronze.present and (wanted.again or session in bronze.incomplete)
-    )
-    return FetchPlan(missing, again)
+    missing = [session for session in due if session not in present]
+    asked = due if wanted.again else [session for session in due if session in incomplete]
+    again = [session for session in asked if session in present]
+    nothing = None if missing or again else _nothing_to_fetch(calendar, newest, wanted)
+    return FetchPlan(tuple(missing), tuple(again), nothing)
 
 
-def nothing_to_fetch(calendar: Calendar, newest: date, wanted: SessionRange) -> str:
-    """Return why a range whose plan is empty has nothing to fetch, in words."""
+def _nothing_to_fetch(calendar: Calendar, newest: date, wanted: SessionRange) -> str:
     if calendar.sessions_between(wanted.first, min(wanted.last, newest)):
         return f"{wanted.first} to {wanted.last}: every session is in the lake"
     one_day = wanted.first == wanted.last

@@ -17,8 +17,13 @@ from batch.core.layout import ARRIVALS, incomplete_key
 from batch.core.sessions import Calendar
 from batch.storage.local import LocalStore
 from fetchers.errors import VendorDenied, VendorUnavailable
-from fetchers.incomplete import MOST_REQUESTS, IncompleteNote, note_incomplete, read_note
-from fetchers.plan import INCOMPLETE_PER_RUN
+from fetchers.incomplete import (
+    INCOMPLETE_PER_RUN,
+    MOST_REQUESTS,
+    IncompleteNote,
+    note_incomplete,
+    read_note,
+)
 from fetchers.request import SessionRange
 from fetchers.results import Fetched
 from simulation.vendor_server import Fault, FaultKind

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,13 +13,7 @@ from hypothesis import strategies as st
 from batch.core.errors import SettingsError
 from batch.core.sessions import Calendar, load_calendar
 from fetchers.options import read_session_range
-from fetchers.plan import (
-    BronzeSessions,
-    newest_due,
-    nothing_to_fetch,
-    plan_daily,
-    plan_range,
-)
+from fetchers.plan import newest_due, plan_daily, plan_range
 from fetchers.request import SessionRange
 from tests.fetchers.support import new_york
 
@@ -25,9 +21,13 @@ DELAY = timedelta(minutes=5)
 NEWEST = date(2025, 1, 17)
 
 
-def bronze(present: list[date], incomplete: list[date] | None = None) -> BronzeSessions:
-    first = min(present, default=None)
-    return BronzeSessions(first, frozenset(present), frozenset(incomplete or []))
+def bronze(present: Iterable[date], incomplete: Iterable[date] = ()) -> dict[str, Any]:
+    there = frozenset(present)
+    return {
+        "first": min(there, default=None),
+        "present": there,
+        "incomplete": frozenset(incomplete),
+    }
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_the_delay_is_settable(calendar: Calendar) -> None:
 
 
 def test_an_empty_lake_begins_with_the_trailing_sessions(calendar: Calendar) -> None:
-    plan = plan_daily(calendar, NEWEST, bronze([]), trailing=5, lookback=30)
+    plan = plan_daily(calendar, NEWEST, **bronze([]), trailing=5, lookback=30)
 
     assert plan.sessions == tuple(calendar.sessions_between(date(2025, 1, 10), NEWEST))
     assert plan.again == ()
@@ -71,7 +71,7 @@ def test_an_empty_lake_begins_with_the_trailing_sessions(calendar: Calendar) -> 
 def test_the_closure_of_2025_01_09_is_never_sought(calendar: Calendar) -> None:
     present = calendar.sessions_between(date(2024, 12, 2), date(2025, 1, 7))
 
-    plan = plan_daily(calendar, date(2025, 1, 10), bronze(present), trailing=0, lookback=30)
+    plan = plan_daily(calendar, date(2025, 1, 10), **bronze(present), trailing=0, lookback=30)
 
     assert plan.missing == (date(2025, 1, 8), date(2025, 1, 10))
 
@@ -80,7 +80,7 @@ def test_a_gap_inside_the_lookback_is_missing(calendar: Calendar) -> None:
     present = calendar.sessions_between(date(2024, 11, 1), date(2025, 1, 16))
     present.remove(date(2024, 12, 24))
 
-    plan = plan_daily(calendar, NEWEST, bronze(present), trailing=5, lookback=30)
+    plan = plan_daily(calendar, NEWEST, **bronze(present), trailing=5, lookback=30)
 
     assert plan.missing == (date(2024, 12, 24), NEWEST)
     assert plan.again == tuple(calendar.sessions_between(date(2025, 1, 10), date(2025, 1, 16)))
@@ -89,7 +89,7 @@ def test_a_gap_inside_the_lookback_is_missing(calendar: Calendar) -> None:
 def test_nothing_before_the_first_session_of_the_lake_is_missing(calendar: Calendar) -> None:
     present = calendar.sessions_between(date(2025, 1, 14), date(2025, 1, 16))
 
-    plan = plan_daily(calendar, NEWEST, bronze(present), trailing=5, lookback=30)
+    plan = plan_daily(calendar, NEWEST, **bronze(present), trailing=5, lookback=30)
 
     assert plan.missing == (NEWEST,)
     assert plan.again == tuple(present)
@@ -98,7 +98,7 @@ def test_nothing_before_the_first_session_of_the_lake_is_missing(calendar: Calen
 def test_after_a_long_pause_everything_since_is_missing(calendar: Calendar) -> None:
     present = calendar.sessions_between(date(2024, 5, 1), date(2024, 6, 28))
 
-    plan = plan_daily(calendar, NEWEST, bronze(present), trailing=5, lookback=30)
+    plan = plan_daily(calendar, NEWEST, **bronze(present), trailing=5, lookback=30)
 
     assert plan.missing == tuple(calendar.sessions_between(date(2024, 7, 1), NEWEST))
 
@@ -106,17 +106,16 @@ def test_after_a_long_pause_everything_since_is_missing(calendar: Calendar) -> N
 def test_incomplete_sessions_are_fetched_again(calendar: Calendar) -> None:
     present = calendar.sessions_between(date(2023, 1, 3), NEWEST)
 
-    plan = plan_daily(calendar, NEWEST, bronze(present, present[:3]), trailing=0, lookback=5)
+    plan = plan_daily(calendar, NEWEST, **bronze(present, present[:3]), trailing=0, lookback=5)
 
     assert plan.again == (*present[:3], NEWEST)
 
 
 def test_a_range_asks_for_what_is_missing_or_incomplete(calendar: Calendar) -> None:
     present = calendar.sessions_between(date(2025, 1, 2), date(2025, 1, 10))
-    seen = bronze(present, [date(2025, 1, 6)])
     asked = SessionRange(date(2025, 1, 2), date(2025, 1, 31))
 
-    plan = plan_range(calendar, NEWEST, seen, asked)
+    plan = plan_range(calendar, NEWEST, asked, present=set(present), incomplete={date(2025, 1, 6)})
 
     assert plan.again == (date(2025, 1, 6),)
     assert plan.missing == tuple(calendar.sessions_between(date(2025, 1, 13), NEWEST))
@@ -133,7 +132,12 @@ def test_a_range_asks_for_what_is_missing_or_incomplete(calendar: Calendar) -> N
 def test_a_day_without_a_session_differs_from_one_to_come(
     calendar: Calendar, day: date, message: str
 ) -> None:
-    assert message in nothing_to_fetch(calendar, NEWEST, SessionRange(day, day))
+    wanted = SessionRange(day, day)
+
+    plan = plan_range(calendar, NEWEST, wanted, present=set(), incomplete=set())
+
+    assert plan.nothing is not None
+    assert message in plan.nothing
 
 
 CALENDAR = load_calendar()
@@ -150,9 +154,9 @@ SESSIONS = CALENDAR.sessions_between(date(2024, 9, 3), date(2025, 1, 17))
 def test_a_plan_never_leaves_a_gap_since_the_lake_was_last_filled(
     present: set[date], incomplete: set[date], trailing: int, lookback: int, newest: date
 ) -> None:
-    seen = BronzeSessions(min(present, default=None), frozenset(present), frozenset(incomplete))
+    seen = bronze(present, incomplete)
 
-    plan = plan_daily(CALENDAR, newest, seen, trailing=trailing, lookback=lookback)
+    plan = plan_daily(CALENDAR, newest, **seen, trailing=trailing, lookback=lookback)
 
     assert list(plan.sessions) == sorted(set(plan.sessions))
     assert all(session <= newest for session in plan.sessions)
