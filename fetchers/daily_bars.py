@@ -167,17 +167,16 @@ def _answers(
             raise
 
     waiting: deque[Future[SessionAnswer | VendorRefused]] = deque()
-    with ThreadPoolExecutor(source.downloads) as pool:
-        try:
-            for session in sessions:
-                waiting.append(pool.submit(request, session))
-                if len(waiting) > source.downloads:
-                    yield waiting.popleft().result()
-            while waiting:
+    pool = ThreadPoolExecutor(source.downloads)
+    try:
+        for session in sessions:
+            waiting.append(pool.submit(request, session))
+            if len(waiting) > source.downloads:
                 yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -12,8 +12,13 @@ from batch.core import schema
 from batch.core.errors import DeliveryUnreadable, SettingsError
 from batch.core.frames import empty_frame
 from batch.core.sessions import Calendar
-from fetchers.files.reader import SourceFile, find_files, instant_in_name, read_file
-from fetchers.files.splits import read_splits_file
+from fetchers.files.reader import (
+    SourceFile,
+    find_files,
+    instant_in_name,
+    read_file,
+    read_splits_file,
+)
 from fetchers.plan import NEW_YORK
 from fetchers.polygon.parsing import SPLITS_LISTED
 from simulation.exchange import ExchangeSpec, SyntheticExchange

@@ -36,7 +36,6 @@ _NAMES: Final[dict[str, tuple[str, ...]]] = {
     "trades": ("trades", "transactions", "n", "trade_count", "number_of_trades"),
 }
 _REQUIRED: Final = ("date", "open", "high", "low", "close", "volume")
-_CAPITAL_T: Final = "T"
 _DAILY: Final = ("1d", "d", "day", "1day", "daily", "1 day")
 
 
@@ -44,11 +43,8 @@ _DAILY: Final = ("1d", "d", "day", "1day", "daily", "1 day")
 class Columns:
     """Which column of a file stands for what.
 
-    Attributes:
-        taken: Column of the file for each of ours; ``symbol`` may be missing, as in files
-            of one symbol.
-        unused: Columns that nothing was taken from.
-        interval: Column with the interval of each row, where there is one.
+    ``taken`` has the file's column for each of ours; ``symbol`` may be missing, as in files of
+    one symbol. ``interval`` is the column with the interval of each row, where there is one.
     """
 
     taken: dict[str, str]
@@ -72,19 +68,16 @@ class Columns:
 def recognise_columns(header: Sequence[str], *, label: str) -> Columns:
     """Find our columns among a file's, by the names that vendors use.
 
-    Case, blanks and the angle brackets of Stooq do not matter; of several candidates the
-    first in our list wins: ``date`` before ``timestamp``.
-
-    Args:
-        header: The file's columns.
-        label: The file, for errors.
+    Case, blanks and the angle brackets of Stooq do not matter, but ``T`` is Polygon's ticker and
+    ``t`` its time. Of several candidates the first in our list wins: ``date`` before
+    ``timestamp``.
 
     Raises:
         DeliveryUnreadable: A required column is missing.
     """
     theirs: dict[str, str] = {}
     for name in header:
-        theirs.setdefault("symbol" if name == _CAPITAL_T else _plain(name), name)
+        theirs.setdefault("symbol" if name == "T" else _plain(name), name)
     taken = {
         ours: next(theirs[name] for name in names if name in theirs)
         for ours, names in _NAMES.items()
@@ -104,10 +97,7 @@ def recognise_columns(header: Sequence[str], *, label: str) -> Columns:
 def to_delivery_rows(raw: pl.DataFrame, columns: Columns, *, symbol: str | None) -> pl.DataFrame:
     """Return a file's rows under our columns; what cannot be read becomes null.
 
-    Args:
-        raw: The file, as text or typed.
-        columns: Which column stands for what.
-        symbol: Used where the file has no column of symbols.
+    ``symbol`` is used where the file has no column of symbols.
     """
     taken = columns.taken
     if columns.interval is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 
 import polars as pl
@@ -16,8 +16,7 @@ from batch.lake.landing import Landed, land, require_few_refused
 from batch.lake.reference import add_splits
 from batch.runtime.progress import Progress, StopRequested, require_going
 from batch.storage.store import ObjectStore
-from fetchers.files.reader import SourceFile, read_file
-from fetchers.files.splits import read_splits_file
+from fetchers.files.reader import SourceFile, read_file, read_splits_file
 from fetchers.files.symbol_folders import gather_sessions, is_symbol_folder
 
 _FOLDERS = "one folder per symbol (symbol=*/data.parquet, date=*.parquet)"
@@ -28,41 +27,22 @@ class Import:
     """What one import did.
 
     Attributes:
-        files: Files given.
         deliveries: Deliveries that the files hold, one per session of each.
         written: Deliveries that were not in the lake yet.
-        accepted_rows: Rows in bronze.
-        refused_rows: Rows under rejected.
-        reasons: How often each reason applied.
         layouts: Which column was taken for what, and how many files had that layout.
         notes: What to know about the files; a note of one file stands for the others.
         problems: Every file that could not be imported, or not whole.
     """
 
-    files: int = 0
-    deliveries: int = 0
-    written: int = 0
-    accepted_rows: int = 0
-    refused_rows: int = 0
-    reasons: Counter[str] = field(default_factory=Counter)
-    layouts: Counter[str] = field(default_factory=Counter)
-    notes: tuple[str, ...] = ()
-    problems: list[str] = field(default_factory=list)
-
-    def plus(self, one: _Imported) -> Import:
-        """Return the counts with those of another file or session."""
-        landed = one.landed or Landed((), (), 0, 0)
-        return replace(
-            self,
-            deliveries=self.deliveries + len(landed.deliveries),
-            written=self.written + len(landed.written),
-            accepted_rows=self.accepted_rows + landed.accepted_rows,
-            refused_rows=self.refused_rows + landed.refused_rows,
-            reasons=self.reasons + landed.reasons,
-            layouts=self.layouts + Counter([one.layout] if one.layout else []),
-            notes=self.notes or ((one.note,) if one.note else ()),
-            problems=[*self.problems, one.problem] if one.problem else self.problems,
-        )
+    files: int
+    deliveries: int
+    written: int
+    accepted_rows: int
+    refused_rows: int
+    reasons: Counter[str]
+    layouts: Counter[str]
+    notes: list[str]
+    problems: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,18 +73,14 @@ def import_files(
     writes nothing.
 
     Args:
-        store: The lake.
-        files: What to import.
         calendar: The exchange calendar; rows older than it are judged by the library's.
         source: Who the deliveries are from; part of their names.
         received_at: When the files were received; None takes each file's own time.
         max_refused_share: Share of refused rows above which a file is a problem.
         workers: Files read side by side.
-        progress: Reports the files read, and the problems.
-        stop_requested: Checked between files.
 
     Raises:
-        Interrupted: A stop was requested.
+        Interrupted: A stop was requested; it is checked between files.
     """
     folders = [file for file in files if is_symbol_folder(file)]
     singles = [file for file in files if not is_symbol_folder(file)]
@@ -155,12 +131,24 @@ def import_files(
                 yield land_rows(found.rows, found.received_at, label)
 
     progress.begin("importing", len(files), "files")
-    result = Import(files=len(files))
+    imported = []
     for one in import_all():
-        result = result.plus(one)
+        imported.append(one)
         if one.problem:
             progress.warn(one.problem)
-    return replace(result, layouts=result.layouts + Counter({_FOLDERS: len(folders)}))
+    landed = [one.landed for one in imported if one.landed]
+    layouts = Counter(one.layout for one in imported if one.layout)
+    return Import(
+        files=len(files),
+        deliveries=sum(len(one.deliveries) for one in landed),
+        written=sum(len(one.written) for one in landed),
+        accepted_rows=sum(one.accepted_rows for one in landed),
+        refused_rows=sum(one.refused_rows for one in landed),
+        reasons=sum((one.reasons for one in landed), Counter()),
+        layouts=layouts + Counter({_FOLDERS: len(folders)}),
+        notes=[one.note for one in imported if one.note][:1],
+        problems=[one.problem for one in imported if one.problem],
+    )
 
 
 def import_splits(store: ObjectStore, file: SourceFile) -> int:

@@ -1,11 +1,10 @@
-"""Deliveries in files: CSV, compressed CSV and Parquet, on disk or on S3."""
+"""Deliveries and splits in files: CSV, compressed CSV and Parquet, on disk or on S3."""
 
 from __future__ import annotations
 
 import gzip
 import re
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import BytesIO
@@ -16,12 +15,7 @@ import polars as pl
 
 from batch.core.errors import DeliveryUnreadable, ObjectMissing, SettingsError, StoreDenied
 from batch.storage.store import ObjectStore, open_store
-from fetchers.files.columns import (
-    Columns,
-    recognise_columns,
-    symbol_of_name,
-    to_delivery_rows,
-)
+from fetchers.files.columns import Columns, recognise_columns, symbol_of_name, to_delivery_rows
 
 SUFFIXES: Final = (".csv", ".csv.gz", ".txt", ".txt.gz", ".parquet")
 
@@ -73,24 +67,20 @@ def find_files(place: str) -> list[SourceFile]:
     path = Path(place)
     if place.startswith("s3://"):
         bucket, _, prefix = place.removeprefix("s3://").partition("/")
-        found = list(_listed(open_store(f"s3://{bucket}"), prefix))
+        store = open_store(f"s3://{bucket}")
+        there = store.list(prefix)
     elif path.is_file():
-        there = _listed(open_store(str(path.parent)), path.name)
-        found = [file for file in there if file.key == path.name]
+        store = open_store(str(path.parent))
+        there = (item for item in store.list(path.name) if item.key == path.name)
     elif path.is_dir():
-        there = _listed(open_store(str(path)), "")
-        found = [file for file in there if file.key.endswith(SUFFIXES)]
+        store = open_store(str(path))
+        there = (item for item in store.list("") if item.key.endswith(SUFFIXES))
     else:
         raise SettingsError(f"{place}: no such file or folder")
+    found = [SourceFile(store, item.key, item.modified_at) for item in there if item.modified_at]
     if not found:
         raise SettingsError(f"{place}: no file there that ends in {', '.join(SUFFIXES)}")
     return found
-
-
-def _listed(store: ObjectStore, prefix: str) -> Iterator[SourceFile]:
-    for item in store.list(prefix):
-        if item.modified_at is not None:
-            yield SourceFile(store, item.key, item.modified_at)
 
 
 def read_file(file: SourceFile) -> ReadFile:
@@ -106,10 +96,9 @@ def read_file(file: SourceFile) -> ReadFile:
 
 
 def read_table(file: SourceFile) -> pl.DataFrame:
-    """Read a file as it is: text where it is CSV, typed where it is Parquet.
+    """Read a file as :func:`read_file` does, without recognising its columns.
 
-    Raises:
-        DeliveryUnreadable: It is empty, cut off, or not what its name says.
+    They are text where the file is CSV, typed where it is Parquet.
     """
     try:
         content = file.store.read(file.key)
@@ -128,6 +117,42 @@ def read_table(file: SourceFile) -> pl.DataFrame:
     except (EOFError, OSError, zlib.error, pl.exceptions.PolarsError) as err:
         reason = str(err).strip().splitlines()[0]
         raise DeliveryUnreadable(f"{file.uri}: damaged or cut off: {reason}") from err
+
+
+def read_splits_file(file: SourceFile) -> pl.DataFrame:
+    """Read the splits of a file; what cannot be read becomes null.
+
+    Columns: ``symbol`` or ``ticker``; ``date`` or ``execution_date``; ``split_from`` and
+    ``split_to``, or ``ratio`` (shares after one share before).
+
+    Returns:
+        ``symbol``, ``date``, ``split_from``, ``split_to``, in the order of the file.
+
+    Raises:
+        DeliveryUnreadable: It cannot be read, or lacks a column.
+    """
+    table = read_table(file)
+    theirs = {name.lower(): name for name in table.columns}
+
+    def column(*names: str) -> pl.Expr | None:
+        return next((pl.col(theirs[name]) for name in names if name in theirs), None)
+
+    symbol = column("symbol", "ticker")
+    executed = column("date", "execution_date", "ex_date")
+    before, after = column("split_from"), column("split_to")
+    if before is None or after is None:
+        before, after = pl.lit(1.0), column("ratio", "split_ratio")
+    if symbol is None or executed is None or after is None:
+        raise DeliveryUnreadable(
+            f"{file.uri}: columns {', '.join(table.columns)}; expected ticker, execution_date,"
+            " split_from, split_to"
+        )
+    return table.select(
+        symbol=symbol.cast(pl.String).str.strip_chars(),
+        date=executed.cast(pl.String).str.slice(0, 10).str.to_date(strict=False),
+        split_from=before.cast(pl.Float64, strict=False),
+        split_to=after.cast(pl.Float64, strict=False),
+    )
 
 
 def instant_in_name(name: str) -> datetime | None:

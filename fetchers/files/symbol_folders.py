@@ -27,9 +27,7 @@ ROWS_AT_ONCE = 4_000_000
 class SessionVersion:
     """The rows of one session that are received together, as far as can be known.
 
-    Attributes:
-        received_at: The newest time that a file with one of the rows was written.
-        rows: Columns of a delivery.
+    ``received_at`` is the newest time that a file with one of the rows was written.
     """
 
     received_at: datetime
@@ -46,12 +44,8 @@ def gather_sessions(
 ) -> Iterator[SessionVersion | DeliveryUnreadable]:
     """Read a lake of symbol folders, year by year where it is large.
 
-    Args:
-        files: The lake's files; each counts as a unit of progress.
-        received_at: Stands for every file's own time, where given.
-
-    Yields:
-        The files that cannot be read, as errors; then each session in its versions.
+    Yields the files that cannot be read, as errors, then each session in its versions.
+    ``received_at`` stands for every file's own time, where given.
     """
     readable: list[SourceFile] = []
     years: dict[int, list[SourceFile]] = {}
@@ -79,7 +73,6 @@ def gather_sessions(
 def _versions(
     files: Sequence[SourceFile], received_at: datetime | None, year: int | None
 ) -> Iterator[SessionVersion]:
-    """Return the sessions of one year, or of all, in their versions."""
     parts = []
     for file in files:
         rows = read_file(file).rows
