@@ -8,8 +8,6 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import partial
 
-import polars as pl
-
 from batch.consolidator.deliveries import DeliveryReader, merge_bytes
 from batch.consolidator.merge import Merged
 from batch.consolidator.plan import Plan, Verdict, judge, kept_keys
@@ -388,10 +386,7 @@ class _Job:
     def _rechain(self, year: int, record: DailyRecord, done: _Done) -> _Done:
         """Pass on the changed state of earlier years; the year's own rows stay as they are."""
         own = self._carry_of(year, record).state
-        carry = done.carry.after(
-            own.filter(pl.col("rows") > 0).select("symbol", "rows"),
-            own.select("symbol", "pending_ratio"),
-        )
+        carry = done.carry.after(own.select("symbol", "rows", "pending_ratio"))
         carry.keep(self.store, year)
         new = replace(record, carry_in_digest=done.carry.digest, carry_digest=carry.digest)
         manifest = self._commit(year, new, done.manifest)

@@ -32,9 +32,8 @@ from batch.storage.store import ObjectStore
 class Carry:
     """What the years up to some point pass on to the next one.
 
-    Attributes:
-        digest: Digest of the whole state; empty text for the one before the first year.
-        load: Returns the state, which is read only where a rule needs more than the digest.
+    ``digest`` is empty text before the first year. ``load`` is called only where a rule needs
+    more of the state than its digest.
     """
 
     digest: str
@@ -78,21 +77,20 @@ class Carry:
             seen.to_list(), pending["symbol"].to_list(), pending["pending_ratio"].to_list()
         )
 
-    def after(self, rows: pl.DataFrame, pending: pl.DataFrame) -> Carry:
+    def after(self, year: pl.DataFrame) -> Carry:
         """Return the state after one more year.
 
-        Args:
-            rows: ``symbol`` and ``rows``: the daily bars of each symbol that has any in it.
-            pending: ``symbol`` and ``pending_ratio`` after that year; 1.0 for the others.
+        ``year`` has ``symbol``, ``rows`` (its daily bars, 0 or more) and ``pending_ratio`` (after
+        the year; 1.0 for symbols that it lacks).
         """
         state = (
             self.state.select("symbol", rows_before=pl.col("rows_before") + pl.col("rows"))
-            .join(rows, on="symbol", how="full", coalesce=True)
-            .join(pending, on="symbol", how="left")
+            .join(year, on="symbol", how="full", coalesce=True)
             .with_columns(
                 pl.col("rows_before", "rows").fill_null(0).cast(pl.Int64),
                 pl.col("pending_ratio").fill_null(1.0),
             )
+            .filter((pl.col("rows_before") > 0) | (pl.col("rows") > 0))
         )
         return Carry.of(state.select(schema.CARRY.names).sort("symbol"))
 
@@ -102,14 +100,9 @@ def attach_carried_splits(
 ) -> tuple[DailyColumns, Carry]:
     """Give splits, and those that still wait, to the rows of a stretch of time.
 
-    Args:
-        bars: All daily bars of the stretch, such as a year, sorted by (symbol, date).
-        splits: ``symbol``, ``date`` and ``ratio`` of the stretch: one per (symbol, date),
-            sorted by both.
-        carry: The state before the stretch.
-
-    Returns:
-        The bars with their ``split_ratio``, and the state after the stretch.
+    ``bars`` are all daily bars of the stretch, such as a year, and ``splits`` its splits
+    (``symbol``, ``date``, ``ratio``; one per symbol and date), both sorted by (symbol, date).
+    Returns the bars with their ``split_ratio``, and the state after the stretch.
     """
     state = carry.state
     symbols, (own_place, carried_place) = union_symbols(
@@ -140,13 +133,7 @@ def attach_carried_splits(
             "pending_ratio": pending,
         }
     )
-    return (
-        replace(bars, split_ratio=split_ratio),
-        carry.after(
-            after.select("symbol", "rows").filter(pl.col("rows") > 0),
-            after.select("symbol", "pending_ratio"),
-        ),
-    )
+    return replace(bars, split_ratio=split_ratio), carry.after(after)
 
 
 def _digest(state: pl.DataFrame) -> str:
@@ -156,12 +143,6 @@ def _digest(state: pl.DataFrame) -> str:
 
 
 def _read(store: ObjectStore, year: int, digest: str) -> pl.DataFrame:
-    """Read what a year passed on.
-
-    Raises:
-        CommitConflict: It is gone: another job has published the year again.
-        StateDamaged: It is damaged.
-    """
     key = carry_key(year, digest)
     advice = f"{store.uri}/{key}: damaged; rebuild with `ohlcv consolidate --full`"
     try:
