@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import date, datetime
 
 import numpy as np
@@ -26,64 +25,40 @@ from batch.storage.scan import of_symbols, reading, scan_objects
 from batch.storage.store import ObjectStore
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class KnownDaily:
-    """The daily bars that a consolidation at some instant would have published.
-
-    Attributes:
-        rows: Sorted by (symbol, date), splits attached; some symbols or all.
-        newest: Newest session of which any symbol was known, None if nothing was.
-    """
-
-    rows: DailyColumns
-    newest: date | None
-
-    def daily(self) -> pl.DataFrame:
-        """Return the daily bars: columns of :data:`batch.core.schema.DAILY`."""
-        return to_polars(self.rows.to_batch(), schema.DAILY)
-
-    def bars(self, width: int, anchor: Anchor) -> pl.DataFrame:
-        """Fold them as the resampler does: columns of :data:`batch.core.schema.BARS`."""
-        if not len(self.rows) or self.newest is None:
-            return empty_frame(schema.BARS)
-        oldest = date_of(self.rows.day.min())
-        calendar = calendar_reaching(oldest, self.newest, width)
-        row_no, row_year = self.rows.row_nos(), year_of(self.rows.day)
-        frames: list[pl.DataFrame] = []
-        year, carried = self.newest.year, Carried()
-        while year >= oldest.year or len(carried.into_year):
-            inside = np.flatnonzero(row_year == year)
-            rows = self.rows.take(inside).with_own_symbols()
-            piece: Piece
-            if anchor is Anchor.LISTING:
-                before = row_no[inside][rows.first_rows()]
-                piece = ListingPiece.of(rows, ends_year=True, rows_before=before)
-            else:
-                piece = CalendarPiece.of(
-                    rows, ends_year=True, year=year, calendar=calendar, newest=self.newest
-                )
-            bars, carried = piece.fold(width, carried)
-            frames.append(to_polars(bars.to_batch(), schema.BARS))
-            year -= 1
-        return pl.concat(frames).sort("symbol", "start")
-
-
-def known_daily(
-    store: ObjectStore, as_of: datetime, symbols: Sequence[str] | None = None
-) -> KnownDaily:
-    """Make the daily bars again as they were known at an instant.
+def bars_known_at(
+    store: ObjectStore,
+    as_of: datetime,
+    symbols: Sequence[str] | None,
+    width: int,
+    anchor: Anchor,
+) -> tuple[pl.DataFrame, date | None]:
+    """Make daily bars (``width`` 1) or N-session bars again as they were known at an instant.
 
     The rules are those of ``ohlcv consolidate --as-of``: :meth:`YearInputs.known_at` for
-    deliveries, :func:`splits_known_at` for splits. A year of which every delivery was known
-    by then is taken from its published partition, which holds the same rows.
-
-    Args:
-        store: The lake.
-        as_of: An aware instant, inclusive.
-        symbols: Which; all where None.
+    deliveries, :func:`splits_known_at` for splits; bars are folded as the resampler does.
+    ``as_of`` is aware and inclusive; ``symbols`` are all where None. Returns the bars, and the
+    newest session of which any symbol was known, None if none was.
 
     Raises:
         DataRefused: A delivery known by then is damaged; it is named.
+    """
+    received, newest = _received_by(store, as_of, symbols)
+    if newest is None:
+        return empty_frame(schema.DAILY if width == 1 else schema.BARS), None
+    splits = splits_known_at(read_splits(store), as_of)
+    daily, _ = attach_carried_splits(_newest_rows(received), splits, Carry.none())
+    if width == 1:
+        return to_polars(daily.to_batch(), schema.DAILY), newest
+    return _fold(daily, newest, width, anchor), newest
+
+
+def _received_by(
+    store: ObjectStore, as_of: datetime, symbols: Sequence[str] | None
+) -> tuple[DailyColumns, date | None]:
+    """Read every row received by an instant, and the newest session that was delivered.
+
+    A year of which every delivery was known by then is taken from its published partition,
+    which holds the rows that its deliveries come to.
     """
     listing = ListedDeliveries.of(store.list(BRONZE))
     published = load_daily_manifest(store).partitions
@@ -105,17 +80,39 @@ def known_daily(
             rows = scan_objects(store, [delivery.key for delivery in known], schema.DELIVERY)
             parts.append(of_symbols(rows, symbols))
     if not parts:
-        return KnownDaily(DailyColumns.empty(), None)
+        return DailyColumns.empty(), None
     try:
         with reading(store.uri):
             received = pl.concat(parts).collect()
     except DataRefused:
         _require_readable(store, read)
         raise
-    columns = DailyColumns.from_table(to_arrow(received))
-    splits = splits_known_at(read_splits(store), as_of)
-    daily, _ = attach_carried_splits(_newest_rows(columns), splits, Carry.none())
-    return KnownDaily(daily, newest)
+    return DailyColumns.from_table(to_arrow(received)), newest
+
+
+def _fold(daily: DailyColumns, newest: date, width: int, anchor: Anchor) -> pl.DataFrame:
+    if not len(daily):
+        return empty_frame(schema.BARS)
+    oldest = date_of(daily.day.min())
+    calendar = calendar_reaching(oldest, newest, width)
+    row_no, row_year = daily.row_nos(), year_of(daily.day)
+    frames: list[pl.DataFrame] = []
+    year, carried = newest.year, Carried()
+    while year >= oldest.year or len(carried.into_year):
+        inside = np.flatnonzero(row_year == year)
+        rows = daily.take(inside).with_own_symbols()
+        piece: Piece
+        if anchor is Anchor.LISTING:
+            before = row_no[inside][rows.first_rows()]
+            piece = ListingPiece.of(rows, ends_year=True, rows_before=before)
+        else:
+            piece = CalendarPiece.of(
+                rows, ends_year=True, year=year, calendar=calendar, newest=newest
+            )
+        bars, carried = piece.fold(width, carried)
+        frames.append(to_polars(bars.to_batch(), schema.BARS))
+        year -= 1
+    return pl.concat(frames).sort("symbol", "start")
 
 
 def _newest_rows(received: DailyColumns) -> DailyColumns:

@@ -117,7 +117,9 @@ class Lake:
         first, last = _day(start, "start"), _day(end, "end")
         key = "date" if width == 1 else "start"
         if as_of is not None:
-            known, newest = self._known(width, kind, chosen, _instant(as_of))
+            from batch.lake.as_of import bars_known_at  # noqa: PLC0415 - brings the calendar's library
+
+            known, newest = bars_known_at(self.store, _instant(as_of), chosen, width, kind)
             rows = known.lazy()
             events = split_events(rows, key).collect() if adjusted else None
         else:
@@ -130,7 +132,7 @@ class Lake:
                 with reading(self.store.uri):
                     events = split_events(later, key).collect()
             needs_newest = width > 1 and not complete and last is not None
-            newest = self._newest() if needs_newest else None
+            newest = self.newest_session() if needs_newest else None
         if first is not None:
             rows = rows.filter(pl.col(key) >= first)
         if last is not None:
@@ -159,7 +161,7 @@ class Lake:
 
     def newest_session(self) -> date | None:
         """Return the newest consolidated session, None in a lake without any."""
-        return self._newest()
+        return load_daily_manifest(self.store).newest
 
     def tickers(self) -> pl.DataFrame:
         """Return what was known of each symbol, and when: :data:`batch.core.schema.TICKERS`.
@@ -211,18 +213,14 @@ class Lake:
         Raises:
             SettingsError: The query is wrong.
         """
-        from batch.lake.query import connect, run_query  # noqa: PLC0415 - brings DuckDB
+        from batch.lake.query import run_query  # noqa: PLC0415 - brings DuckDB
 
         reference = {
             "splits": self.splits(),
             "tickers": self.tickers(),
             "dividends": self.dividends(),
         }
-        connection = connect(self.store, reference)
-        try:
-            return run_query(connection, query)
-        finally:
-            connection.close()
+        return run_query(self.store, reference, query)
 
     def _years(self, table: str, width: int, anchor: Anchor) -> list[int]:
         years = sorted(TablePartitions.list(self.store, table).objects)
@@ -245,17 +243,6 @@ class Lake:
             if (first is None or year >= first.year) and (last is None or year <= last.year)
         ]
         return scan_objects(self.store, keys, table_schema(table))
-
-    def _known(
-        self, width: int, anchor: Anchor, symbols: list[str] | None, as_of: datetime
-    ) -> tuple[pl.DataFrame, date | None]:
-        from batch.lake.as_of import known_daily  # noqa: PLC0415 - brings the calendar's library
-
-        known = known_daily(self.store, as_of, symbols)
-        return known.daily() if width == 1 else known.bars(width, anchor), known.newest
-
-    def _newest(self) -> date | None:
-        return load_daily_manifest(self.store).newest
 
 
 def _known_by(last: date, newest: date | None, width: int) -> pl.Expr:
