@@ -10,13 +10,8 @@ from batch.core import schema
 def split_events(bars: pl.LazyFrame, key: str) -> pl.LazyFrame:
     """Return the rows with a split, each with the factor of everything before it.
 
-    Args:
-        bars: ``symbol``, ``key`` and ``split_ratio``, sorted by (symbol, key).
-        key: ``date`` or ``start``.
-
-    Returns:
-        ``symbol``, ``key`` and ``factor``, sorted so: the product of the row's own split
-        ratio and of those of all later rows of its symbol.
+    ``key`` is ``date`` or ``start``. The rows have ``symbol``, ``key`` and ``factor``, sorted so:
+    the product of the row's own split ratio and of those of all later rows of its symbol.
     """
     ratio = pl.col("split_ratio")
     return (
@@ -35,8 +30,7 @@ def adjust_for_splits(bars: pl.LazyFrame, events: pl.DataFrame, key: str) -> pl.
     split ratios of all later rows. ``split_ratio`` stays: it still says where the splits are.
 
     Args:
-        bars: Daily or N-session bars sorted by (symbol, key); an N-session bar has the
-            scale of its last row.
+        bars: Sorted by (symbol, key); an N-session bar has the scale of its last row.
         events: What :func:`split_events` found, for at least the symbols of the bars and
             over all time after the first of them.
         key: ``date`` or ``start``.

@@ -14,12 +14,7 @@ from batch.storage.store import StoredObject
 
 @dataclass(frozen=True, slots=True)
 class YearInputs:
-    """The deliveries of one year's sessions.
-
-    Attributes:
-        year: Year of the sessions.
-        deliveries: Size in bytes of each.
-    """
+    """The deliveries of one year's sessions, with the size in bytes of each."""
 
     year: int
     deliveries: Mapping[Delivery, int]
@@ -56,11 +51,9 @@ class YearInputs:
 
 @dataclass(frozen=True, slots=True)
 class ListedDeliveries:
-    """What a listing under bronze shows.
+    """What a listing under bronze shows: deliveries with their sizes in bytes, and strays.
 
-    Attributes:
-        deliveries: Size in bytes of each delivery.
-        strays: Keys that are not a delivery's; hidden files are not among them.
+    Strays are the keys that are not a delivery's, hidden files left out.
     """
 
     deliveries: Mapping[Delivery, int]

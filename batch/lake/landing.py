@@ -27,9 +27,7 @@ class Landed:
     Attributes:
         deliveries: One per session, in order of sessions, whether new or there already.
         written: Keys that this call wrote under bronze.
-        accepted_rows: Rows that are now in bronze.
-        refused_rows: Rows that are now under rejected.
-        reasons: How often each reason applied.
+        reasons: How often each reason to refuse a row applied.
         unchanged: Sessions whose rows equal those received before; nothing of them was kept.
     """
 
@@ -39,12 +37,6 @@ class Landed:
     refused_rows: int
     reasons: Counter[str] = field(default_factory=Counter)
     unchanged: tuple[date, ...] = ()
-
-    @property
-    def refused_share(self) -> float:
-        """Refused rows as a share of all rows received."""
-        received = self.accepted_rows + self.refused_rows
-        return self.refused_rows / received if received else 0.0
 
 
 def land(
@@ -63,7 +55,7 @@ def land(
     delivery is announced before it is written; consolidation takes the announcement away.
 
     Args:
-        store: Where the lake is.
+        store: The lake.
         rows: Columns of :data:`batch.core.schema.DELIVERY`, any order, dirty rows too.
         received_at: When they were received, an aware instant.
         source: Who sent them, such as ``polygon``; any text.
@@ -120,10 +112,11 @@ def require_few_refused(landed: Landed, *, label: str, share: float) -> None:
     Raises:
         DataRefused: More than ``share`` of its rows were.
     """
-    if landed.refused_share > share:
+    received = landed.accepted_rows + landed.refused_rows
+    if landed.refused_rows / max(received, 1) > share:
         reasons = ", ".join(f"{reason}: {count}" for reason, count in landed.reasons.most_common())
         raise DataRefused(
-            f"{label}: {landed.refused_rows} of {landed.accepted_rows + landed.refused_rows} rows"
+            f"{label}: {landed.refused_rows} of {received} rows"
             f" refused ({reasons}), more than {share:.2%}; the others are in bronze,"
             " these are under bronze/rejected"
         )

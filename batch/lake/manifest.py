@@ -37,18 +37,14 @@ class DailyRecord:
 
     Attributes:
         results_version: Version of the code as far as it changes results.
-        inputs_digest: Digest of the list of its deliveries, which is kept beside.
-        splits_digest: Digest of the splits that its rows wait for.
-        carry_in_digest: Digest of the whole state that earlier years pass on.
-        carry_slice_digest: Digest of the part of it on which the rows depend.
-        carry_digest: Digest of the state that the year passes on.
+        inputs_digest: Of the list of its deliveries, which is kept beside.
+        splits_digest: Of the splits that its rows wait for.
+        carry_in_digest: Of the whole state that earlier years pass on.
+        carry_slice_digest: Of the part of it on which the rows depend.
+        carry_digest: Of the state that the year passes on.
         sessions: For each session, ISO date: digest of its rows.
-        digest: Digest of all its rows.
-        rows: Number of daily bars.
-        size_bytes: Length of the data.
         version: The store's version of the data when it was published.
-        restatements: Number of restatements.
-        restatements_digest: Digest of them.
+        restatements: How many there are.
         restatements_version: The store's version of them, empty where there are none.
     """
 
@@ -85,8 +81,6 @@ class BarsRecord:
     Attributes:
         fingerprint: Digest of the daily rows, windows and parameters used.
         newest: Newest session that the partition knows of, ISO date.
-        rows: Number of bars.
-        size_bytes: Length of the data.
         version: The store's version of the data when it was published.
         sources_digest: With the listing anchor, digest of the daily bars from this year on.
     """
@@ -104,12 +98,9 @@ Record = TypeVar("Record", DailyRecord, BarsRecord)
 
 @dataclass(frozen=True, slots=True)
 class PublishedCalendar:
-    """The sessions that published windows were cut by.
+    """The sessions that published windows were cut by: the first and the last, ISO dates.
 
-    Attributes:
-        first: First published session, ISO date.
-        last: Newest published session, ISO date.
-        digest: The calendar's digest from the first to the last.
+    ``digest`` is the calendar's between these two, both inclusive.
     """
 
     first: str
@@ -131,8 +122,6 @@ class Manifest(Generic[Record]):
     """The records of a table's partitions, as read at one moment.
 
     Attributes:
-        table: Name of the table.
-        partitions: Record of each year.
         calendar: The calendar that the table's windows were cut by, if it has windows.
         as_of: Instant that deliveries are cut off at, ISO 8601, None for the present. Set
             before the first partition goes back, unset after the last has returned.
@@ -172,10 +161,8 @@ def load_daily_manifest(
 ) -> Manifest[DailyRecord]:
     """Read the manifest of the daily bars; an empty one where there is none.
 
-    Args:
-        store: Where the lake is.
-        on_damaged: Where given, a damaged manifest counts as empty, so that its partitions
-            are made again, and this is called with a message.
+    Where ``on_damaged`` is given, a damaged manifest counts as empty, so that its partitions
+    are made again, and the function is called with a message.
 
     Raises:
         StateDamaged: It is damaged and there is no ``on_damaged``.
@@ -231,15 +218,9 @@ def commit(
 ) -> Manifest[Record]:
     """Publish the records of changed partitions; None removes one.
 
-    Args:
-        store: Where the lake is.
-        seen: The manifest that the work was planned by.
-        changed: Records to put in place of those of ``seen``.
-        calendar: Replaces the manifest's calendar where given; a function is called with the
-            records to be published, those of other jobs included.
-
-    Returns:
-        The manifest as published.
+    ``seen`` is the manifest that the work was planned by. ``calendar`` replaces its calendar
+    where given; a function is called with the records to be published, those of other jobs
+    included. Returns the manifest as published.
 
     Raises:
         CommitConflict: Another job changed one of these partitions meanwhile.
@@ -273,7 +254,7 @@ def _publish(
             return current
         expect: Expectation = current.version or Expect.NOTHING
         try:
-            published = store.write(key, _encode(wanted), expect=expect)
+            published = store.write(key, _json_bytes(_content(wanted)), expect=expect)
         except CommitConflict:
             current = _load(store, seen.table)
             for year, record in changed.items():
@@ -291,18 +272,14 @@ def _publish(
     )
 
 
-def _encode(manifest: Manifest[Any]) -> bytes:
-    return _json_bytes(
-        {
-            "format": FORMAT,
-            "table": manifest.table,
-            "calendar": asdict(manifest.calendar) if manifest.calendar else None,
-            "as_of": manifest.as_of,
-            "partitions": {
-                str(year): asdict(manifest.partitions[year]) for year in sorted(manifest.partitions)
-            },
-        }
-    )
+def _content(manifest: Manifest[Any]) -> dict[str, object]:
+    return {
+        "format": FORMAT,
+        "table": manifest.table,
+        "calendar": asdict(manifest.calendar) if manifest.calendar else None,
+        "as_of": manifest.as_of,
+        "partitions": {year: asdict(one) for year, one in sorted(manifest.partitions.items())},
+    }
 
 
 def _json_bytes(content: object) -> bytes:
@@ -324,8 +301,7 @@ def _read_json(store: ObjectStore, key: str) -> dict[str, Any]:
 def load_inputs(store: ObjectStore, year: int, record: DailyRecord) -> dict[str, int] | None:
     """Read which deliveries a daily partition was made from: key and size of each.
 
-    Returns:
-        None where the list that the record refers to is gone or damaged.
+    None where the list that the record refers to is gone or damaged.
     """
     try:
         found = _read_json(store, inputs_key(year, record.inputs_digest))

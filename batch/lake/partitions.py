@@ -24,12 +24,7 @@ DIGEST_ENTRY = "ohlcv.digest"
 
 @dataclass(frozen=True, slots=True)
 class TablePartitions:
-    """The partitions of a silver table as one listing shows them.
-
-    Attributes:
-        table: Name of the table.
-        objects: The object of each year, ascending.
-    """
+    """The partitions of a silver table as one listing shows them, by year, ascending."""
 
     table: str
     objects: dict[int, StoredObject]
@@ -75,14 +70,7 @@ class TablePartitions:
 
 @dataclass(frozen=True, slots=True)
 class PublishedPartition:
-    """A partition that a job wrote.
-
-    Attributes:
-        table: Name of the table.
-        year: Year of the partition.
-        rows: Number of rows.
-        size_bytes: Length of the file.
-    """
+    """A partition that a job wrote."""
 
     table: str
     year: int
@@ -91,12 +79,7 @@ class PublishedPartition:
 
     def to_json(self) -> dict[str, Any]:
         """Return it as results and run reports show it."""
-        return {
-            "table": self.table,
-            "year": self.year,
-            "rows": self.rows,
-            "bytes": self.size_bytes,
-        }
+        return {"table": self.table, "year": self.year, "rows": self.rows, "bytes": self.size_bytes}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> PublishedPartition:
@@ -144,13 +127,9 @@ def table_metadata(
 ) -> dict[str, str]:
     """Return what every silver file says of itself.
 
-    Args:
-        interval: Such as ``5d``.
-        anchor: What its windows are counted from.
-        calendar: Exchange and digest of the sessions it was cut by.
-        newest: Newest session in it, ISO date.
-        results_version: Version of the code as far as it changes results.
-        digest: Digest of what the file was made from or holds.
+    ``interval`` is such as ``5d``, ``calendar`` the exchange and a digest of the sessions that
+    the file was cut by, ``newest`` its newest session (ISO date), and ``digest`` that of what it
+    was made from or holds.
     """
     return {
         "ohlcv.interval": interval,

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 
@@ -31,18 +30,11 @@ def read_splits(store: ObjectStore) -> pl.DataFrame:
 
 
 def splits_known_at(splits: pl.DataFrame, as_of: datetime | None) -> pl.DataFrame:
-    """Return the splits known at an instant, all where it is None.
+    """Return the splits known at an aware instant, all where it is None.
 
     A split is known from the day on which it is executed, that day being UTC's: the same
-    instant written in another time zone knows the same splits.
-
-    Args:
-        splits: Columns of :data:`batch.core.schema.SPLITS`; where a (symbol, date) occurs
-            twice the last one counts.
-        as_of: An aware instant.
-
-    Returns:
-        ``symbol``, ``date`` and ``ratio``, one row per (symbol, date), sorted by both.
+    instant written in another time zone knows the same splits. Of two rows of one (symbol,
+    date) the last counts. Returns ``symbol``, ``date`` and ``ratio``, sorted by the first two.
     """
     if as_of is not None:
         splits = splits.filter(pl.col("date") <= as_of.astimezone(UTC).date())
@@ -87,8 +79,7 @@ def read_reference(store: ObjectStore, key: str, table_schema: Any) -> pl.DataFr
     return to_polars(table, table_schema)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Rewritten:
+class Rewritten(NamedTuple):
     """A reference table before and after it was rewritten."""
 
     before: pl.DataFrame
@@ -128,13 +119,8 @@ def rewrite_reference(
 def add_splits(store: ObjectStore, splits: pl.DataFrame, *, label: str) -> int:
     """Add splits to the reference table; one of the same symbol and date is replaced.
 
-    Args:
-        store: The lake.
-        splits: ``symbol``, ``date``, ``split_from``, ``split_to``.
-        label: Where they come from, for errors.
-
-    Returns:
-        How many splits are new or changed.
+    ``splits`` has ``symbol``, ``date``, ``split_from`` and ``split_to``; ``label`` says in errors
+    where they come from. Returns how many splits are new or changed.
 
     Raises:
         DataRefused: A ratio cannot be true; nothing was written.
