@@ -69,10 +69,7 @@ is null for what concerns a whole session."""
 class Check:
     """A check of the bars of each symbol.
 
-    Attributes:
-        name: Its name.
-        description: One line for a reader.
-        find: Takes what :func:`with_neighbours` returned, returns rows of :data:`FINDINGS`.
+    ``find`` takes what :func:`with_neighbours` returned, and returns rows of :data:`FINDINGS`.
     """
 
     name: str
@@ -83,15 +80,11 @@ class Check:
 def with_neighbours(bars: pl.DataFrame, calendar: Calendar) -> pl.DataFrame:
     """Add to each daily bar what the checks compare it with.
 
-    Args:
-        bars: Daily bars of whole symbols, raw, sorted by (symbol, date).
-        calendar: Must cover their dates.
-
-    Returns:
-        The bars and ``no`` (session number), ``earlier``, ``before`` and ``after`` (closes
-        of the symbol's second bar before, bar before and bar after), ``gap`` (sessions
-        since the bar before, 1 where none is missing), ``was_traded`` (the bar before has
-        volume) and ``unusual`` (dollar volume against the median of the bars before).
+    The bars are raw, of whole symbols, sorted by (symbol, date); the calendar must cover them.
+    Added are ``no`` (session number), ``earlier``, ``before`` and ``after`` (closes of the
+    symbol's second bar before, bar before and bar after), ``gap`` (sessions since the bar
+    before, 1 where none is missing), ``was_traded`` (the bar before has volume) and ``unusual``
+    (dollar volume against the median of the bars before).
     """
     number = calendar.session_nos(bars["date"].cast(pl.Int32).to_numpy())
     dollars = pl.col("close") * pl.col("volume")
@@ -267,8 +260,7 @@ LAKE_CHECKS = {
 def coverage_drops(counts: pl.DataFrame) -> pl.DataFrame:
     """Find sessions with far fewer symbols than those before them.
 
-    Args:
-        counts: ``date`` and ``symbols``, one row per session, sorted.
+    ``counts`` has ``date`` and ``symbols``, one row per session, sorted.
     """
     usual = pl.col("symbols").rolling_median(USUAL_BARS, min_samples=5).shift(1)
     found = counts.with_columns(usual=usual).filter(
@@ -285,10 +277,7 @@ def coverage_drops(counts: pl.DataFrame) -> pl.DataFrame:
 def vanished(last_bars: pl.DataFrame, newest_no: int, delisted: set[str]) -> pl.DataFrame:
     """Find symbols whose bars end before the newest session without a delisting on record.
 
-    Args:
-        last_bars: ``symbol``, ``date``, ``no`` of each symbol's last bar.
-        newest_no: Number of the newest session.
-        delisted: Symbols that are no longer listed, by the reference data.
+    ``last_bars`` has ``symbol``, ``date`` and ``no`` of each symbol's last bar.
     """
     absent = newest_no - pl.col("no")
     found = last_bars.filter(
@@ -305,9 +294,8 @@ def vanished(last_bars: pl.DataFrame, newest_no: int, delisted: set[str]) -> pl.
 def _runs(rows: pl.DataFrame, same: pl.Expr, least: int) -> pl.DataFrame:
     """Fold runs of rows of one symbol, no session missing, over which an expression holds still.
 
-    Returns:
-        The first row of each run of at least ``least`` rows, with ``length`` and
-        ``widest``, the widest range of its bars.
+    Returns the first row of each run of at least ``least`` rows, with ``length`` and ``widest``,
+    the widest range of its bars.
     """
     broken = (same != same.shift(1)) | (pl.col("symbol") != pl.col("symbol").shift(1))
     broken |= pl.col("no").diff() != 1
@@ -337,5 +325,4 @@ def _findings(
 
 
 def _split_text(ratio: float) -> str:
-    """Write 7.0 as ``a split of 7 for 1`` and 0.1 as ``a split of 1 for 10``."""
     return f"a split of {split_text(ratio).replace(':', ' for ')}"

@@ -29,14 +29,10 @@ _COLUMNS = ("symbol", "date", "open", "high", "low", "close", "volume", "split_r
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Quality:
-    """What the checks found.
+    """What the checks found, and how many daily bars and symbols they looked at.
 
-    Attributes:
-        checks: Description of each check that ran, by name.
-        findings: Columns of :data:`batch.audit.checks.FINDINGS`, in the order of the
-            checks, then newest first.
-        bars: Daily bars looked at.
-        symbols: Symbols looked at.
+    ``checks`` describes each check that ran. ``findings`` has the columns of
+    :data:`batch.audit.checks.FINDINGS`, in the order of the checks, then newest first.
     """
 
     checks: dict[str, str]
@@ -60,15 +56,10 @@ def check_lake(
     progress: Progress | None = None,
     stop_requested: StopRequested = never,
 ) -> Quality:
-    """Run checks over the raw daily bars. Nothing is written.
+    """Run the checks of some names, or all, over the raw daily bars. Nothing is written.
 
-    Args:
-        lake: The lake.
-        names: Which checks; all where None.
-        since: First date of the findings to return.
-        calendar: The exchange calendar; the library's where not given.
-        progress: Where progress is reported.
-        stop_requested: Checked between groups of symbols.
+    ``since`` is the first date of the findings to return. ``stop_requested`` is asked between
+    groups of symbols.
 
     Raises:
         SettingsError: There is no check of that name.

@@ -12,18 +12,7 @@ from typing import Any, TypeAlias
 import duckdb
 import polars as pl
 
-from batch.audit.verify_sql import (
-    CALENDAR_BARS,
-    DAILY_BARS,
-    GAPS,
-    LISTING_BARS,
-    MACROS,
-    OUT_OF_ORDER,
-    SPLIT_ROWS,
-    WINDOW_SPAN,
-    WINDOW_YEARS,
-    Recomputation,
-)
+from batch.audit import verify_sql as sql
 from batch.core import schema
 from batch.core.layout import Anchor
 from batch.core.sessions import Calendar
@@ -44,16 +33,14 @@ class SecondEngine:
     def open(cls, store: ObjectStore, memory_limit: int | None) -> Iterator[SecondEngine]:
         """Start an engine that spills into the store's scratch space.
 
-        Args:
-            store: The lake.
-            memory_limit: Bytes that DuckDB should stay under; its own default where None.
+        ``memory_limit`` is in bytes; DuckDB's own default where None.
         """
         with store.scratch() as scratch, duckdb.connect(":memory:") as database:
             database.execute("SET temp_directory = $path", {"path": str(scratch)})
             database.execute("SET preserve_insertion_order = false")
             if memory_limit is not None:
                 database.execute(f"SET memory_limit = '{memory_limit // 1_000_000}MB'")
-            database.execute(MACROS)
+            database.execute(sql.MACROS)
             yield cls(database)
 
     def load(self, daily: Sequence[Path], splits: pl.DataFrame, calendar: Calendar) -> None:
@@ -66,7 +53,7 @@ class SecondEngine:
         self.database.register("sessions", sessions.to_arrow())
         self.database.register("splits", splits.select("symbol", "date", "ratio").to_arrow())
         self._view("daily", daily)
-        self.database.execute(SPLIT_ROWS)
+        self.database.execute(sql.SPLIT_ROWS)
 
     def compare_daily(self, partition: Path, deliveries: Sequence[Path]) -> Iterator[WrongValue]:
         """Compare a year of daily bars with its deliveries, the oldest first."""
@@ -80,7 +67,7 @@ class SecondEngine:
             f"CREATE OR REPLACE TEMP VIEW received AS SELECT {columns}, arrival"
             " FROM delivered JOIN arrivals USING (filename)"
         )
-        return self._compare(partition, DAILY_BARS, {})
+        return self._compare(partition, sql.DAILY_BARS, {})
 
     def compare_bars(
         self, partition: Path, year: int, width: int, anchor: Anchor
@@ -88,29 +75,31 @@ class SecondEngine:
         """Compare a year of N-session bars with the daily bars."""
         parameters = {"year": year, "width": width}
         if anchor is Anchor.LISTING:
-            return self._compare(partition, LISTING_BARS, parameters)
-        [(first_no, last_no)] = self.database.execute(WINDOW_SPAN, parameters).fetchall()
+            return self._compare(partition, sql.LISTING_BARS, parameters)
+        [(first_no, last_no)] = self.database.execute(sql.WINDOW_SPAN, parameters).fetchall()
         if first_no is None:
             first_no, last_no = 0, -1
         parameters = {"first_no": first_no, "last_no": last_no, "width": width}
-        return self._compare(partition, CALENDAR_BARS, parameters)
+        return self._compare(partition, sql.CALENDAR_BARS, parameters)
 
     def check_order(self, partition: Path, key: str) -> Iterator[WrongValue]:
         """Find rows that do not come after the one before them by symbol and date."""
-        query = OUT_OF_ORDER.format(key=key)
+        query = sql.OUT_OF_ORDER.format(key=key)
         for symbol, day in self.database.execute(query, {"path": str(partition)}).fetchall():
             yield symbol, day, "order", "after the row before", "not"
 
     def gaps(self) -> list[date]:
         """Return the sessions between the first and the newest without any daily bar."""
-        return [row[0] for row in self.database.execute(GAPS).fetchall()]
+        return [row[0] for row in self.database.execute(sql.GAPS).fetchall()]
 
     def window_years(self, width: int) -> set[int]:
         """Return the years in which calendar windows with daily bars start."""
-        return {row[0] for row in self.database.execute(WINDOW_YEARS, {"width": width}).fetchall()}
+        return {
+            row[0] for row in self.database.execute(sql.WINDOW_YEARS, {"width": width}).fetchall()
+        }
 
     def _compare(
-        self, partition: Path, bars: Recomputation, parameters: dict[str, int]
+        self, partition: Path, bars: sql.Recomputation, parameters: dict[str, int]
     ) -> Iterator[WrongValue]:
         self._view("found", [partition])
         cursor = self.database.execute(bars.differences, parameters)

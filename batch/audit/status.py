@@ -9,6 +9,7 @@ from datetime import date, datetime, timedelta
 
 import polars as pl
 
+from batch.core import schema
 from batch.core.layout import (
     ARRIVALS,
     BRONZE,
@@ -18,8 +19,6 @@ from batch.core.layout import (
     Delivery,
     partition_key,
 )
-from batch.core.schema import REJECTED as REJECTED_SCHEMA
-from batch.core.schema import RESTATEMENTS as RESTATEMENTS_SCHEMA
 from batch.core.sessions import EPOCH, Calendar, load_calendar
 from batch.lake.manifest import DailyRecord, Manifest, load_bars_manifest, load_daily_manifest
 from batch.lake.partitions import TablePartitions, list_tables
@@ -49,14 +48,9 @@ class FreshnessPolicy:
 
 @dataclass(frozen=True, slots=True)
 class TableStatus:
-    """One silver table.
+    """One silver table: its partitions counted, and the newest session it was made from.
 
-    Attributes:
-        table: Its name.
-        years: Number of partitions.
-        rows: Rows, as the manifests say.
-        size_bytes: Length of all partitions.
-        newest: Newest session that it was made from, None where that is not recorded.
+    ``newest`` is None where it is not recorded.
     """
 
     table: str
@@ -68,17 +62,17 @@ class TableStatus:
 
 @dataclass(frozen=True, slots=True)
 class StoredTable:
-    """One silver table: what is stored, and what its manifest says of it.
-
-    Attributes:
-        partitions: Its objects.
-        rows: Rows of all partitions.
-        newest: Newest session that it was made from, None where that is not recorded.
-    """
+    """One silver table: what is stored, and what its manifest says of it."""
 
     partitions: TablePartitions
     rows: int
     newest: date | None
+
+    @property
+    def status(self) -> TableStatus:
+        """What a status says of it."""
+        held = self.partitions
+        return TableStatus(held.table, len(held.objects), self.rows, held.size_bytes, self.newest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,21 +100,16 @@ class Status:
     """The state of a lake at one instant.
 
     Attributes:
-        lake: Its root.
-        at: The instant that it was judged at.
         as_of: The past instant that its daily bars show, ISO 8601, None in the present.
         expected: The newest session that should be there by then.
-        oldest: Oldest consolidated session, None where there is none.
-        newest: Newest consolidated session, None where there is none.
+        oldest: Oldest consolidated session, None where there is none; so is ``newest``.
         behind: Sessions after the newest one, up to the expected one.
         missing: Sessions between the oldest and the newest one without any daily bar.
         since: First session that ``late``, ``refused`` and ``restated`` cover.
-        late: Sessions whose first delivery was late.
         refused: Refused rows by reason; a row with two reasons counts under both.
         restated: Changed values by field.
         restatements: Changed values over all time.
         waiting: Deliveries that have not been consolidated yet.
-        tables: Every silver table.
         outdated: Tables of bars that were made from older daily bars than there are.
         runs: The last runs, newest first.
         problems: Why the lake is not well; empty where it is.
@@ -154,15 +143,10 @@ def read_status(
     since: date | None = None,
     calendar: Calendar | None = None,
 ) -> Status:
-    """Judge the state of a lake. Nothing is written.
+    """Judge the state of a lake at an aware instant. Nothing is written.
 
-    Args:
-        store: The lake.
-        now: The instant to judge at, aware.
-        policy: When the lake counts as stale.
-        since: First session whose gaps, lateness, refused rows and corrections count. By
-            default all gaps count, and the others from the last :data:`RECENT_SESSIONS`.
-        calendar: The exchange calendar; the library's by default.
+    ``since`` is the first session whose gaps, lateness, refused rows and corrections count. By
+    default all gaps count, and the others from the last :data:`RECENT_SESSIONS`.
     """
     policy = policy or FreshnessPolicy()
     manifest = load_daily_manifest(store)
@@ -180,16 +164,7 @@ def read_status(
         due = calendar.sessions_between(max(oldest, since or oldest), newest)
         missing = [session for session in due if session not in consolidated]
         recent = since or calendar.session_at(calendar.session_no(newest) - RECENT_SESSIONS + 1)
-    tables = tuple(
-        TableStatus(
-            one.partitions.table,
-            len(one.partitions.objects),
-            one.rows,
-            one.partitions.size_bytes,
-            one.newest,
-        )
-        for one in list_stored_tables(store, manifest)
-    )
+    stored = list_stored_tables(store, manifest)
     status = Status(
         lake=store.uri,
         at=now,
@@ -205,9 +180,9 @@ def read_status(
         restated=_restated(store, recent, records),
         restatements=sum(record.restatements for record in records.values()),
         waiting=waiting_deliveries(store),
-        tables=tables,
+        tables=tuple(one.status for one in stored),
         outdated=tuple(
-            one.table for one in tables if newest and one.newest and one.newest < newest
+            one.partitions.table for one in stored if newest and one.newest and one.newest < newest
         ),
         runs=tuple(
             RunStatus(run.job, run.started_at, run.duration_s, run.exit_code, run.error)
@@ -266,7 +241,7 @@ def _refused(store: ObjectStore, since: date | None) -> dict[str, int]:
     listed = _list_from_session(store, REJECTED, since)
     keys = [item.key for item in listed if item.key.endswith(".parquet")]
     with reading(f"{store.uri}/{REJECTED}"):
-        reasons = scan_objects(store, keys, REJECTED_SCHEMA).select("reason").collect()
+        reasons = scan_objects(store, keys, schema.REJECTED).select("reason").collect()
     counts = Counter(reason for text in reasons["reason"] for reason in text.split("; "))
     return dict(counts.most_common())
 
@@ -279,7 +254,7 @@ def _restated(
         for year, record in sorted(records.items())
         if record.restatements and (since is None or year >= since.year)
     ]
-    rows = scan_objects(store, keys, RESTATEMENTS_SCHEMA)
+    rows = scan_objects(store, keys, schema.RESTATEMENTS)
     if since is not None:
         rows = rows.filter(pl.col("date") >= since)
     with reading(f"{store.uri}/silver/{RESTATEMENTS_TABLE}"):

@@ -31,14 +31,10 @@ ORPHANED_AFTER = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Superseded:
-    """A delivery that can go.
+    """A delivery that can go, as one newer delivery, ``by``, has every symbol of it.
 
-    Attributes:
-        delivery: Which.
-        size_bytes: Its length.
-        by: The newer delivery that has every symbol of it.
-        restated_values: Values of it that a kept delivery changed or that changed a kept
-            one: without it, as many restatements are missing or compare with another value.
+    ``restated_values`` counts the values of it that a kept delivery changed or that changed a
+    kept one: without it, as many restatements are missing or compare with another value.
     """
 
     delivery: Delivery
@@ -53,8 +49,7 @@ class VacuumPlan:
 
     Attributes:
         superseded: Deliveries to remove, in order of sessions.
-        kept_for_restatements: Superseded deliveries that stay because a restatement
-            compares with them.
+        kept_for_restatements: Superseded, but a restatement compares with them.
         deliveries: Number of objects under bronze.
         passed_over: Keys that were left alone, and why.
         orphaned: Announcements of deliveries that never came.
@@ -88,12 +83,8 @@ def plan_vacuum(
     side: one that waits to be consolidated, or that consolidation could not use, neither
     goes nor supersedes another.
 
-    Args:
-        store: The lake.
-        now: The present instant, aware.
-        keep: Deliveries received less than this ago stay.
-        forget_corrections: Let deliveries go that restatements compare with.
-        workers: Threads that read deliveries.
+    Deliveries received less than ``keep`` before ``now`` stay, and so do those that
+    restatements compare with unless ``forget_corrections``.
 
     Raises:
         DataRefused: The lake shows a past instant, or the daily bars were never made.
@@ -215,7 +206,6 @@ def _restated_by_removal(delivery: Delivery, kept: Mapping[Delivery, pl.DataFram
 
 
 def _one_of_each(parts: list[pl.DataFrame], keep: Literal["first", "last"]) -> pl.DataFrame:
-    """Return the first or last row of each symbol in some deliveries."""
     rows = pl.concat([empty_frame(schema.DELIVERY), *parts])
     return rows.unique("symbol", keep=keep, maintain_order=True)
 

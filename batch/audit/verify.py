@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from dataclasses import dataclass
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
-
-import polars as pl
 
 from batch.audit.second_engine import SecondEngine
 from batch.core.errors import DataRefused
@@ -22,6 +20,7 @@ from batch.core.layout import (
     bronze_year_prefix,
     parse_bars_table,
     parse_partition_key,
+    table_order,
 )
 from batch.core.sessions import EARLIEST, EPOCH, Calendar, load_calendar
 from batch.lake.manifest import (
@@ -32,7 +31,7 @@ from batch.lake.manifest import (
     load_inputs,
 )
 from batch.lake.partitions import DIGEST_ENTRY
-from batch.lake.reference import read_splits
+from batch.lake.reference import read_splits, splits_known_at
 from batch.runtime.progress import Progress, Silent, StopRequested, never, require_going
 from batch.storage.parquet import Footer, read_footer
 from batch.storage.store import ObjectStore, StoredObject, require_lake
@@ -45,14 +44,8 @@ SHOWN = 200
 class Difference:
     """One value that is not what it should be.
 
-    Attributes:
-        table: Name of the table.
-        year: Its partition.
-        symbol: Symbol of the row; empty where the whole partition is meant.
-        day: Date or start of the row, ISO; empty where the whole partition is meant.
-        column: Column, or what is wrong with the row or partition.
-        expected: As recomputed.
-        found: As stored.
+    ``day`` is the date or start of the row, ISO; it and ``symbol`` are empty where the whole
+    partition is meant. ``column`` may also say what is wrong with the row or partition.
     """
 
     table: str
@@ -65,7 +58,7 @@ class Difference:
 
 
 class CheckedTable(NamedTuple):
-    """A table whose rows were recomputed: its name, number of partitions and of rows."""
+    """A table whose rows were recomputed, and how many partitions and rows it has."""
 
     table: str
     partitions: int
@@ -83,18 +76,10 @@ class Verification:
         gaps: Sessions between the first and the newest without any daily bar.
     """
 
-    checked: list[CheckedTable] = field(default_factory=list)
-    differences: list[Difference] = field(default_factory=list)
-    count: int = 0
-    gaps: list[date] = field(default_factory=list)
-
-    def __add__(self, other: Verification) -> Verification:
-        return Verification(
-            self.checked + other.checked,
-            self.differences + other.differences,
-            self.count + other.count,
-            self.gaps + other.gaps,
-        )
+    checked: list[CheckedTable]
+    differences: list[Difference]
+    count: int
+    gaps: list[date]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,12 +118,7 @@ def verify(
     of a table cannot be read, the rows of that table are not compared; where it is one of
     the daily bars, no rows are.
 
-    Args:
-        store: The lake.
-        progress: Reports partitions as they are done.
-        stop_requested: Asked between partitions.
-        calendar: The exchange calendar; the library's by default.
-        memory_limit: Bytes that DuckDB should stay under.
+    ``stop_requested`` is asked between partitions; ``memory_limit`` is in bytes and DuckDB's.
 
     Raises:
         LakeMissing: There is no lake at the root.
@@ -155,22 +135,35 @@ def verify(
             yield year, partition.path
             reported.advance()
 
+    checked: list[CheckedTable] = []
+    shown: list[Difference] = []
+    counts: Counter[tuple[str, int]] = Counter()
+    gaps: list[date] = []
+
+    def count(differences: Iterable[Difference]) -> None:
+        for one in differences:
+            partition = (one.table, one.year)
+            counts[partition] += 1
+            if counts[partition] <= SHOWN:
+                shown.append(one)
+
     reported.begin("verifying", sum(len(t.objects) for t in (daily, *tables)), "partitions")
     with SecondEngine.open(store, memory_limit) as engine, _local_files(store, daily) as days:
-        found = _gathered(_check_records(daily, days))
-        if not days or not _readable(days):
-            return found
-        calendar = calendar or _calendar_before(manifest.oldest or EPOCH)
-        engine.load([day.path for day in days.values()], _splits(store, manifest), calendar)
-        found += _gathered(_check_daily(store, engine, manifest, each(days)))
-        found += Verification([_counted(daily, days)], gaps=engine.gaps())
-        for table in tables:
+        count(_check_records(daily, days))
+        if days and _readable(days):
+            calendar = calendar or _calendar_before(manifest.oldest or EPOCH)
+            splits = splits_known_at(read_splits(store), _cut_off(manifest))
+            engine.load([day.path for day in days.values()], splits, calendar)
+            count(_check_daily(store, engine, manifest, each(days)))
+            checked.append(_checked(daily, days))
+            gaps = engine.gaps()
+        for table in tables if checked else ():
             with _local_files(store, table) as bars:
-                found += _gathered(_check_records(table, bars))
+                count(_check_records(table, bars))
                 if _readable(bars):
-                    found += _gathered(_check_bars(engine, table, each(bars)))
-                    found += Verification([_counted(table, bars)])
-    return found
+                    count(_check_bars(engine, table, each(bars)))
+                    checked.append(_checked(table, bars))
+    return Verification(checked, shown, counts.total(), gaps)
 
 
 def _list_tables(store: ObjectStore, daily: Manifest[DailyRecord]) -> Iterator[_Table]:
@@ -182,7 +175,7 @@ def _list_tables(store: ObjectStore, daily: Manifest[DailyRecord]) -> Iterator[_
         if found := parse_partition_key(item.key):
             partitions[found[1]] = item
     yield _Table(DAILY_TABLE, objects[DAILY_TABLE], daily)
-    for name in sorted(filter(parse_bars_table, objects), key=_width_and_anchor):
+    for name in sorted(filter(parse_bars_table, objects), key=table_order):
         yield _Table(name, objects[name], load_bars_manifest(store, name))
 
 
@@ -206,20 +199,9 @@ def _readable(partitions: _Partitions) -> bool:
     return not any(isinstance(one.footer, DataRefused) for one in partitions.values())
 
 
-def _counted(table: _Table, partitions: _Partitions) -> CheckedTable:
+def _checked(table: _Table, partitions: _Partitions) -> CheckedTable:
     footers = [one.footer for one in partitions.values() if isinstance(one.footer, Footer)]
     return CheckedTable(table.name, len(partitions), sum(footer.rows for footer in footers))
-
-
-def _gathered(differences: Iterable[Difference]) -> Verification:
-    """Count all differences, and keep some of each year."""
-    kept: list[Difference] = []
-    counts: Counter[int] = Counter()
-    for one in differences:
-        counts[one.year] += 1
-        if counts[one.year] <= SHOWN:
-            kept.append(one)
-    return Verification(differences=kept, count=counts.total())
 
 
 def _check_records(table: _Table, partitions: _Partitions) -> Iterator[Difference]:
@@ -278,7 +260,7 @@ def _check_bars(
     engine: SecondEngine, table: _Table, partitions: Iterable[tuple[int, Path]]
 ) -> Iterator[Difference]:
     """Check a table of N-session bars against the daily bars; all its years must be there."""
-    width, anchor = _width_and_anchor(table.name)
+    width, anchor = parse_bars_table(table.name) or (1, Anchor.CALENDAR)
     for year, path in partitions:
         for wrong in engine.check_order(path, "start"):
             yield Difference(table.name, year, *wrong)
@@ -294,18 +276,8 @@ def _deliveries(store: ObjectStore, year: int, cut_off: datetime | None) -> Sequ
     return [one for one in listed if one and (cut_off is None or one.received_at <= cut_off)]
 
 
-def _splits(store: ObjectStore, manifest: Manifest[DailyRecord]) -> pl.DataFrame:
-    splits = read_splits(store)
-    cut_off = _cut_off(manifest)
-    return splits.filter(pl.col("date") <= cut_off.astimezone(UTC).date()) if cut_off else splits
-
-
 def _cut_off(manifest: Manifest[DailyRecord]) -> datetime | None:
     return datetime.fromisoformat(manifest.as_of) if manifest.as_of else None
-
-
-def _width_and_anchor(table: str) -> tuple[int, Anchor]:
-    return parse_bars_table(table) or (1, Anchor.CALENDAR)
 
 
 def _calendar_before(oldest: date) -> Calendar:

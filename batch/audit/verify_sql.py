@@ -95,13 +95,10 @@ _BAR_VALUES = "open, high, low, close, volume, vwap, trades, sessions, split_rat
 
 @dataclass(frozen=True, slots=True)
 class Recomputation:
-    """How the rows of a partition should be.
+    """How the rows of a partition should be: those of a query, with a date as ``key``.
 
-    Attributes:
-        query: Gives them.
-        key: Name of the date that, with the symbol, identifies a row.
-        tolerances: How far apart two values of each column may be, relative to the larger
-            one; None compares them as they stand.
+    ``tolerances`` is how far apart two values of each column may be, relative to the larger
+    one; None compares them as they stand.
     """
 
     query: str

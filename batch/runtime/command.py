@@ -29,7 +29,9 @@ def run_main(command: click.Command, arguments: list[str] | None = None, *, name
         err.show()
         return err.exit_code
     except click.ClickException as err:
-        _show_usage(err)
+        if isinstance(err, click.UsageError) and err.ctx:
+            click.echo(err.ctx.get_usage(), err=True)
+            click.echo(f"Try '{err.ctx.command_path} --help' for help.\n", err=True)
         return _fail(err.format_message(), err.exit_code)
     except click.exceptions.Exit as err:
         return err.exit_code
@@ -62,15 +64,7 @@ def command_name() -> str:
     return str(installed.relative_to(here) if installed.is_relative_to(here) else installed)
 
 
-def _show_usage(err: click.ClickException) -> None:
-    context = err.ctx if isinstance(err, click.UsageError) else None
-    if context is not None:
-        click.echo(context.get_usage(), err=True)
-        click.echo(f"Try '{context.command_path} --help' for help.\n", err=True)
-
-
 def _fail(text: str, code: int) -> int:
-    """Print an error and return its exit code."""
     plain = bool(environment().get("NO_COLOR"))
     lead = "error:" if plain else click.style("error:", fg="red", bold=True)
     if sys.stderr.isatty():

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
+from rich.progress import BarColumn, ProgressColumn, Task, TaskID, TextColumn
+from rich.progress import Progress as Drawing
 from rich.text import Text
 
 from batch.runtime.formats import count_text, duration_text, rate_text
+from batch.runtime.progress import Progress
 
 
 class _Count(ProgressColumn):
@@ -36,10 +38,10 @@ class _Pace(ProgressColumn):
         return Text(f"{rate_text(task.speed)}/s, {duration_text(task.time_remaining)} left")
 
 
-class DrawnProgress:
+class DrawnProgress(Progress):
     """Draws a bar per step on a terminal."""
 
-    def __init__(self, drawing: Progress) -> None:
+    def __init__(self, drawing: Drawing) -> None:
         self._drawing = drawing
         self._task: TaskID | None = None
 
@@ -62,18 +64,17 @@ class DrawnProgress:
 
     def warn(self, text: str) -> None:
         """Print a warning above the bars."""
-        self._drawing.console.print(
-            f"warning: {text}", style="yellow", highlight=False, markup=False
-        )
+        line = f"warning: {text}"
+        self._drawing.console.print(line, style="yellow", highlight=False, markup=False)
 
     def parallel(self) -> DrawnProgress:
         """Return one that draws bars of its own on the same terminal."""
         return DrawnProgress(self._drawing)
 
 
-def steps_drawing() -> Progress:
+def steps_drawing() -> Drawing:
     """Return a drawing with one line per step, on stderr, within 80 columns."""
-    return Progress(
+    return Drawing(
         TextColumn("{task.description:<13}"),
         BarColumn(bar_width=14),
         _Count(),
@@ -88,22 +89,19 @@ def steps_drawing() -> Progress:
 class _AboveTheBars(logging.Handler):
     """Prints log records above the bars, which lines between them would tear."""
 
-    def __init__(self, drawing: Progress) -> None:
+    def __init__(self, drawing: Drawing) -> None:
         super().__init__()
         self._console = drawing.console
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print a record without its instant."""
-        self._console.print(
-            f"{record.levelname.lower()}: {record.getMessage()}",
-            style="yellow" if record.levelno >= logging.WARNING else None,
-            highlight=False,
-            markup=False,
-        )
+        text = f"{record.levelname.lower()}: {record.getMessage()}"
+        style = "yellow" if record.levelno >= logging.WARNING else None
+        self._console.print(text, style=style, highlight=False, markup=False)
 
 
 @contextmanager
-def logs_above(drawing: Progress, logger: logging.Logger) -> Iterator[None]:
+def logs_above(drawing: Drawing, logger: logging.Logger) -> Iterator[None]:
     """Let a logger print above a drawing while it is there."""
     before = logger.handlers[:]
     logger.handlers[:] = [_AboveTheBars(drawing)]

@@ -59,12 +59,10 @@ class Output:
             click.echo(json.dumps(content, default=str, indent=2))
 
     def say(self, text: str, *, hanging: int | None = None) -> None:
-        """Print a line for a reader.
+        """Print a line for a reader as it is, so that commands in it can be copied.
 
-        Args:
-            text: Printed as it is, so that commands in it can be copied.
-            hanging: Break the line between words on a terminal that is too narrow, and
-                indent what follows by so many columns.
+        With ``hanging``, a line that a terminal is too narrow for is broken between words, and
+        what follows is indented by so many columns.
         """
         self._settle()
         if self.as_json or self.quiet:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import Final, Protocol, Self
+from typing import Final
 
 from batch.core.errors import Interrupted
 from batch.runtime.formats import count_text, duration_text, rate_text
@@ -14,7 +14,7 @@ LOGGER: Final = logging.getLogger("ohlcv")
 _LOG_EVERY_S = 10.0
 
 
-class Progress(Protocol):
+class Progress:
     """Reports progress in steps: on a terminal as bars, elsewhere as log lines."""
 
     def begin(self, step: str, total: int, unit: str) -> None:
@@ -31,29 +31,14 @@ class Progress(Protocol):
 
     def parallel(self) -> Progress:
         """Return a progress for work that runs at the same time, with steps of its own."""
-
-
-class Silent:
-    """Reports nothing."""
-
-    def begin(self, step: str, total: int, unit: str) -> None:
-        """Ignore the step."""
-
-    def advance(self, count: int = 1) -> None:
-        """Ignore the units."""
-
-    def note(self, text: str) -> None:
-        """Ignore the line."""
-
-    def warn(self, text: str) -> None:
-        """Ignore the warning."""
-
-    def parallel(self) -> Self:
-        """Return itself."""
         return self
 
 
-class LoggedProgress:
+class Silent(Progress):
+    """Reports nothing."""
+
+
+class LoggedProgress(Progress):
     """Reports progress in log lines, one every ten seconds at most."""
 
     def __init__(self) -> None:

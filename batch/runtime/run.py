@@ -6,7 +6,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import FrameType
 from uuid import uuid4
@@ -56,13 +56,7 @@ class StopSwitch:
 
 @dataclass(slots=True, eq=False)
 class Run:
-    """A run under way.
-
-    Attributes:
-        progress: Where the job reports its steps.
-        stop_requested: Read by the job between writes.
-        outcome: What was done so far, for the report.
-    """
+    """A run under way; ``outcome`` is what was done so far, for the report."""
 
     progress: Progress
     stop_requested: StopSwitch
@@ -83,12 +77,22 @@ class Run:
 @contextmanager
 def job_run(job: str, store: ObjectStore, settings: BaseModel, output: Output) -> Iterator[Run]:
     """Run a job with progress and signals; its report is kept once the lake exists."""
-    report = RunReport(
-        job=job,
-        run_id=uuid4().hex[:8],
-        started_at=datetime.now(UTC),
-        settings=settings.model_dump(mode="json"),
-    )
+    run_id, started_at = uuid4().hex[:8], datetime.now(UTC)
+
+    def keep_report(outcome: RunOutcome, code: int, error: str | None = None) -> None:
+        RunReport(
+            job=job,
+            run_id=run_id,
+            started_at=started_at,
+            settings=settings.model_dump(mode="json"),
+            finished_at=datetime.now(UTC),
+            exit_code=int(code),
+            error=error,
+            counts=outcome.counts,
+            partitions=outcome.published or (),
+            problems=outcome.problems or (),
+        ).keep(store)
+
     with StopSwitch().armed() as switch, output.progress() as progress:
         run = Run(progress, switch)
         try:
@@ -97,18 +101,6 @@ def job_run(job: str, store: ObjectStore, settings: BaseModel, output: Output) -
             code = err.exit_code if isinstance(err, OhlcvError) else ExitCode.BUG
             with suppress(OhlcvError):
                 if store.exists():
-                    _ended(report, run, code, f"{type(err).__name__}: {err}").keep(store)
+                    keep_report(run.outcome, code, f"{type(err).__name__}: {err}")
             raise
-    _ended(report, run, ExitCode.DONE).keep(store)
-
-
-def _ended(report: RunReport, run: Run, code: int, error: str | None = None) -> RunReport:
-    return replace(
-        report,
-        finished_at=datetime.now(UTC),
-        exit_code=int(code),
-        error=error,
-        counts=run.outcome.counts,
-        partitions=run.outcome.published or (),
-        problems=run.outcome.problems or (),
-    )
+    keep_report(run.outcome, ExitCode.DONE)

@@ -18,10 +18,8 @@ from batch.storage.store import ObjectStore
 class RunOutcome:
     """What a run did, as its report and its JSON result say it.
 
-    Attributes:
-        counts: Rows, partitions, bytes and the like, by name.
-        published: Partitions that were published; None where the result has no such key.
-        problems: Every file, symbol or session that could not be done; None likewise.
+    ``counts`` are rows, partitions, bytes and the like, by name. ``published`` and ``problems``
+    (what could not be done) are None where the result has no such key.
     """
 
     counts: Mapping[str, object] = field(default_factory=dict)
@@ -43,12 +41,9 @@ class RunReport:
     """What one run of a job did.
 
     Attributes:
-        job: Name of the job, such as ``consolidate``.
         run_id: Distinguishes runs that start at the same instant.
-        started_at: When it started.
         settings: The settings in force, without secrets.
         finished_at: When it ended, if it did.
-        exit_code: The command's exit status.
         error: What ended it, in one line.
         counts: Rows, partitions, bytes and the like, by name.
         partitions: What was published.
@@ -75,27 +70,21 @@ class RunReport:
 
     def to_json(self) -> str:
         """Return the report as JSON."""
-        content = {
-            **asdict(self),
-            "partitions": [part.to_json() for part in self.partitions],
-            "duration_s": self.duration_s,
-        }
+        partitions = [part.to_json() for part in self.partitions]
+        content = asdict(self) | {"partitions": partitions, "duration_s": self.duration_s}
         return json.dumps(content, default=str, indent=2)
 
     @classmethod
     def from_json(cls, text: str | bytes, source_name: str) -> RunReport:
         """Parse a report; what it lacks beside its job and its start keeps the default.
 
-        Args:
-            text: As :meth:`to_json` wrote it.
-            source_name: Where it comes from, for the error's message.
-
         Raises:
-            DataRefused: It is not a run's report.
+            DataRefused: It is not a run's report; the message begins with ``source_name``.
         """
         try:
             content = json.loads(text)
             finished_at = content.get("finished_at")
+            partitions = content.get("partitions", [])
             return cls(
                 job=content["job"],
                 run_id=content.get("run_id", ""),
@@ -105,9 +94,7 @@ class RunReport:
                 exit_code=content.get("exit_code"),
                 error=content.get("error"),
                 counts=content.get("counts", {}),
-                partitions=[
-                    PublishedPartition.from_json(part) for part in content.get("partitions", [])
-                ],
+                partitions=[PublishedPartition.from_json(part) for part in partitions],
                 problems=content.get("problems", []),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as err:
@@ -139,8 +126,8 @@ def summary_by_table(
     summary = []
     for table in sorted({partition.table for partition in published}, key=table_order):
         partitions = [partition for partition in published if partition.table == table]
-        years = [partition.year for partition in partitions]
-        span = str(years[0]) if len(years) == 1 else f"{min(years)}-{max(years)}"
+        years = sorted(partition.year for partition in partitions)
+        span = str(years[0]) if len(years) == 1 else f"{years[0]}-{years[-1]}"
         rows = sum(partition.rows for partition in partitions)
         size_bytes = sum(partition.size_bytes for partition in partitions)
         summary.append((table, span, rows, size_text(size_bytes)))

@@ -35,11 +35,8 @@ ENV_PREFIX: Final = "OHLCV_"
 class Option:
     """How a setting appears on the command line, where its field does not say it.
 
-    Attributes:
-        name: Without dashes; the field's name where not given.
-        metavar: Stands for the value in help texts.
-        is_folder: Whether a shell completes folders.
-        environment_only: Whether there is no option for it.
+    ``name`` is without dashes; the field's where None. A shell completes folders for one that
+    ``is_folder``.
     """
 
     name: str | None = None
@@ -177,13 +174,7 @@ class ResamplerSettings(JobSettings):
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A declared setting: what its option, its messages and its documentation derive from.
-
-    Attributes:
-        name: Name of its field.
-        field: Its declaration.
-        option: How it appears on the command line.
-    """
+    """A declared setting: what its option, its messages and its documentation derive from."""
 
     name: str
     field: FieldInfo
@@ -228,18 +219,12 @@ def settings_of(kind: type[Settings]) -> list[Setting]:
         name: next(-at for at, owner in enumerate(owners) if name in owner.__annotations__)
         for name in kind.model_fields
     }
-    ordered = sorted(kind.model_fields, key=lambda name: (name != "lake", -depth[name]))
-    return [
-        Setting(
-            name,
-            kind.model_fields[name],
-            next(
-                (item for item in kind.model_fields[name].metadata if isinstance(item, Option)),
-                Option(),
-            ),
-        )
-        for name in ordered
-    ]
+    settings = []
+    for name in sorted(kind.model_fields, key=lambda name: (name != "lake", -depth[name])):
+        field = kind.model_fields[name]
+        options = [item for item in field.metadata if isinstance(item, Option)]
+        settings.append(Setting(name, field, options[0] if options else Option()))
+    return settings
 
 
 def _explain(err: ValidationError, given: Mapping[str, object], settings: Iterable[Setting]) -> str:

@@ -8,12 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One of several processes over the same lake.
-
-    Attributes:
-        index: Which one, from 0.
-        count: How many there are.
-    """
+    """One of several processes over the same lake; ``index`` counts from 0."""
 
     index: int = 0
     count: int = 1
