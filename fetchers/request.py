@@ -12,8 +12,7 @@ from batch.core.errors import SettingsError
 class SessionRange:
     """Sessions requested by their dates, both bounds inclusive.
 
-    Attributes:
-        again: Whether sessions that the lake has already are fetched as well.
+    Where ``again`` is set, sessions that the lake has already are fetched as well.
     """
 
     first: date
@@ -29,11 +28,8 @@ class SessionRange:
 class FetchRequest:
     """The parts of one fetch.
 
-    Attributes:
-        sessions: Sessions whose bars to fetch; None for the daily run.
-        bars: Whether to fetch daily bars.
-        reference: Whether to fetch reference data.
-        flat_files: Whether to read daily bars, and nothing else, from the flat files.
+    ``sessions`` is None for the daily run. ``flat_files`` reads daily bars, and nothing else,
+    from the flat files.
     """
 
     sessions: SessionRange | None = None

@@ -57,10 +57,8 @@ def find_api_key(
 ) -> VendorKey:
     """Find the API key: environment, then Secrets Manager, then the SSM parameter store.
 
-    Args:
-        environment: Environment variables; a variable that is empty counts as not set.
-        secret: Name or ARN of a secret: the key itself, or a JSON object with ``api_key``.
-        parameter: Name of a parameter, of type SecureString or String.
+    A variable that is empty counts as not set. ``secret`` is a name or an ARN; the value there,
+    or of the parameter, is the key itself, or a JSON object with ``api_key``.
 
     Raises:
         KeyMissing: There is none, or what there is cannot be a key.
@@ -71,9 +69,14 @@ def find_api_key(
         if environment.get(name, "").strip():
             return _checked(environment[name], name)
     if secret:
-        return _checked(_from_json(_read_secret(secret)), f"secret {secret}")
+        label = f"secret {secret}"
+        answer = _request("secretsmanager", "get_secret_value", label, SecretId=secret)
+        text = answer.get("SecretString") or answer.get("SecretBinary", b"").decode()
+        return _checked(_from_json(text), label)
     if parameter:
-        return _checked(_from_json(_read_parameter(parameter)), f"parameter {parameter}")
+        label = f"parameter {parameter}"
+        answer = _request("ssm", "get_parameter", label, Name=parameter, WithDecryption=True)
+        return _checked(_from_json(answer["Parameter"]["Value"]), label)
     raise KeyMissing(f"no API key for Polygon: {_HOW}")
 
 
@@ -124,18 +127,7 @@ def _from_json(text: str) -> str:
     )
 
 
-def _read_secret(name: str) -> str:
-    answer = _request("secretsmanager", "get_secret_value", f"secret {name}", SecretId=name)
-    return str(answer.get("SecretString") or answer.get("SecretBinary", b"").decode())
-
-
-def _read_parameter(name: str) -> str:
-    answer = _request("ssm", "get_parameter", f"parameter {name}", Name=name, WithDecryption=True)
-    return str(answer["Parameter"]["Value"])
-
-
 def _request(service: str, operation: str, label: str, **request: Any) -> Mapping[str, Any]:
-    """Return an answer of AWS; its errors become ours."""
     config = Config(
         retries={"mode": "standard", "max_attempts": 4}, connect_timeout=5, read_timeout=10
     )

@@ -1,8 +1,4 @@
-"""The Lambda function that fetches daily bars.
-
-Settings come from ``OHLCV_*`` variables, the API key from Secrets Manager or the SSM
-parameter store.
-"""
+"""The Lambda function that fetches daily bars."""
 
 from __future__ import annotations
 
@@ -23,13 +19,8 @@ _MOST_KEYS = 100
 class SessionEvent(FetchEvent):
     """The event; ``{}`` is the daily run.
 
-    Attributes:
-        session: One session to fetch, whether or not it is in the lake.
-        first: First session of a range; with ``last``. In JSON: ``from``.
-        last: Last session of a range. In JSON: ``to``.
-        again: Whether sessions of the range that are in the lake are fetched as well.
-        strict: Whether an incomplete session fails the function; the setting's value
-            where not given.
+    ``session`` is fetched whether or not it is in the lake, those of a range also where
+    ``again`` is set. ``strict`` is the setting's value where not given.
     """
 
     session: date | None = None
@@ -56,20 +47,12 @@ class SessionEvent(FetchEvent):
             sessions = SessionRange(self.first, self.last, again=self.again)
         return FetchRequest(sessions, reference=False)
 
-    @property
-    def options(self) -> dict[str, Any]:
-        """Settings that the event overrides."""
-        return {"strict": self.strict}
-
 
 def handler(event: Any, context: LambdaContext) -> dict[str, Any]:
     """Bring the missing and the trailing sessions into bronze.
 
-    Returns:
-        ``sessions`` planned; ``new_sessions``, those with rows that the lake did not
-        have, corrected ones included; ``corrected_sessions``; ``unchanged_sessions``, a
-        count; ``rows`` and ``refused_rows`` kept; ``keys`` written, the first hundred, and
-        ``keys_written``; ``incomplete``, in words; ``newest_due``.
+    In the answer, ``new_sessions`` are those with rows that the lake did not have, corrected
+    ones included; ``keys`` and ``incomplete`` are the first hundred.
 
     Raises:
         DeadlineNear: Names the sessions that are left; the same event continues.

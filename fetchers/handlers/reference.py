@@ -1,8 +1,4 @@
-"""The Lambda function that fetches reference data.
-
-Settings come from ``OHLCV_*`` variables, the API key from Secrets Manager or the SSM
-parameter store.
-"""
+"""The Lambda function that fetches reference data."""
 
 from __future__ import annotations
 
@@ -23,32 +19,25 @@ _MOST_WARNINGS = 50
 class ReferenceEvent(FetchEvent):
     """The event; ``{}`` is the daily run.
 
-    Attributes:
-        session: Accepted and not used: reference data is what is known now.
-        details: Tickers whose details are requested; the setting's value where not given.
+    ``session`` is accepted and not used: reference data is what is known now. ``details`` are
+    the tickers whose details are requested, the setting's value where not given.
     """
 
     session: date | None = None
-    details: int | None = Field(None, ge=0)
+    details_per_run: int | None = Field(None, ge=0, alias="details")
 
     @property
     def request(self) -> FetchRequest:
         """Reference data alone."""
         return FetchRequest(bars=False)
 
-    @property
-    def options(self) -> dict[str, Any]:
-        """Settings that the event overrides."""
-        return {"details_per_run": self.details}
-
 
 def handler(event: Any, context: LambdaContext) -> dict[str, Any]:
     """Bring tickers, splits and dividends up to date.
 
-    Returns:
-        ``rows``, those of all that is known or new: tickers, splits new or changed,
-        dividends; each of these by name; ``details``, tickers requested, fewer than the
-        budget where the function's time was about to end; ``warnings``, the first fifty.
+    In the answer, ``splits`` are those new or changed; ``details``, the tickers requested, are
+    fewer than the budget where the function's time was about to end; ``warnings`` are the first
+    fifty.
 
     Raises:
         DeadlineNear: Names the parts that are left; the next run continues.

@@ -1,7 +1,8 @@
 """What the Lambda functions share: events, logs, the deadline, the run and its errors.
 
-A handler returns small JSON and raises on failure: an answer that reports a failure counts
-as success where it is called from.
+Settings come from ``OHLCV_*`` variables, the API key from Secrets Manager or the SSM parameter
+store. A handler returns small JSON and raises on failure: an answer that reports a failure
+counts as success where it is called from.
 """
 
 from __future__ import annotations
@@ -30,9 +31,7 @@ _SHARE_TO_STOP = 0.2
 class LambdaContext(Protocol):
     """The part of the Lambda context that is used."""
 
-    @property
-    def aws_request_id(self) -> str:
-        """Identifies the invocation in the logs."""
+    aws_request_id: str
 
     def get_remaining_time_in_millis(self) -> int:
         """Return the time until Lambda ends the process."""
@@ -43,7 +42,7 @@ class DeadlineNear(Interrupted):
 
 
 class FetchEvent(BaseModel):
-    """An event that asks for one part of a fetch."""
+    """An event that asks for one part of a fetch; a field named like a setting overrides it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
@@ -51,11 +50,6 @@ class FetchEvent(BaseModel):
     @abstractmethod
     def request(self) -> FetchRequest:
         """The part of a fetch that the event asks for."""
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """Settings that the event overrides, by name; None where it does not."""
-        return {}
 
 
 Event = TypeVar("Event", bound=FetchEvent)
@@ -68,14 +62,9 @@ def run_function(
     context: LambdaContext,
     answer: Callable[[Any], dict[str, Any]],
 ) -> dict[str, Any]:
-    """Run one invocation of a function.
+    """Run one invocation of a function; it has its name in logs and run reports.
 
-    Args:
-        function: Its name, in logs and run reports.
-        kind: The model of its event.
-        event: The event as Lambda passes it.
-        context: The invocation.
-        answer: Returns the answer from the result of the part that the event asks for.
+    ``answer`` is called with the result of the part that the event asks for.
 
     Raises:
         SettingsError: The event is not usable.
@@ -93,7 +82,7 @@ def run_function(
     from fetchers.fetch import fetch_in_run  # noqa: PLC0415
     from fetchers.settings import FetchSettings  # noqa: PLC0415
 
-    settings = FetchSettings.read(**asked.options)
+    settings = FetchSettings.read(**asked.model_dump(include=set(FetchSettings.model_fields)))
     store = open_store(settings.lake)
     with job_run(function, store, settings, Output(as_json=True)) as run:
         fetched = fetch_in_run(
