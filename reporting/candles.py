@@ -151,29 +151,16 @@ class Drawing:
     places: Places
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
-    """Sessions on the horizontal axis, both inclusive."""
-
-    first_no: int
-    last_no: int
-
-    @classmethod
-    def of(cls, all_series: Sequence[Series]) -> Span:
-        """Return the sessions that hold every bar."""
-        return cls(
-            min(series.bars[0].start_no for series in all_series),
-            max(series.bars[-1].end_no for series in all_series),
-        )
-
-    def __contains__(self, session_no: int) -> bool:
-        return self.first_no <= session_no <= self.last_no
+def span_of(all_series: Sequence[Series]) -> range:
+    """Return the numbers of the sessions that hold every bar."""
+    first = min(series.bars[0].start_no for series in all_series)
+    return range(first, max(series.bars[-1].end_no for series in all_series) + 1)
 
 
 def draw_candles(
     series: Series,
     marks: Sequence[SplitMark],
-    span: Span,
+    span: range,
     calendar: Calendar,
     *,
     width: float,
@@ -185,7 +172,7 @@ def draw_candles(
     Args:
         series: At least one bar.
         marks: Splits; those outside the span are left out.
-        span: Sessions of the horizontal axis.
+        span: Session numbers of the horizontal axis.
         calendar: Must cover the span.
         width: In pixels.
         height: In pixels.
@@ -196,7 +183,7 @@ def draw_candles(
     marks = [mark for mark in marks if mark.session_no in span]
     top = _TOP + (_FLAGS_HEIGHT if marks else 0)
     volume_top = bottom - (bottom - top) * _VOLUME_SHARE
-    x = Scale(span.first_no, span.last_no + 1, 0, right)
+    x = Scale(span.start, span.stop, 0, right)
     low, high = padded(min(bar.low for bar in bars), max(bar.high for bar in bars), 0.05, log=log)
     y = Scale(low, high, volume_top - _GAP, top, log)
     tallest = max(bar.volume for bar in bars) or 1.0
@@ -213,7 +200,7 @@ def draw_candles(
     ]
     places = Places(
         plot=(0, top, right, bottom),
-        span=(span.first_no, span.last_no + 1),
+        span=(span.start, span.stop),
         starts=[bar.start_no for bar in bars],
         ends=[bar.end_no for bar in bars],
         readouts=[_readout(bar, series.width) for bar in bars],
@@ -253,16 +240,14 @@ def _volume_axis(v: Scale, tallest: float, right: float) -> list[str]:
     ]
 
 
-def _date_axis(span: Span, calendar: Calendar, x: Scale, top: float, bottom: float) -> list[str]:
-    sessions = calendar.sessions_between(
-        calendar.session_at(span.first_no), calendar.session_at(span.last_no)
-    )
+def _date_axis(span: range, calendar: Calendar, x: Scale, top: float, bottom: float) -> list[str]:
+    sessions = [calendar.session_at(number) for number in span]
     parts, free_from = [], 0.0
-    for tick in date_ticks(sessions, max(int(x.stop / 52), 2)):
-        at = x(span.first_no + tick.at)
+    for place, label in date_ticks(sessions, max(int(x.stop / 52), 2)):
+        at = x(span[place])
         parts.append(f'<path class="grid" d="M{px(at)} {px(top)}V{px(bottom + 4)}"/>')
         if at >= free_from and at + 34 < x.stop + _AXIS_WIDTH:
-            parts.append(text_at(at + 3, bottom + 16, tick.label, "tick"))
+            parts.append(text_at(at + 3, bottom + 16, label, "tick"))
             free_from = at + 42
     return parts
 

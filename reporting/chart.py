@@ -17,10 +17,10 @@ from reporting.candles import (
     HATCHES,
     Drawing,
     Series,
-    Span,
     SplitMark,
     draw_candles,
     series_of,
+    span_of,
     split_marks,
 )
 from reporting.page import render
@@ -83,7 +83,7 @@ class Chart:
         width, height = _PANEL_WIDE, _PANEL_TALL
         if len(self.series) == 1:
             width, height = min(max(_WIDE, len(self.series[0]) * _PX_PER_BAR), _WIDEST), _TALL
-        span = Span.of(self.series)
+        span = span_of(self.series)
         return [
             draw_candles(
                 series, self.splits, span, self.calendar, width=width, height=height, log=self.log
@@ -91,24 +91,15 @@ class Chart:
             for series in self.series
         ]
 
-    @property
-    def has_open_bar(self) -> bool:
-        """Whether the window of a bar has not closed yet."""
-        return any(not bar.complete for series in self.series for bar in series.bars)
-
-    @property
-    def shows_split(self) -> bool:
-        """Whether a split lies among the sessions."""
-        span = Span.of(self.series)
-        return any(mark.session_no in span for mark in self.splits)
-
     def html(self, theme: str = "auto") -> str:
         """Return a self-contained page; ``theme`` is ``auto``, ``light`` or ``dark``."""
-        drawings = self.drawings()
+        drawings, span = self.drawings(), span_of(self.series)
         return render(
             "chart.html",
             theme=theme,
             chart=self,
+            has_open_bar=any(not bar.complete for series in self.series for bar in series.bars),
+            shows_split=any(mark.session_no in span for mark in self.splits),
             panels=list(zip(self.series, drawings, strict=True)),
             places=[asdict(drawing.places) for drawing in drawings],
             hatches=HATCHES,

@@ -70,14 +70,6 @@ def _log_ticks(low: float, high: float, count: int) -> list[float]:
     return ticks
 
 
-@dataclass(frozen=True, slots=True)
-class DateTick:
-    """A label, such as ``2016`` or ``Mar``, and its position among the sessions of an axis."""
-
-    at: int
-    label: str
-
-
 _LEVELS: Final[tuple[Callable[[date], object], ...]] = (
     lambda day: day.isocalendar()[:2],
     lambda day: (day.year, day.month),
@@ -91,28 +83,26 @@ _LEVELS: Final[tuple[Callable[[date], object], ...]] = (
 """What dates between two labels have in common, from weeks to decades."""
 
 
-def date_ticks(sessions: Sequence[date], count: int) -> list[DateTick]:
+def date_ticks(sessions: Sequence[date], count: int) -> list[tuple[int, str]]:
     """Label years, quarters, months or weeks: the finest that gives at most ``count`` labels.
 
-    The sessions are ascending. A month that begins a year is labelled with the year.
+    Returns:
+        Positions among the ascending sessions, each with its label. A month that begins a
+        year is labelled with the year.
     """
-    chosen: list[DateTick] = []
-    for at_level, group in enumerate(_LEVELS):
-        begins = [
-            n for n in range(1, len(sessions)) if group(sessions[n]) != group(sessions[n - 1])
-        ]
-        chosen = [DateTick(n, _date_label(sessions[n], at_level)) for n in begins]
-        if len(chosen) <= count:
+    for level, group in enumerate(_LEVELS):
+        groups = [group(session) for session in sessions]
+        begins = [n for n in range(1, len(sessions)) if groups[n] != groups[n - 1]]
+        ticks = [(n, _date_label(sessions[n], level)) for n in begins]
+        if len(ticks) <= count:
             break
-    return chosen
+    return ticks
 
 
 def _date_label(day: date, level: int) -> str:
     if level == 0:
         return f"{day.day} {day:%b}"
-    if level >= 4 or day.month == 1:
-        return str(day.year)
-    return f"{day:%b}"
+    return str(day.year) if level >= 4 or day.month == 1 else f"{day:%b}"
 
 
 def tick_texts(ticks: Sequence[float]) -> list[str]:

@@ -23,10 +23,10 @@ from batch.runtime.formats import compact_text, split_text
 from reporting.candles import (
     Drawing,
     Series,
-    Span,
     SplitMark,
     draw_candles,
     series_of,
+    span_of,
     split_marks,
 )
 from reporting.chart import NEWEST_BARS, load_chart
@@ -61,7 +61,7 @@ def some_bars(
 
 def drawn(bars: pl.DataFrame, width: int, calendar: Calendar, **options: bool) -> Drawing:
     series = series_of(bars, width, calendar)
-    return draw_candles(series, [], Span.of([series]), calendar, width=800, height=400, **options)
+    return draw_candles(series, [], span_of([series]), calendar, width=800, height=400, **options)
 
 
 def bodies(markup: str) -> list[tuple[float, float]]:
@@ -91,7 +91,7 @@ def test_a_halt_leaves_its_place_empty(calendar: Calendar) -> None:
 def test_panels_of_two_intervals_share_their_sessions(calendar: Calendar) -> None:
     narrow = series_of(some_bars(calendar, 5, [2800, 2801, 2802, 2803]), 5, calendar)
     wide = series_of(some_bars(calendar, 10, [1400, 1401]), 10, calendar)
-    span = Span.of([narrow, wide])
+    span = span_of([narrow, wide])
 
     fives, tens = (
         bodies(draw_candles(s, [], span, calendar, width=800, height=400).markup)
@@ -136,7 +136,7 @@ def test_flags_of_splits_close_together_do_not_cover_each_other(calendar: Calend
     series = series_of(bars, 1, calendar)
     marks = [SplitMark(2885, "3:2"), SplitMark(2888, "2:1"), SplitMark(2899, "10:1")]
 
-    markup = draw_candles(series, marks, Span.of([series]), calendar, width=480, height=300).markup
+    markup = draw_candles(series, marks, span_of([series]), calendar, width=480, height=300).markup
 
     flags = re.findall(r'class="split-flag" x="([\d.]+)" y="3" width="([\d.]+)"', markup)
     edges = sorted((float(left), float(left) + float(width)) for left, width in flags)
@@ -199,7 +199,7 @@ def test_tick_labels_all_have_the_decimals_of_the_finest() -> None:
 def test_dates_are_labelled_as_coarsely_as_there_is_room(calendar: Calendar) -> None:
     sessions = calendar.sessions_between(date(2015, 1, 2), date(2024, 12, 31))
 
-    labels = [tick.label for tick in date_ticks(sessions, 10)]
+    labels = [label for _, label in date_ticks(sessions, 10)]
 
     assert labels == [str(year) for year in range(2016, 2025)]
 
