@@ -41,6 +41,7 @@ FORMATS = ("html", "svg", "png")
 @click.option(
     "--adjusted/--raw",
     default=True,
+    show_default=False,
     help="Prices adjusted for splits (the default), or as traded.",
 )
 @date_option(

@@ -47,18 +47,11 @@ class DemoSettings(WorkerSettings, MemorySettings):
 class Demo:
     """What a demonstration made.
 
-    Attributes:
-        deliveries: Deliveries that were new to the lake.
-        refused_rows: Rows that the lake keeps as refused.
-        splits: Splits in the reference table that are new.
-        consolidation: What consolidation did.
-        resampling: What resampling did.
-        verification: What verification found.
+    ``deliveries`` counts those new to the lake, ``refused_rows`` all that it keeps as refused.
     """
 
     deliveries: int
     refused_rows: int
-    splits: int
     consolidation: Consolidation
     resampling: Resampling
     verification: Verification
@@ -81,7 +74,7 @@ def make_demo_lake(
         SettingsError: The lake holds deliveries that are not synthetic.
         Interrupted: A stop was requested.
     """
-    require_synthetic(store)
+    _require_synthetic(store)
     exchange = SyntheticExchange(spec, calendar)
     written = 0
     progress.begin("delivering", len(exchange.sessions), "sessions")
@@ -97,7 +90,7 @@ def make_demo_lake(
             progress.advance(len(calendar.sessions_between(reached, session)) - 1)
             reached = session
     progress.advance()
-    splits = add_splits(store, exchange.splits(), label="the synthetic exchange")
+    add_splits(store, exchange.splits(), label="the synthetic exchange")
     consolidation = consolidate_as_set(
         ConsolidatorSettings.model_construct(**dict(settings)),
         store,
@@ -119,15 +112,10 @@ def make_demo_lake(
         memory_limit=settings.memory_limit,
     )
     refused = Lake(store).rejected().height
-    return Demo(written, refused, splits, consolidation, resampling, verification)
+    return Demo(written, refused, consolidation, resampling, verification)
 
 
-def require_synthetic(store: ObjectStore) -> None:
-    """Refuse a lake that holds deliveries of another source.
-
-    Raises:
-        SettingsError: It does.
-    """
+def _require_synthetic(store: ObjectStore) -> None:
     if not store.exists():
         return
     for item in store.list(BRONZE):
@@ -145,18 +133,12 @@ def require_synthetic(store: ObjectStore) -> None:
     type=click.IntRange(1, 20_000),
     metavar="N",
     default=400,
-    show_default=True,
     help="Stocks listed at any time.",
 )
 @date_option("--first", "First date.  [default: three years before the last]")
 @date_option("--last", "Last date.  [default: the newest closed session]")
 @click.option(
-    "--seed",
-    type=click.IntRange(0),
-    metavar="N",
-    default=7,
-    show_default=True,
-    help="Another seed, another market.",
+    "--seed", type=click.IntRange(0), metavar="N", default=7, help="Another seed, another market."
 )
 @settings_options(DemoSettings)
 @output_options
@@ -181,7 +163,7 @@ def command(
     """
     calendar = load_calendar()
     until = last or calendar.newest_closed(datetime.now(UTC))
-    since = first or three_years_before(until)
+    since = first or date(until.year - 3, until.month, min(until.day, 28))
     if since > until:
         raise SettingsError(f"--first {since} is after --last {until}")
     spec = ExchangeSpec(symbols=symbols, first=since, last=until, seed=seed)
@@ -237,8 +219,3 @@ def command(
     output.say(f"  {ohlcv} chart {symbol}{where}")
     output.say(f"  {ohlcv} report{where}")
     output.say(f'  {ohlcv} sql{where} "select * from bars_5d limit 5"')
-
-
-def three_years_before(last: date) -> date:
-    """Return the first day of the three years that end on a date."""
-    return date(last.year - 3, last.month, min(last.day, 28))

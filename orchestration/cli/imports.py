@@ -34,13 +34,7 @@ class ImportSettings(WorkerSettings, RefusalSettings):
     help="When the files were received, such as 2025-01-10T21:30Z; by default the date in"
     " a file's name, else its modification time.",
 )
-@click.option(
-    "--source",
-    metavar="NAME",
-    default="import",
-    show_default=True,
-    help="Name of their source.",
-)
+@click.option("--source", metavar="NAME", default="import", help="Name of their source.")
 @settings_options(ImportSettings)
 @output_options
 def command(

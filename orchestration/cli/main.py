@@ -44,12 +44,15 @@ SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
 }
 
 
+_COMMANDS: Final = {name: entry for section in SECTIONS.values() for name, entry in section.items()}
+
+
 class LazyGroup(click.Group):
     """Imports a subcommand when it is called; its one-line help stands here."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """Return the names in the order of the sections."""
-        return [name for section in SECTIONS.values() for name in section]
+        return list(_COMMANDS)
 
     def get_command(
         self,
@@ -57,18 +60,17 @@ class LazyGroup(click.Group):
         cmd_name: str,
     ) -> click.Command | None:
         """Import the module that holds a subcommand, as its ``command``."""
-        for section in SECTIONS.values():
-            if cmd_name in section:
-                command: click.Command = import_module(section[cmd_name][0]).command
-                return command
-        return None
+        if cmd_name not in _COMMANDS:
+            return None
+        module, _ = _COMMANDS[cmd_name]
+        command: click.Command = import_module(module).command
+        return command
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Complete names of subcommands, without importing them, and own options."""
         return [
             CompletionItem(name, help=text)
-            for section in SECTIONS.values()
-            for name, (_, text) in section.items()
+            for name, (_, text) in _COMMANDS.items()
             if name.startswith(incomplete)
         ] + click.Command.shell_complete(self, ctx, incomplete)
 
@@ -76,9 +78,8 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Return the subcommand, or fail with the names that are near."""
-        names = self.list_commands(ctx)
-        if args[0] not in names and not args[0].startswith("-"):
-            near = get_close_matches(args[0], names, n=2, cutoff=0.6)
+        if args[0] not in _COMMANDS and not args[0].startswith("-"):
+            near = get_close_matches(args[0], _COMMANDS, n=2, cutoff=0.6)
             meant = f" Did you mean {' or '.join(near)}?" if near else ""
             ctx.fail(f"No such command {args[0]!r}.{meant}")
         return super().resolve_command(ctx, args)
@@ -89,7 +90,7 @@ class LazyGroup(click.Group):
         formatter: click.HelpFormatter,
     ) -> None:
         """Write the sections without importing anything, their columns aligned."""
-        widest = max(len(name) for section in SECTIONS.values() for name in section)
+        widest = max(map(len, _COMMANDS))
         for title, section in SECTIONS.items():
             with formatter.section(title):
                 formatter.write_dl(
@@ -99,7 +100,11 @@ class LazyGroup(click.Group):
 
 @click.command(
     cls=LazyGroup,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 80,
+        "show_default": True,
+    },
     epilog="""\b
 Start here, without a key or a network:
   ohlcv demo --lake demo-lake

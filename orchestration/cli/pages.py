@@ -14,15 +14,23 @@ theme_option = click.option(
     "--theme",
     type=click.Choice(["auto", "light", "dark"]),
     default="auto",
+    show_default=False,
     help="Colours; auto follows the reader's system on a screen and is light elsewhere.",
 )
 
 
 def file_option(text: str, *, default: str | None = None) -> Callable[[Command], Command]:
     """Add ``--output`` with its help text; the command receives ``path``."""
-    kind = click.Path(path_type=Path, dir_okay=False)
-    names = ("-o", "--output", "path")
-    return click.option(*names, type=kind, default=default, metavar="FILE", help=text)
+    return click.option(
+        "-o",
+        "--output",
+        "path",
+        type=click.Path(path_type=Path, dir_okay=False),
+        default=default,
+        show_default=False,
+        metavar="FILE",
+        help=text,
+    )
 
 
 def write_page(path: Path, content: bytes) -> None:

@@ -22,12 +22,7 @@ from batch.runtime.settings import Settings
 )
 @date_option("--since", "Only findings from this date on.")
 @click.option(
-    "--show",
-    type=click.IntRange(0),
-    metavar="N",
-    default=3,
-    show_default=True,
-    help="Findings to print per check.",
+    "--show", type=click.IntRange(0), metavar="N", default=3, help="Findings to print per check."
 )
 @click.option("--strict", is_flag=True, help="Exit with code 3 when anything was found.")
 @output_options

@@ -19,12 +19,7 @@ from batch.runtime.tables import split_table
 @settings_options(Settings)
 @click.option("--csv", "as_csv", is_flag=True, help="Print every row as CSV.")
 @click.option(
-    "--rows",
-    type=click.IntRange(1),
-    metavar="N",
-    default=50,
-    show_default=True,
-    help="Rows of the table to print.",
+    "--rows", type=click.IntRange(1), metavar="N", default=50, help="Rows of the table to print."
 )
 @output_options
 def command(settings: Settings, output: Output, query: str, as_csv: bool, rows: int) -> None:

@@ -24,7 +24,6 @@ _SHOWN = 5
     "--delay",
     type=click.FloatRange(0),
     default=4.0,
-    show_default=True,
     metavar="HOURS",
     help="How long after the close a session may take to arrive.",
 )
@@ -33,7 +32,6 @@ _SHOWN = 5
     type=click.IntRange(0),
     metavar="N",
     default=0,
-    show_default=True,
     help="How many sessions the lake may be behind.",
 )
 @date_option(

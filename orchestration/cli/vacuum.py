@@ -25,6 +25,7 @@ _SHOWN = 10
     "--keep-days",
     type=click.FloatRange(0),
     default=0.0,
+    show_default=False,
     metavar="DAYS",
     help="Keep what was received in the last DAYS days.",
 )

@@ -20,12 +20,7 @@ from batch.storage.store import open_store
 @click.command(name="verify")
 @settings_options(MemorySettings)
 @click.option(
-    "--show",
-    type=click.IntRange(1, 200),
-    default=20,
-    show_default=True,
-    metavar="N",
-    help="Differences to print.",
+    "--show", type=click.IntRange(1, 200), default=20, metavar="N", help="Differences to print."
 )
 @output_options
 def command(settings: MemorySettings, output: Output, show: int) -> None:
