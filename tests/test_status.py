@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from batch.audit.status import FreshnessPolicy, read_status
+from batch.audit.status import read_status
 from batch.consolidator.job import consolidate
 from batch.core.sessions import Calendar
 from batch.resampler.job import resample
@@ -53,12 +53,10 @@ def test_it_is_stale_once_the_delay_after_the_next_close_has_passed(
 ) -> None:
     fill(lake, calendar)
     monday_close = calendar.close_of(date(2025, 2, 3))
-    policy = FreshnessPolicy(timedelta(hours=4))
+    delay = timedelta(hours=4)
 
-    just_before = read_status(
-        lake, now=monday_close + timedelta(hours=4, seconds=-1), policy=policy
-    )
-    then = read_status(lake, now=monday_close + timedelta(hours=4), policy=policy)
+    just_before = read_status(lake, now=monday_close + delay - timedelta(seconds=1), delay=delay)
+    then = read_status(lake, now=monday_close + delay, delay=delay)
 
     assert just_before.problems == ()
     assert then.behind == (date(2025, 2, 3),)
@@ -69,8 +67,8 @@ def test_some_age_may_be_allowed(lake: LocalStore, calendar: Calendar) -> None:
     fill(lake, calendar)
     now = datetime(2025, 2, 5, 12, tzinfo=UTC)
 
-    assert read_status(lake, now=now, policy=FreshnessPolicy(max_age_sessions=2)).problems == ()
-    assert read_status(lake, now=now, policy=FreshnessPolicy(max_age_sessions=1)).problems != ()
+    assert read_status(lake, now=now, max_age_sessions=2).problems == ()
+    assert read_status(lake, now=now, max_age_sessions=1).problems != ()
 
 
 def test_a_session_without_bars_is_a_gap_and_a_closed_day_is_not(

@@ -67,7 +67,7 @@ class SecondEngine:
             f"CREATE OR REPLACE TEMP VIEW received AS SELECT {columns}, arrival"
             " FROM delivered JOIN arrivals USING (filename)"
         )
-        return self._compare(partition, sql.DAILY_BARS, {})
+        return self._compare(partition, sql.DAILY_DIFFERENCES, {})
 
     def compare_bars(
         self, partition: Path, year: int, width: int, anchor: Anchor
@@ -75,12 +75,12 @@ class SecondEngine:
         """Compare a year of N-session bars with the daily bars."""
         parameters = {"year": year, "width": width}
         if anchor is Anchor.LISTING:
-            return self._compare(partition, sql.LISTING_BARS, parameters)
+            return self._compare(partition, sql.LISTING_DIFFERENCES, parameters)
         [(first_no, last_no)] = self.database.execute(sql.WINDOW_SPAN, parameters).fetchall()
         if first_no is None:
             first_no, last_no = 0, -1
         parameters = {"first_no": first_no, "last_no": last_no, "width": width}
-        return self._compare(partition, sql.CALENDAR_BARS, parameters)
+        return self._compare(partition, sql.CALENDAR_DIFFERENCES, parameters)
 
     def check_order(self, partition: Path, key: str) -> Iterator[WrongValue]:
         """Find rows that do not come after the one before them by symbol and date."""
@@ -99,10 +99,10 @@ class SecondEngine:
         }
 
     def _compare(
-        self, partition: Path, bars: sql.Recomputation, parameters: dict[str, int]
+        self, partition: Path, query: str, parameters: dict[str, int]
     ) -> Iterator[WrongValue]:
         self._view("found", [partition])
-        cursor = self.database.execute(bars.differences, parameters)
+        cursor = self.database.execute(query, parameters)
         names = [column[0] for column in cursor.description]
         while rows := cursor.fetchmany(10_000):
             for values in rows:

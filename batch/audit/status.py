@@ -34,19 +34,6 @@ _LAST_RUNS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class FreshnessPolicy:
-    """When a lake counts as stale.
-
-    Attributes:
-        delay: How long after the close a session may take to arrive and be consolidated.
-        max_age_sessions: How many sessions the lake may be behind.
-    """
-
-    delay: timedelta = timedelta(hours=4)
-    max_age_sessions: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class TableStatus:
     """One silver table: its partitions counted, and the newest session it was made from.
 
@@ -139,21 +126,23 @@ def read_status(
     store: ObjectStore,
     *,
     now: datetime,
-    policy: FreshnessPolicy | None = None,
+    delay: timedelta = timedelta(hours=4),
+    max_age_sessions: int = 0,
     since: date | None = None,
     calendar: Calendar | None = None,
 ) -> Status:
     """Judge the state of a lake at an aware instant. Nothing is written.
 
-    ``since`` is the first session whose gaps, lateness, refused rows and corrections count. By
-    default all gaps count, and the others from the last :data:`RECENT_SESSIONS`.
+    The lake is stale where it is more than ``max_age_sessions`` behind; a session may take
+    ``delay`` after its close to arrive and be consolidated. ``since`` is the first session whose
+    gaps, lateness, refused rows and corrections count. By default all gaps count, and the others
+    from the last :data:`RECENT_SESSIONS`.
     """
-    policy = policy or FreshnessPolicy()
     manifest = load_daily_manifest(store)
     records = manifest.partitions
     oldest, newest = manifest.oldest, manifest.newest
     calendar = calendar or load_calendar(min(oldest or EPOCH, EPOCH))
-    expected = calendar.newest_closed(now - policy.delay)
+    expected = calendar.newest_closed(now - delay)
     behind: list[date] = []
     missing: list[date] = []
     recent = since
@@ -175,7 +164,7 @@ def read_status(
         behind=tuple(behind),
         missing=tuple(missing),
         since=recent,
-        late=tuple(_late(store, recent, policy.delay, calendar)),
+        late=tuple(_late(store, recent, delay, calendar)),
         refused=_refused(store, recent),
         restated=_restated(store, recent, records),
         restatements=sum(record.restatements for record in records.values()),
@@ -189,10 +178,10 @@ def read_status(
             for run in list_run_reports(store, _LAST_RUNS)
         ),
     )
-    return replace(status, problems=tuple(_problems(status, policy)))
+    return replace(status, problems=tuple(_problems(status, max_age_sessions)))
 
 
-def _problems(status: Status, policy: FreshnessPolicy) -> Iterable[str]:
+def _problems(status: Status, max_age_sessions: int) -> Iterable[str]:
     if status.as_of:
         yield (
             f"in the past: the daily bars show what was known at {status.as_of};"
@@ -204,11 +193,11 @@ def _problems(status: Status, policy: FreshnessPolicy) -> Iterable[str]:
             " bring deliveries in with `ohlcv import` or `ohlcv fetch`,"
             " then run `ohlcv consolidate`"
         )
-    elif len(status.behind) > policy.max_age_sessions:
+    elif len(status.behind) > max_age_sessions:
         behind = count_text(len(status.behind), "sessions")
         yield (
             f"stale: the newest session is {status.newest}, {status.expected} was expected"
-            f" ({behind} behind, {policy.max_age_sessions} allowed)"
+            f" ({behind} behind, {max_age_sessions} allowed)"
         )
     if status.missing:
         yield (

@@ -152,9 +152,10 @@ def verify(
         count(_check_records(daily, days))
         if days and _readable(days):
             calendar = calendar or _calendar_before(manifest.oldest or EPOCH)
-            splits = splits_known_at(read_splits(store), _cut_off(manifest))
+            cut_off = datetime.fromisoformat(manifest.as_of) if manifest.as_of else None
+            splits = splits_known_at(read_splits(store), cut_off)
             engine.load([day.path for day in days.values()], splits, calendar)
-            count(_check_daily(store, engine, manifest, each(days)))
+            count(_check_daily(store, engine, manifest, cut_off, each(days)))
             checked.append(_checked(daily, days))
             gaps = engine.gaps()
         for table in tables if checked else ():
@@ -232,6 +233,7 @@ def _check_daily(
     store: ObjectStore,
     engine: SecondEngine,
     manifest: Manifest[DailyRecord],
+    cut_off: datetime | None,
     partitions: Iterable[tuple[int, Path]],
 ) -> Iterator[Difference]:
     """Check the daily bars against the deliveries; all of these must be consolidated."""
@@ -240,7 +242,7 @@ def _check_daily(
             yield Difference(DAILY_TABLE, year, *wrong)
         record = manifest.partitions.get(year)
         consolidated = (load_inputs(store, year, record) if record else None) or {}
-        deliveries = _deliveries(store, year, _cut_off(manifest))
+        deliveries = _deliveries(store, year, cut_off)
         for delivery in deliveries:
             if delivery.key not in consolidated:
                 yield Difference(
@@ -274,10 +276,6 @@ def _check_bars(
 def _deliveries(store: ObjectStore, year: int, cut_off: datetime | None) -> Sequence[Delivery]:
     listed = [Delivery.parse(item.key) for item in store.list(bronze_year_prefix(year))]
     return [one for one in listed if one and (cut_off is None or one.received_at <= cut_off)]
-
-
-def _cut_off(manifest: Manifest[DailyRecord]) -> datetime | None:
-    return datetime.fromisoformat(manifest.as_of) if manifest.as_of else None
 
 
 def _calendar_before(oldest: date) -> Calendar:

@@ -9,7 +9,6 @@ partition that is compared).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 _EXACT = 0.0
 _SUMMED = 1e-12
@@ -93,51 +92,41 @@ FROM scaled GROUP BY symbol, window_no
 _BAR_VALUES = "open, high, low, close, volume, vwap, trades, sessions, split_ratio"
 
 
-@dataclass(frozen=True, slots=True)
-class Recomputation:
-    """How the rows of a partition should be: those of a query, with a date as ``key``.
+def _differences(query: str, key: str, tolerances: Mapping[str, float | None]) -> str:
+    """Return the query for the rows of ``found`` that are not those of another query.
 
-    ``tolerances`` is how far apart two values of each column may be, relative to the larger
-    one; None compares them as they stand.
+    A row is identified by its symbol and a date, ``key``. ``tolerances`` is how far apart two
+    values of each column may be, relative to the larger one; None compares them as they stand.
+    Prices are compared exactly where no split scaled the window.
+
+    The query gives ``symbol``, ``day`` (ISO), the columns that are ``wrong``, and each column
+    with the prefix ``e_`` as expected and with ``f_`` as found. Where a row stands on one side
+    only, the column that is wrong is ``row``.
     """
-
-    query: str
-    key: str
-    tolerances: Mapping[str, float | None]
-
-    @property
-    def differences(self) -> str:
-        """The query for the rows of ``found`` that are not as they should be.
-
-        It gives ``symbol``, ``day`` (ISO), the columns that are ``wrong``, and each column
-        with the prefix ``e_`` as expected and with ``f_`` as found. Where a row stands on
-        one side only, the column that is wrong is ``row``. Prices are compared exactly where
-        no split scaled the window.
-        """
-        tests = {}
-        for name, tolerance in self.tolerances.items():
-            if tolerance is None:
-                tests[name] = f'e."{name}" IS DISTINCT FROM f."{name}"'
-            else:
-                scaled = max(tolerance, _SCALED)
-                allowed = f"CASE WHEN e.split_ratio = 1.0 THEN {tolerance} ELSE {scaled} END"
-                tests[name] = f'differs(e."{name}", f."{name}", {allowed})'
-        one_sided = "e.symbol IS NULL OR f.symbol IS NULL"
-        values = ", ".join(f'e."{name}" AS "e_{name}", f."{name}" AS "f_{name}"' for name in tests)
-        return f"""
-        WITH expected AS ({self.query})
-        SELECT coalesce(e.symbol, f.symbol) AS symbol,
-               coalesce(e.{self.key}, f.{self.key})::VARCHAR AS day,
-               CASE WHEN {one_sided} THEN ['row']
-                    ELSE list_where({list(tests)}, [{", ".join(tests.values())}]) END AS wrong,
-               CASE WHEN e.symbol IS NULL THEN 'none' ELSE 'there' END AS e_row,
-               CASE WHEN f.symbol IS NULL THEN 'missing' ELSE 'there' END AS f_row,
-               {values}
-        FROM expected AS e
-        FULL JOIN found AS f ON e.symbol = f.symbol AND e.{self.key} = f.{self.key}
-        WHERE {one_sided} OR {" OR ".join(tests.values())}
-        ORDER BY 1, 2
-        """
+    tests = {}
+    for name, tolerance in tolerances.items():
+        if tolerance is None:
+            tests[name] = f'e."{name}" IS DISTINCT FROM f."{name}"'
+        else:
+            scaled = max(tolerance, _SCALED)
+            allowed = f"CASE WHEN e.split_ratio = 1.0 THEN {tolerance} ELSE {scaled} END"
+            tests[name] = f'differs(e."{name}", f."{name}", {allowed})'
+    one_sided = "e.symbol IS NULL OR f.symbol IS NULL"
+    values = ", ".join(f'e."{name}" AS "e_{name}", f."{name}" AS "f_{name}"' for name in tests)
+    return f"""
+    WITH expected AS ({query})
+    SELECT coalesce(e.symbol, f.symbol) AS symbol,
+           coalesce(e.{key}, f.{key})::VARCHAR AS day,
+           CASE WHEN {one_sided} THEN ['row']
+                ELSE list_where({list(tests)}, [{", ".join(tests.values())}]) END AS wrong,
+           CASE WHEN e.symbol IS NULL THEN 'none' ELSE 'there' END AS e_row,
+           CASE WHEN f.symbol IS NULL THEN 'missing' ELSE 'there' END AS f_row,
+           {values}
+    FROM expected AS e
+    FULL JOIN found AS f ON e.symbol = f.symbol AND e.{key} = f.{key}
+    WHERE {one_sided} OR {" OR ".join(tests.values())}
+    ORDER BY 1, 2
+    """
 
 
 _BAR_TOLERANCES = {
@@ -151,7 +140,7 @@ _BAR_TOLERANCES = {
     "split_ratio": _SCALED,
 }
 
-DAILY_BARS = Recomputation(
+DAILY_DIFFERENCES = _differences(
     """
     SELECT received.* EXCLUDE (arrival), coalesce(split_rows.ratio, 1.0) AS split_ratio
     FROM received LEFT JOIN split_rows USING (symbol, date)
@@ -163,9 +152,9 @@ DAILY_BARS = Recomputation(
         "split_ratio": _SCALED,
     },
 )
-"""The newest delivery's row of each symbol and session of a year."""
+"""Compares with the newest delivery's row of each symbol and session of a year."""
 
-CALENDAR_BARS = Recomputation(
+CALENDAR_DIFFERENCES = _differences(
     f"""
     WITH numbered AS (
             SELECT daily.*, window_of(sessions.no, $width) AS window_no
@@ -181,9 +170,9 @@ CALENDAR_BARS = Recomputation(
     "start",
     _BAR_TOLERANCES,
 )
-"""Bars of the windows of ``$width`` sessions from ``$first_no`` to ``$last_no``."""
+"""Compares with bars of the windows of ``$width`` sessions from ``$first_no`` to ``$last_no``."""
 
-LISTING_BARS = Recomputation(
+LISTING_DIFFERENCES = _differences(
     f"""
     WITH numbered AS (
             SELECT *, window_of(row_number() OVER (PARTITION BY symbol ORDER BY date) - 1, $width)
@@ -197,4 +186,4 @@ LISTING_BARS = Recomputation(
     "start",
     _BAR_TOLERANCES,
 )
-"""Bars of ``$width`` rows of each symbol, counted from its first, that start in ``$year``."""
+"""Compares with bars of ``$width`` rows of a symbol, from its first, that start in ``$year``."""

@@ -61,13 +61,8 @@ class LoggedProgress(Progress):
             rate = self._done / (now - self._started_at)
             left_s = max(self._total - self._done, 0) / rate if rate else 0.0
             LOGGER.info(
-                "%s: %s of %s %s, %s/s, %s left",
-                self._step,
-                f"{self._done:,}",
-                f"{self._total:,}",
-                self._unit,
-                rate_text(rate),
-                duration_text(left_s),
+                f"{self._step}: {self._done:,} of {self._total:,} {self._unit},"
+                f" {rate_text(rate)}/s, {duration_text(left_s)} left"
             )
 
     def note(self, text: str) -> None:

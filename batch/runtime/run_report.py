@@ -124,11 +124,10 @@ def summary_by_table(
 ) -> list[tuple[str, str, int, str]]:
     """Return name, years, rows and size of each published table, the narrowest bars first."""
     summary = []
-    for table in sorted({partition.table for partition in published}, key=table_order):
-        partitions = [partition for partition in published if partition.table == table]
-        years = sorted(partition.year for partition in partitions)
-        span = str(years[0]) if len(years) == 1 else f"{years[0]}-{years[-1]}"
-        rows = sum(partition.rows for partition in partitions)
-        size_bytes = sum(partition.size_bytes for partition in partitions)
-        summary.append((table, span, rows, size_text(size_bytes)))
+    for table in sorted({part.table for part in published}, key=table_order):
+        parts = [part for part in published if part.table == table]
+        first, last = min(part.year for part in parts), max(part.year for part in parts)
+        span = str(first) if first == last else f"{first}-{last}"
+        size_bytes = sum(part.size_bytes for part in parts)
+        summary.append((table, span, sum(part.rows for part in parts), size_text(size_bytes)))
     return summary

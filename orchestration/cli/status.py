@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import click
 
-from batch.audit.status import FreshnessPolicy, Status, read_status
+from batch.audit.status import Status, read_status
 from batch.core.errors import DataRefused
 from batch.lake.read import Lake
 from batch.runtime.formats import size_text
@@ -56,7 +56,8 @@ def command(
     status = read_status(
         Lake.open(settings.lake).store,
         now=datetime.now(UTC),
-        policy=FreshnessPolicy(timedelta(hours=delay), max_age_sessions),
+        delay=timedelta(hours=delay),
+        max_age_sessions=max_age_sessions,
         since=since,
     )
     output.result(asdict(status))
