@@ -25,7 +25,7 @@ def read_splits(store: ObjectStore) -> pl.DataFrame:
         DataRefused: The table is not readable, or a ratio is not above zero.
     """
     splits = read_reference(store, SPLITS, schema.SPLITS)
-    require_ratios(splits, label=f"{store.uri}/{SPLITS}")
+    _require_ratios(splits, label=f"{store.uri}/{SPLITS}")
     return splits.sort("symbol", "date")
 
 
@@ -45,12 +45,7 @@ def _last_of_each(splits: pl.DataFrame) -> pl.DataFrame:
     return splits.unique(["symbol", "date"], keep="last", maintain_order=True)
 
 
-def require_ratios(splits: pl.DataFrame, *, label: str) -> None:
-    """Refuse splits without a symbol or date, or whose ratio cannot be true.
-
-    Raises:
-        DataRefused: Names the first one.
-    """
+def _require_ratios(splits: pl.DataFrame, *, label: str) -> None:
     ratio = pl.col("ratio")
     wrong = splits.filter(
         pl.any_horizontal(pl.col("symbol", "date", "ratio").is_null())
@@ -128,10 +123,10 @@ def add_splits(store: ObjectStore, splits: pl.DataFrame, *, label: str) -> int:
     """
     ratio = pl.col("split_to") / pl.col("split_from")
     added = _last_of_each(conform(splits.with_columns(ratio=ratio), schema.SPLITS))
-    require_ratios(added, label=label)
+    _require_ratios(added, label=label)
 
     def merge(known: pl.DataFrame) -> pl.DataFrame:
-        require_ratios(known, label=f"{store.uri}/{SPLITS}")
+        _require_ratios(known, label=f"{store.uri}/{SPLITS}")
         return _last_of_each(pl.concat([known, added])).sort("symbol", "date")
 
     table = rewrite_reference(store, SPLITS, schema.SPLITS, merge)

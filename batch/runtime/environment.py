@@ -1,7 +1,4 @@
-"""The environment of this process, read in this room and nowhere else.
-
-Settings read ``OHLCV_*`` variables themselves; this is for the few that have other names.
-"""
+"""The environment of this process, read here alone; settings read ``OHLCV_*`` themselves."""
 
 from __future__ import annotations
 

@@ -56,11 +56,7 @@ def output_options(command: Command) -> Callable[..., None]:
 
 
 def date_option(name: str, help_text: str) -> Callable[[Command], Command]:
-    """Add an option for a date in ISO 8601.
-
-    Raises:
-        SettingsError: When the command line is read, where its value is not a date.
-    """
+    """Add an option for a date in ISO 8601; reading one that is not raises ``SettingsError``."""
 
     def parse(_context: click.Context, _option: click.Parameter, text: str | None) -> date | None:
         return None if text is None else parse_date(text, label=name)
