@@ -68,11 +68,6 @@ class BronzeListing:
         for first, last in stretches:
             self.list_range(first, last)
 
-    def newest_of(self, session: date, sender: str) -> Delivery | None:
-        """Return the newest delivery of a session by one sender."""
-        sent = (found for found in self.deliveries(session) if found.sender == sender)
-        return max(sent, default=None)
-
     def deliveries(self, session: date) -> Collection[Delivery]:
         """Return the deliveries of a session that was listed."""
         return self._sizes_bytes.get(session, {})

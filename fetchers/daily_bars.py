@@ -19,7 +19,6 @@ from fetchers.context import FetchContext
 from fetchers.errors import VendorRefused
 from fetchers.incomplete import (
     IncompleteNote,
-    note_incomplete,
     noted_sessions,
     read_note,
     usual_rows,
@@ -205,7 +204,7 @@ class _Landing:
             before = read_note(store, session) if session in self.noted else None
             asks = before.asks + 1 if before else 1
             note = IncompleteNote(session, doubts, rows, usual, received_at, asks)
-            note_incomplete(store, note)
+            note.keep(store)
             self.context.progress.warn(note.summary)
         kept = self._keep(answer, received_at) if rows else SessionFetched(session)
         if note is None and session in self.noted:
@@ -215,7 +214,8 @@ class _Landing:
     def _keep(self, answer: SessionAnswer, received_at: datetime) -> SessionFetched:
         session, context = answer.session, self.context
         was_present = session in self.bronze.present
-        before = self.bronze.newest_of(session, self.source_name)
+        known = self.bronze.deliveries(session)
+        before = max((one for one in known if one.sender == self.source_name), default=None)
         landed = land(
             context.store,
             answer.rows,

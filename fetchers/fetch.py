@@ -39,12 +39,8 @@ def fetch(context: FetchContext, environment: Mapping[str, str], request: FetchR
         source = flat_files.bars_source(context.settings, keys)
         return Fetched(bars=fetch_daily_bars(context, source, request.sessions))
     client = _connect(context, environment)
-    source = BarsSource(
-        SOURCE,
-        client.session,
-        timedelta(minutes=context.settings.close_delay_minutes),
-        context.downloads,
-    )
+    delay = timedelta(minutes=context.settings.close_delay_minutes)
+    source = BarsSource(SOURCE, client.session, delay, context.downloads)
     both = request.bars and request.reference
     aside = replace(context, progress=context.progress.parallel()) if both else context
     with ThreadPoolExecutor(2) as pool:
@@ -54,10 +50,7 @@ def fetch(context: FetchContext, environment: Mapping[str, str], request: FetchR
             else None
         )
         reference = pool.submit(fetch_reference, aside, client) if request.reference else None
-    fetched = Fetched(
-        bars.result() if bars else None,
-        reference.result() if reference else None,
-    )
+    fetched = Fetched(bars.result() if bars else None, reference.result() if reference else None)
     if fetched.reference and not fetched.errors:
         return replace(fetched, reference=compare_tickers(aside, fetched.reference))
     return fetched

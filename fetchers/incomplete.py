@@ -47,6 +47,12 @@ class IncompleteNote:
         """The note in one line."""
         return f"{self.session} is incomplete: {'; '.join(self.doubts)}"
 
+    def keep(self, store: ObjectStore) -> None:
+        """Keep the note until the session has come whole."""
+        content = {**asdict(self), "asked_at": self.asked_at.isoformat()}
+        key = incomplete_key(self.session)
+        store.write(key, json.dumps(content, default=str, indent=2).encode())
+
 
 def usual_rows(counts: Collection[int]) -> float | None:
     """Return the median row count of some sessions, or None if they are too few."""
@@ -60,12 +66,6 @@ def noted_sessions(store: ObjectStore, calendar: Calendar) -> frozenset[date]:
     sessions = frozenset(day for day in noted if calendar.is_session(day))
     store.delete(incomplete_key(day) for day in noted - sessions)
     return sessions
-
-
-def note_incomplete(store: ObjectStore, note: IncompleteNote) -> None:
-    """Keep a note until the session has come whole."""
-    content = {**asdict(note), "asked_at": note.asked_at.isoformat()}
-    store.write(incomplete_key(note.session), json.dumps(content, default=str, indent=2).encode())
 
 
 def read_note(store: ObjectStore, session: date) -> IncompleteNote | None:

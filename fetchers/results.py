@@ -15,13 +15,6 @@ PARTS = ("splits", "holidays", "tickers", "dividends", "details")
 """What is fetched, in this order: what corrects prices comes first."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class PartFetched:
-    """What one part of a fetch did, to its end or up to the error that ended it."""
-
-    error: OhlcvError | None = None
-
-
 @dataclass(frozen=True, slots=True)
 class SessionFetched:
     """What became of one session: rows kept under bronze and under rejected, deliveries written.
@@ -40,8 +33,8 @@ class SessionFetched:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BarsFetched(PartFetched):
-    """What one fetch of daily bars did.
+class BarsFetched:
+    """What one fetch of daily bars did, to its end or up to the error that ended it.
 
     Sessions are ``planned`` and then ``done`` in ascending order; ``nothing`` is why there was
     nothing to fetch. ``newest_due`` is the newest session that was closed long enough.
@@ -51,6 +44,7 @@ class BarsFetched(PartFetched):
     planned: tuple[date, ...] = ()
     done: tuple[SessionFetched, ...] = ()
     nothing: str | None = None
+    error: OhlcvError | None = None
 
     @property
     def left(self) -> list[date]:
@@ -135,11 +129,12 @@ class BarsFetched(PartFetched):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReferenceFetched(PartFetched):
-    """What one fetch of reference data did; fields are named as the JSON result has them.
+class ReferenceFetched:
+    """What one fetch of reference data did, to its end or up to the error that ended it.
 
-    ``tickers`` and ``dividends`` are all that are known now; what is changed may be new;
-    ``reference_done`` are the parts that are up to date, in order.
+    Fields are named as the JSON result has them. ``tickers`` and ``dividends`` are all that are
+    known now; what is changed may be new; ``reference_done`` are the parts that are up to date,
+    in order.
     """
 
     tickers: int = 0
@@ -153,6 +148,7 @@ class ReferenceFetched(PartFetched):
     listed_not_traded: tuple[str, ...] = ()
     reference_done: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    error: OhlcvError | None = None
 
     @property
     def counts(self) -> dict[str, object]:
@@ -218,7 +214,7 @@ class Fetched:
             raise DataRefused(f"{notes}; what came is kept, the next run asks again")
 
 
-Part = TypeVar("Part", bound=PartFetched)
+Part = TypeVar("Part", BarsFetched, ReferenceFetched)
 
 
 def last_result(results: Iterator[Part]) -> Part:

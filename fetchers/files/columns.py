@@ -163,15 +163,9 @@ def _date(value: pl.Expr, kind: pl.DataType) -> pl.Expr:
 
 def _of_number(number: pl.Expr) -> pl.Expr:
     day = pl.when(number < 100_000_000).then(number).cast(pl.String)
-    nanos = (
-        pl.when(number >= 10**17)
-        .then(number)
-        .when(number >= 10**14)
-        .then(number * 1_000)
-        .when(number >= 10**11)
-        .then(number * 1_000_000)
-        .when(number >= 100_000_000)
-        .then(number * 1_000_000_000)
+    nanos = pl.coalesce(
+        pl.when(number >= least).then(number * nanos_each)
+        for least, nanos_each in ((10**17, 1), (10**14, 10**3), (10**11, 10**6), (10**8, 10**9))
     )
     return pl.coalesce(
         day.str.to_date("%Y%m%d", strict=False),

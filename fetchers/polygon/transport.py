@@ -28,10 +28,7 @@ from fetchers.secrets import VendorKey
 LOGGER = logging.getLogger("ohlcv")
 
 _CONNECT_S = 10.0
-_DENIED = (401, 403)
-_MISSING = 404
-_TOO_MANY = 429
-_TRANSIENT = frozenset({408, 425, _TOO_MANY, 499, 500, 502, 503, 504, 520, 522, 524})
+_TRANSIENT = frozenset({408, 425, 429, 499, 500, 502, 503, 504, 520, 522, 524})
 _NO_RETRIES = Retry(total=False)
 
 
@@ -172,13 +169,13 @@ class VendorHttp:
             self._require_whole(where, response)
             return
         message = self.key.redacted(_message(response))
-        if response.status in _DENIED:
+        if response.status in (401, 403):
             raise VendorDenied(
                 f"Polygon {where}: refused with status {response.status} ({message}); check that"
                 " the key is right and active and that its plan includes this: the free plan"
                 " reaches two years back and has a session's bars only at the end of that day"
             )
-        if response.status == _MISSING:
+        if response.status == 404:
             raise NotListed(f"Polygon {where}: status 404 ({message})")
         if response.status in _TRANSIENT:
             raise _NoAnswer(

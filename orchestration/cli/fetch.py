@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import click
 
 from batch.runtime.environment import environment
 from batch.runtime.options import output_options, settings_options
 from batch.runtime.output import Output
 from fetchers.fetch import run_fetch
-from fetchers.options import read_session_range
+from fetchers.plan import read_session_range
 from fetchers.request import FetchRequest
 from fetchers.settings import FetchSettings
 
@@ -47,7 +49,7 @@ def command(
       ohlcv fetch --from 2020-01-01 --flat-files
     """
     request = FetchRequest(
-        read_session_range(day, first, last, backfill, again=again),
+        read_session_range(day, first, last, backfill, again=again, now=datetime.now(UTC)),
         bars=only != "reference",
         reference=only != "bars",
         flat_files=flat_files,

@@ -21,7 +21,6 @@ from fetchers.incomplete import (
     INCOMPLETE_PER_RUN,
     MOST_REQUESTS,
     IncompleteNote,
-    note_incomplete,
     read_note,
 )
 from fetchers.request import SessionRange
@@ -234,7 +233,7 @@ def test_a_daily_run_fetches_only_the_newest_incomplete_sessions_again(
     history(polygon, lake)
     old = calendar.sessions_between(date(2024, 1, 2), date(2024, 3, 28))
     for session in old:
-        note_incomplete(lake, IncompleteNote(session, ("no results",), 0, None, polygon.clock()))
+        IncompleteNote(session, ("no results",), 0, None, polygon.clock()).keep(lake)
     polygon.stub.asked.clear()
 
     polygon.fetch(lake)

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from batch.core.errors import SettingsError
 from batch.core.sessions import Calendar, load_calendar
-from fetchers.options import read_session_range
-from fetchers.plan import newest_due, plan_daily, plan_range
+from fetchers.plan import newest_due, plan_daily, plan_range, read_session_range
 from fetchers.request import SessionRange
 from tests.fetchers.support import new_york
 
@@ -183,7 +182,7 @@ def test_contradicting_dates_are_refused(
     options: tuple[str | None, str | None, str | None, float | None], message: str
 ) -> None:
     with pytest.raises(SettingsError, match=message):
-        read_session_range(*options)
+        read_session_range(*options, now=datetime(2025, 1, 18, tzinfo=UTC))
 
 
 def test_a_backfill_is_counted_in_years_from_today() -> None:
