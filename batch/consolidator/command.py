@@ -24,11 +24,7 @@ def consolidate_as_set(
     stop_requested: StopRequested,
     calendar: Calendar | None = None,
 ) -> Consolidation:
-    """Consolidate as settings say; every command that consolidates goes through here.
-
-    Raises:
-        OhlcvError: As :func:`batch.consolidator.job.consolidate`.
-    """
+    """Consolidate as settings say; every command that consolidates goes through here."""
     return consolidate(
         store,
         full=settings.full,

@@ -63,11 +63,7 @@ class DeliveryReader:
     stop_requested: StopRequested
 
     def merge(self, inputs: YearInputs, base: DailyRecord | None) -> Merged:
-        """Merge a year's deliveries.
-
-        From the published partition that ``base`` is the record of are taken the sessions
-        without news; None where every delivery is to be read.
-        """
+        """Merge a year's deliveries; sessions without news come from the partition of ``base``."""
         parts: list[Merged] = []
         to_read = sorted(inputs.deliveries)
         known = load_inputs(self.store, inputs.year, base) if base else None

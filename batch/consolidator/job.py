@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import partial
+from itertools import chain
 
 from batch.consolidator.deliveries import DeliveryReader, merge_bytes
 from batch.consolidator.merge import Merged
@@ -119,15 +120,14 @@ def consolidate(
             plan = _read_plan(store, full, as_of, calendar, progress)
             job = _Job(store, plan, full, as_of, shard or Shard(), reader, progress, stop_requested)
             return job.run()
-        except CommitConflict as err:
+        except (CommitConflict, StateDamaged) as err:
             if not attempts_left:
                 raise
-            progress.note(f"planning again: {err}")
-        except StateDamaged as err:
-            if not attempts_left:
-                raise
-            progress.warn(f"{err}; its year is made again")
-            store.delete([err.key])
+            if isinstance(err, CommitConflict):
+                progress.note(f"planning again: {err}")
+            else:
+                progress.warn(f"{err}; its year is made again")
+                store.delete([err.key])
 
 
 def _read_plan(
@@ -150,14 +150,22 @@ def _read_plan(
         announced = {found.session.year for key in arrivals if (found := Delivery.of_arrival(key))}
         late = sorted(year for year in announced if year < newest)
         years = {newest, *late}
-        objects = _list_years(store, late, newest)
+        objects = chain(
+            *(store.list(bronze_year_prefix(year)) for year in late),
+            store.list(BRONZE, start_after=f"{BRONZE}date={newest:04d}"),
+        )
     listing = ListedDeliveries.of(objects)
-    published_from = date.fromisoformat(manifest.calendar.first) if manifest.calendar else None
+    seen = manifest.calendar
     if calendar is None:
+        published_from = date.fromisoformat(seen.first) if seen else None
         oldest = [day for day in (listing.oldest, published_from) if day]
         calendar = calendar_from(min(oldest, default=None))
-    if not full:
-        _require_same_calendar(store, calendar, manifest)
+    if seen and not full and PublishedCalendar.of(calendar, seen.first, seen.last) != seen:
+        raise CalendarMoved(
+            f"{store.uri}: the calendar of {calendar.name} no longer has the sessions"
+            f" from {seen.first} to {seen.last} that the lake was published with;"
+            " see what changed, then rebuild with --full"
+        )
     # A year listed without a delivery has lost all of its deliveries.
     listed = {year: YearInputs(year, {}) for year in years} | listing.by_year(calendar)
     return Plan(
@@ -176,34 +184,13 @@ def _read_plan(
     )
 
 
-def _list_years(store: ObjectStore, late: list[int], newest: int) -> Iterator[StoredObject]:
-    for year in late:
-        yield from store.list(bronze_year_prefix(year))
-    yield from store.list(BRONZE, start_after=f"{BRONZE}date={newest:04d}")
-
-
-def _require_same_calendar(
-    store: ObjectStore, calendar: Calendar, manifest: Manifest[DailyRecord]
-) -> None:
-    seen = manifest.calendar
-    if seen and PublishedCalendar.of(calendar, seen.first, seen.last) != seen:
-        raise CalendarMoved(
-            f"{store.uri}: the calendar of {calendar.name} no longer has the sessions"
-            f" from {seen.first} to {seen.last} that the lake was published with;"
-            " see what changed, then rebuild with --full"
-        )
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class _Done:
     """How far an attempt has come.
 
-    Attributes:
-        manifest: As this job, or another shard, committed it last.
-        outcome: So far.
-        year: The last year with rows, None before the first.
-        carry: The state that it passes on.
-        merged_ahead: A year merged while other shards make the years before it.
+    The manifest is as this job, or another shard, committed it last; ``carry`` is the state
+    that ``year``, the last one with rows, passes on. ``merged_ahead`` holds a year that was
+    merged while other shards make the years before it.
     """
 
     manifest: Manifest[DailyRecord]
@@ -344,11 +331,7 @@ class _Job:
         return self._merge(inputs, None, done) if inputs and inputs.deliveries else done
 
     def _await(self, year: int, done: _Done) -> _Done:
-        """Wait until the shard that owns a year has brought it up.
-
-        Raises:
-            SharedWorkStalled: It has not, and nothing has been published for a while.
-        """
+        """Wait until the shard that owns a year has brought it up."""
         listed = self.plan.inputs.get(year)
         is_empty = listed is not None and not listed.deliveries
         splits = self.plan.splits_for(year, after_year=done.year)

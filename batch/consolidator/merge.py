@@ -33,13 +33,9 @@ from batch.lake.manifest import fingerprint
 class Merged:
     """What merging deliveries of some sessions made; no split is attached yet.
 
-    Attributes:
-        bars: One row per symbol and session, sorted by (date, symbol); those of a whole year
-            by (symbol, date).
-        digests: For each session, by its day, a digest of its rows.
-        restatements: Those of a whole year are in their published order.
-        unusable: The deliveries that were left out, each with the reason.
-        deliveries_read: How many of them were used.
+    The bars, one row per symbol and session, are sorted by (date, symbol), those of a whole
+    year by (symbol, date). ``digests`` has one of each session's rows by its day, ``unusable``
+    the reason why a delivery was left out.
     """
 
     bars: DailyColumns
@@ -137,10 +133,7 @@ def by_session(rows: DailyColumns) -> DailyColumns:
 
 
 def join(parts: Sequence[Merged], *, workers: int) -> Merged:
-    """Put stretches of whole sessions together; no session is in two of them.
-
-    Columns are moved by so many threads.
-    """
+    """Put stretches of whole sessions together; no session is in two of them."""
     restatements = pl.concat([empty_frame(schema.RESTATEMENTS), *(p.restatements for p in parts)])
     return Merged(
         _by_symbol([part.bars for part in parts], workers=workers),

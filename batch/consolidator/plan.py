@@ -22,13 +22,13 @@ class Plan:
     """What the lake held when an attempt began.
 
     Attributes:
-        manifest: Records of the daily partitions.
+        manifest: Of the daily partitions.
         calendar: Reaches from the oldest delivery and the oldest published session on.
         inputs: The deliveries, known at the instant asked for, of every year that may have
             news; a year that is not in it has those of its record.
         splits: Those known at that instant, as ``splits_known_at`` returns them.
-        daily: The daily partitions there are.
-        restated: The partitions of restatements there are.
+        daily: Partitions that are there.
+        restated: Those of restatements.
         kept: Keys of the carried states and lists of deliveries beside the manifest.
         arrivals: Keys of the announcements.
         problems: Objects under bronze that count for nothing: key and reason.
@@ -73,8 +73,7 @@ def judge(
 ) -> Verdict:
     """Compare what a partition was made from with what it would be made from now.
 
-    That is its deliveries, the splits that its rows wait for, and what earlier years pass on,
-    which is read only where its digest has changed.
+    What earlier years pass on is read only where its digest has changed.
     """
     if (
         record.results_version != RESULTS_VERSION

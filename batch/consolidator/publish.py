@@ -46,15 +46,6 @@ def publish_year(
     written over. The carried state and the list of deliveries have their digest in their key
     and need no condition: jobs that write the same key write the same content.
 
-    Args:
-        store: The lake.
-        plan: What the attempt works from.
-        inputs: The deliveries that were used.
-        merged: What they were merged to.
-        splits: Those that the year's rows wait for.
-        carry_in: The state that earlier years pass on.
-        stop_requested: Called between writes.
-
     Returns:
         The record to be committed, the state that the year passes on, and what was written.
 

@@ -20,9 +20,7 @@ def parse_date(text: str, *, label: str) -> date:
 
 
 def parse_instant(text: str) -> datetime:
-    """Read an ISO 8601 date or instant with a time zone.
-
-    A bare date stands for the end of that day in UTC.
+    """Read an ISO 8601 instant with a time zone; a date stands for the end of that day in UTC.
 
     Raises:
         SettingsError: It is neither.

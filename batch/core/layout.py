@@ -73,11 +73,7 @@ def instant_text(instant: datetime) -> str:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Delivery:
-    """One session's bars as one source sent them at one instant.
-
-    Ordered by session, then by the instant received, then by source: the last one of
-    a session is its newest.
-    """
+    """One session's bars as one source sent them at one instant; the last in order is newest."""
 
     session: date
     received_at: datetime

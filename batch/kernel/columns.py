@@ -163,13 +163,9 @@ def stable_order(code: Codes) -> npt.NDArray[np.int64]:
 
 
 def order_by_key(key: Ints) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
-    """Order rows by key, and find the newest row of each key, the one that counts.
+    """Return rows in ascending order of key, and of each whether it is the newest of its key.
 
     The rows of one key lie in the order in which they were received, and stay in it.
-
-    Returns:
-        The rows' positions in ascending order of key, and for each of these whether it is
-        the newest of its key.
     """
     order = np.argsort(key, kind="stable")
     in_order = key[order]

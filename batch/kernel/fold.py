@@ -79,14 +79,11 @@ class Precomputed:
     """What folding needs of daily bars whatever the width, so that it is computed once.
 
     Attributes:
-        symbols: Ascending; each has a row.
-        places: Place of each symbol in ``symbols``.
-        first_rows: Of each symbol.
+        symbols: Ascending; each has a row. ``places`` says where each is.
         paid_usd: Of each row; NaN where it traded and has no vwap.
         trades_upto: Trades of each row and all before it, a null count taken as 0.
         uncounted_rows: Rows that traded and have no count of trades.
         untraded_rows: Rows that did not trade and have no count.
-        split_rows: Rows with a split.
     """
 
     symbols: list[str]

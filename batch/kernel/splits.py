@@ -43,9 +43,9 @@ def attach_splits(
 
     Args:
         code: Symbol of each row; rows are sorted by (symbol, day).
-        day: Session of each row.
-        splits: The splits of this stretch of time, over the same symbols.
-        seen_before: Of each symbol: whether it has a row before this stretch.
+        day: Of each row.
+        splits: Those of this stretch of time, over the same symbols.
+        seen_before: Whether each symbol has a row before this stretch.
         pending_before: Of each symbol: the splits of earlier stretches still without a row.
 
     Returns:

@@ -64,12 +64,7 @@ class Runs:
 
 
 def runs_of(window: npt.NDArray[Any], first_rows: Rows) -> Runs:
-    """Return the runs of rows with the same symbol and window; rows sorted by both.
-
-    Args:
-        window: Window of each row.
-        first_rows: Position of each symbol's first row.
-    """
+    """Return the runs of rows with the same symbol and window; rows sorted by both."""
     edge = np.empty(len(window), dtype=np.bool_)
     np.not_equal(window[1:], window[:-1], out=edge[1:])
     edge[first_rows] = True

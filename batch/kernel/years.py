@@ -56,13 +56,10 @@ class Piece(ABC):
     precomputed: Precomputed
 
     def fold(self, width: int, carried: Carried) -> tuple[Bars, Carried]:
-        """Fold the piece into bars of one width, behind the pieces before it.
+        """Fold the piece into the bars that start in the year, and into what is carried on.
 
-        Pieces come newest year first, and in a year in the order of their symbols.
-
-        Returns:
-            The bars that start in the year, of the symbols after the last piece's up to this
-            one's last, and what is carried on.
+        Pieces come newest year first, and in a year in the order of their symbols. The bars
+        are those of the symbols after the last piece's up to this one's last.
         """
         upto = None if self.ends_year else self.rows.symbols[-1].as_py()
         bars, part = self._fold(width, carried.into_year.between(carried.upto, upto))
@@ -73,7 +70,7 @@ class Piece(ABC):
 
     @abstractmethod
     def head(self, width: int, last_day: int) -> Piece | None:
-        """Return the rows that may belong to windows of lower years, None where there are none.
+        """Return the rows that windows of lower years may take, None where there are none.
 
         By the calendar these windows end on ``last_day``, days since 1970-01-01.
         """
@@ -193,11 +190,11 @@ def fold_year(
 
     Args:
         rows: Sorted by (symbol, date): all of a symbol's rows in the year, or none.
-        precomputed: Of the rows.
+        precomputed: Of them.
         window: Of each row, ascending within a symbol.
         later: Parts of windows that start in this year or before.
-        first_window: Number of the first window of each symbol that starts in the year;
-            behind them, that of every symbol without rows.
+        first_window: Of each symbol, the first that starts in the year; behind them, that of
+            every symbol without rows.
         width: Sessions per window.
 
     Returns:

@@ -24,11 +24,7 @@ def resample_as_set(
     stop_requested: StopRequested,
     calendar: Calendar | None = None,
 ) -> Resampling:
-    """Resample as settings say; every command that resamples goes through here.
-
-    Raises:
-        OhlcvError: As :func:`batch.resampler.job.resample`.
-    """
+    """Resample as settings say; every command that resamples goes through here."""
     return resample(
         store,
         intervals=settings.intervals,

@@ -6,7 +6,6 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import date
 from functools import partial
 from typing import Any
 
@@ -175,14 +174,11 @@ class _Job:
 
     def _require_calendar(self, table: Table, calendar: Calendar) -> None:
         seen = table.manifest.calendar
-        if seen is None or self.full:
-            return
-        first, last = date.fromisoformat(seen.first), date.fromisoformat(seen.last)
-        if calendar.digest(first, last) != seen.digest:
+        if seen and not self.full and seen != seen.of(calendar, seen.first, seen.last):
             raise CalendarMoved(
-                f"{self.store.uri}: the calendar of {calendar.name} has changed between {first} and"
-                f" {last}, which would move published windows of {table.name};"
-                " see what changed, then rebuild with --full"
+                f"{self.store.uri}: the calendar of {calendar.name} has changed between"
+                f" {seen.first} and {seen.last}, which would move published windows of"
+                f" {table.name}; see what changed, then rebuild with --full"
             )
 
     def _plan_tables(
@@ -261,7 +257,6 @@ class _Job:
 
 
 def _prepare(plan: Plan, year: DailyYear, rows: DailyColumns, *, ends_year: bool) -> Piece:
-    """Make rows of a year ready to be folded."""
     if plan.anchor is Anchor.LISTING:
         before = [year.rows_before.get(symbol, 0) for symbol in rows.symbols.to_pylist()]
         return ListingPiece.of(

@@ -47,15 +47,8 @@ def broadcast(
 
     Items are drawn on this thread. None is drawn before the slowest consumer has fewer than
     ``in_flight`` items in work and waiting. Where a consumer or the drawing fails, the others
-    are stopped at their next item, and the error is raised once all have ended.
-
-    Args:
-        items: What to pass on.
-        consumers: Each takes an iterator and reads it to its end.
-        in_flight: At least 1.
-
-    Returns:
-        What the consumers returned, in their order.
+    are stopped at their next item, and the error is raised once all have ended. A consumer
+    reads its iterator to the end; what they return comes in their order.
     """
     failed = Event()
     feeds = [_Feed[Item](in_flight, failed) for _ in consumers]

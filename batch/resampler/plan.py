@@ -96,11 +96,8 @@ class Table:
 class TablePlan:
     """What is to be done to one table.
 
-    Attributes:
-        table: As it was when the plan was made.
-        stale: The partitions to make again.
-        gone: Years whose partitions have no daily bars any more, and are to be removed.
-        current: Number of partitions that are up to date.
+    The ``stale`` partitions are to be made again; those of years that are ``gone`` have no
+    daily bars any more and are to be removed. ``current`` counts those that are up to date.
     """
 
     table: Table
@@ -161,13 +158,7 @@ def plan_table(
 ) -> TablePlan:
     """Find the partitions of a table that must be made again, and those to remove.
 
-    Args:
-        store: The lake.
-        table: What is published.
-        plans: What each of its partitions should be made from.
-        mine: The years that this process makes.
-        full: Make all of them.
-        removes: Whether this process removes partitions.
+    This process makes the years in ``mine``, all of them where ``full``.
     """
     own = {year: plans[year] for year in plans.keys() & mine}
     stale = {year: plan for year, plan in own.items() if full or not table.has(plan, store)}
