@@ -12,8 +12,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch.kernel.columns import DailyColumns, concat_columns
-from batch.resampler.pieces import whole_symbols
+from batch.kernel.columns import DailyColumns, concat_columns, whole_symbols
 from tests.support.bars import bar
 from tests.support.lakes import Receipt, new_lake, rows_of
 

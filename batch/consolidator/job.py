@@ -13,13 +13,7 @@ from batch.consolidator.deliveries import DeliveryReader, merge_bytes
 from batch.consolidator.merge import Merged
 from batch.consolidator.plan import Plan, Verdict, judge, kept_keys
 from batch.consolidator.publish import publish_year
-from batch.core.errors import (
-    CalendarMoved,
-    CommitConflict,
-    SettingsError,
-    SharedWorkStalled,
-    StateDamaged,
-)
+from batch.core import errors
 from batch.core.layout import (
     ARRIVALS,
     BRONZE,
@@ -120,10 +114,10 @@ def consolidate(
             plan = _read_plan(store, full, as_of, calendar, progress)
             job = _Job(store, plan, full, as_of, shard or Shard(), reader, progress, stop_requested)
             return job.run()
-        except (CommitConflict, StateDamaged) as err:
+        except (errors.CommitConflict, errors.StateDamaged) as err:
             if not attempts_left:
                 raise
-            if isinstance(err, CommitConflict):
+            if isinstance(err, errors.CommitConflict):
                 progress.note(f"planning again: {err}")
             else:
                 progress.warn(f"{err}; its year is made again")
@@ -161,7 +155,7 @@ def _read_plan(
         oldest = [day for day in (listing.oldest, published_from) if day]
         calendar = calendar_from(min(oldest, default=None))
     if seen and not full and PublishedCalendar.of(calendar, seen.first, seen.last) != seen:
-        raise CalendarMoved(
+        raise errors.CalendarMoved(
             f"{store.uri}: the calendar of {calendar.name} no longer has the sessions"
             f" from {seen.first} to {seen.last} that the lake was published with;"
             " see what changed, then rebuild with --full"
@@ -217,7 +211,7 @@ class _Job:
         """Bring up every year, oldest first, then clear away what is no longer needed."""
         manifest, years = self.plan.manifest, self.plan.years
         if not self.shard.is_all and (self.as_of or manifest.as_of):
-            raise SettingsError(
+            raise errors.SettingsError(
                 f"{self.store.uri}: --as-of and the return from it work in one process;"
                 " run `ohlcv consolidate` without --shards"
             )
@@ -348,7 +342,7 @@ class _Job:
                     carry = self._carry_of(year, record)
                     return replace(done, year=year, carry=carry, manifest=manifest)
             if time.monotonic() - changed_at > STALLED_AFTER_S:
-                raise SharedWorkStalled(
+                raise errors.SharedWorkStalled(
                     f"{self.store.uri}: year {year} is the work of shard"
                     f" {year % self.shard.count} of {self.shard.count}, and nothing was published"
                     f" for {STALLED_AFTER_S:.0f} s; look at that shard, then run this one again"

@@ -28,7 +28,7 @@ EARLIEST = date(1885, 1, 2)
 LATEST = date(2261, 12, 31)
 """Bounds of what the calendar's library can compute (nanosecond timestamps)."""
 
-_CLOSED = np.iinfo(np.int32).min
+_CLOSED = np.int32(np.iinfo(np.int32).min)
 
 _DEFAULT_LAST = date(2049, 12, 31)
 
@@ -88,13 +88,8 @@ class Calendar:
 
     def _lookup(self, days: Days) -> SessionNos:
         offset = days - self.days[0]
-        if not len(offset) or (offset.min() >= 0 and offset.max() < len(self._numbers)):
-            found: SessionNos = self._numbers.take(offset)
-            return found
         inside = (offset >= 0) & (offset < len(self._numbers))
-        numbers = np.full(len(offset), _CLOSED, dtype=np.int32)
-        numbers[inside] = self._numbers[offset[inside]]
-        return numbers
+        return np.where(inside, self._numbers.take(offset, mode="clip"), _CLOSED)
 
     def is_session(self, value: date) -> bool:
         """Return whether the exchange was, or will be, open on a date."""
@@ -107,8 +102,8 @@ class Calendar:
             ValueError: A day is not a session of this calendar.
         """
         numbers = self._lookup(days)
-        if len(numbers) and int(numbers.min()) == _CLOSED:
-            bad = date_of(np.asarray(days)[numbers == _CLOSED][0])
+        if (numbers == _CLOSED).any():
+            bad = date_of(days[numbers == _CLOSED][0])
             raise ValueError(
                 f"{bad} is not a session of {self.name} between {self.first} and {self.last}"
             )

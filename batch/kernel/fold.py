@@ -102,10 +102,6 @@ class Precomputed:
         paid_usd = rows.vwap * rows.volume
         paid_usd[no_vwap[rows.volume[no_vwap] == 0]] = 0.0
         no_count = np.flatnonzero(rows.trades == NO_TRADES)
-        trades = rows.trades
-        if len(no_count):
-            trades = trades.copy()
-            trades[no_count] = 0
         untraded = rows.volume[no_count] == 0
         symbols = rows.symbols.to_pylist()
         return cls(
@@ -113,7 +109,7 @@ class Precomputed:
             places={symbol: place for place, symbol in enumerate(symbols)},
             first_rows=rows.first_rows(),
             paid_usd=paid_usd,
-            trades_upto=np.cumsum(trades),
+            trades_upto=np.cumsum(np.maximum(rows.trades, 0)),
             uncounted_rows=no_count[~untraded],
             untraded_rows=no_count[untraded],
             split_rows=np.flatnonzero(rows.split_ratio != 1.0),

@@ -68,14 +68,11 @@ def attach_splits(
     row_key = code.astype(np.int64) * span + (day - low_day)
     split_key = splits.code.astype(np.int64) * span + (splits.day - low_day)
     at = np.searchsorted(row_key, split_key)
-    own_end = end_row[splits.code]
-    known = seen_before[splits.code] | (at > first_row[splits.code])
-    on_first_row = (at < own_end) & (at == first_row[splits.code])
-    on_first_row &= day[np.minimum(at, max(len(day) - 1, 0))] == splits.day if len(day) else False
-    kept = known | on_first_row
-    lands = kept & (at < own_end)
+    rows_upto = np.searchsorted(row_key, split_key, side="right")
+    kept = seen_before[splits.code] | (rows_upto > first_row[splits.code])
+    finds_row = at < end_row[splits.code]
+    lands, waits = kept & finds_row, kept & ~finds_row
     np.multiply.at(ratio, at[lands], splits.ratio[lands])
-    waits = kept & (at >= own_end)
     np.multiply.at(pending, splits.code[waits], splits.ratio[waits])
     return ratio, pending
 

@@ -22,14 +22,21 @@ from batch.core.layout import (
     require_interval,
 )
 from batch.core.sessions import Calendar
-from batch.kernel.columns import DailyColumns
+from batch.kernel.columns import DailyColumns, whole_symbols
 from batch.kernel.windows import calendar_reaching
 from batch.kernel.years import CalendarPiece, ListingPiece, Piece
 from batch.lake.manifest import load_bars_manifest, load_daily_manifest
 from batch.lake.partitions import PublishedPartition, TablePartitions
-from batch.resampler.pieces import DailyYear, whole_symbols
 from batch.resampler.pipeline import broadcast, read_ahead
-from batch.resampler.plan import DailyYears, Plan, Table, TablePlan, plan_table, plan_years
+from batch.resampler.plan import (
+    DailyYear,
+    DailyYears,
+    Plan,
+    Table,
+    TablePlan,
+    plan_table,
+    plan_years,
+)
 from batch.resampler.table import Made, TableMaker, removed
 from batch.runtime.memory import PROCESS_BYTES
 from batch.runtime.progress import Progress, Silent, StopRequested, never, require_going

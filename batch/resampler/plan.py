@@ -46,6 +46,18 @@ class DailyYears:
         return date.fromisoformat(self.dates[0])
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class DailyYear:
+    """A year whose daily bars are read.
+
+    With the listing anchor, ``rows_before`` counts the daily bars before the year of each
+    symbol with rows in it.
+    """
+
+    year: int
+    rows_before: Mapping[str, int]
+
+
 @dataclass(frozen=True, slots=True)
 class BarsPlan:
     """What one partition of bars should be made from.

@@ -16,9 +16,8 @@ from batch.kernel.bars import Bars
 from batch.kernel.years import Carried, Piece, listing_parts_of_year
 from batch.lake.manifest import BarsRecord, Manifest, PublishedCalendar, commit, fingerprint
 from batch.lake.partitions import PublishedPartition, table_metadata
-from batch.resampler.pieces import DailyYear
 from batch.resampler.pipeline import completed
-from batch.resampler.plan import BarsPlan, Plan, TablePlan
+from batch.resampler.plan import BarsPlan, DailyYear, Plan, TablePlan
 from batch.runtime.progress import StopRequested, require_going
 from batch.storage.parquet import TableWriter, with_encoded_symbols
 from batch.storage.store import ObjectStore

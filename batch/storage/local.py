@@ -16,14 +16,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from batch.core.errors import (
-    CommitConflict,
-    ObjectMissing,
-    OhlcvError,
-    SettingsError,
-    StoreDenied,
-    StoreUnavailable,
-)
+from batch.core import errors
 from batch.core.layout import STATE
 from batch.storage.disk_space import full_disk_raised
 from batch.storage.objects import Expect, Expectation, StoredObject
@@ -59,7 +52,7 @@ class LocalStore:
             if self.root.is_dir():
                 return True
             if self.root.exists():
-                raise SettingsError(f"lake {self.root}: is a file, expected a folder")
+                raise errors.SettingsError(f"lake {self.root}: is a file, expected a folder")
         return False
 
     def list(self, prefix: str, *, start_after: str = "") -> Iterator[StoredObject]:
@@ -109,14 +102,14 @@ class LocalStore:
             try:
                 return path.read_bytes()
             except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as err:
-                raise ObjectMissing(f"{path}: no such file") from err
+                raise errors.ObjectMissing(f"{path}: no such file") from err
 
     @contextmanager
     def local_copy(self, key: str) -> Iterator[Path]:
         """Give the file itself; see :class:`ObjectStore`."""
         path = self.root / key
         if self.head(key) is None:
-            raise ObjectMissing(f"{path}: no such file")
+            raise errors.ObjectMissing(f"{path}: no such file")
         yield path
 
     def write(
@@ -215,7 +208,7 @@ class LocalStore:
         found = there.version if there else None
         wanted = None if expect is Expect.NOTHING else expect
         if found != wanted:
-            raise CommitConflict(
+            raise errors.CommitConflict(
                 f"{self.root / key}: expected {wanted or 'nothing'}, found {found or 'nothing'};"
                 " nothing was published over it, run the job again"
             )
@@ -263,18 +256,18 @@ def _translated(path: Path) -> Iterator[None]:
     try:
         with full_disk_raised(path):
             yield
-    except OhlcvError:
+    except errors.OhlcvError:
         raise
     except PermissionError as err:
-        raise StoreDenied(
+        raise errors.StoreDenied(
             f"{err.filename2 or err.filename or path}: permission denied;"
             " check the owner and mode of the file and of its folder"
         ) from err
     except (NotADirectoryError, FileExistsError) as err:
-        raise SettingsError(
+        raise errors.SettingsError(
             f"{err.filename or path}: a file stands where a folder is needed; choose another lake"
         ) from err
     except OSError as err:
         if err.errno == errno.EROFS:
-            raise StoreDenied(f"{path}: the file system is read-only") from err
-        raise StoreUnavailable(f"{path}: {err.strerror or err}") from err
+            raise errors.StoreDenied(f"{path}: the file system is read-only") from err
+        raise errors.StoreUnavailable(f"{path}: {err.strerror or err}") from err

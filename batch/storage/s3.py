@@ -13,27 +13,10 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 import boto3
+from botocore import exceptions
 from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    ConnectTimeoutError,
-    EndpointConnectionError,
-    NoCredentialsError,
-    NoRegionError,
-    PartialCredentialsError,
-)
 
-from batch.core.errors import (
-    CommitConflict,
-    CommitUnknown,
-    LakeMissing,
-    ObjectMissing,
-    OhlcvError,
-    SettingsError,
-    StoreDenied,
-    StoreUnavailable,
-)
+from batch.core import errors
 from batch.storage.disk_space import full_disk_raised
 from batch.storage.objects import Expect, Expectation, StoredObject
 
@@ -72,7 +55,7 @@ class S3Store:
         """
         parts = urlsplit(uri)
         if not parts.netloc:
-            raise SettingsError(f"lake {uri!r}: no bucket, expected s3://bucket/prefix")
+            raise errors.SettingsError(f"lake {uri!r}: no bucket, expected s3://bucket/prefix")
         return cls(parts.netloc, parts.path, _client())
 
     @classmethod
@@ -102,7 +85,7 @@ class S3Store:
         try:
             with self._translated(""):
                 self.client.head_bucket(Bucket=self.bucket)
-        except (LakeMissing, ObjectMissing):
+        except (errors.LakeMissing, errors.ObjectMissing):
             return False
         return True
 
@@ -162,7 +145,7 @@ class S3Store:
                         answer = self.client.put_object(
                             **self._at(key), Body=body, Metadata={_WRITER: writer}, **condition
                         )
-        except CommitConflict:
+        except errors.CommitConflict:
             # An object of this writer is the write whose answer was lost.
             if ours := self._head(key, writer):
                 return ours
@@ -269,7 +252,7 @@ class S3Store:
         try:
             with self._translated(key):
                 found = self.client.head_object(**self._at(key))
-        except ObjectMissing:
+        except errors.ObjectMissing:
             return None
         if writer and found.get("Metadata", {}).get(_WRITER) != writer:
             return None
@@ -286,42 +269,44 @@ class S3Store:
         where = f"{self.uri}/{key}" if key else self.uri
         try:
             yield
-        except OhlcvError:
+        except errors.OhlcvError:
             raise
-        except ClientError as err:
+        except exceptions.ClientError as err:
             answer = err.response.get("Error", {})
             code = str(answer.get("Code", "unknown"))
             if code in _CONFLICT or (condition and "IfMatch" in condition and code in _MISSING):
-                raise CommitConflict(
+                raise errors.CommitConflict(
                     f"{where}: another job wrote it first; nothing was published over it,"
                     " run the job again"
                 ) from err
             raise self._refusal(where, code, answer.get("Message", code)) from err
-        except (NoCredentialsError, PartialCredentialsError) as err:
-            raise StoreDenied(
+        except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError) as err:
+            raise errors.StoreDenied(
                 f"{where}: no AWS credentials found; log in or set a profile"
             ) from err
-        except (BotoCoreError, OSError) as err:
-            if condition and not isinstance(err, EndpointConnectionError | ConnectTimeoutError):
-                raise CommitUnknown(
+        except (exceptions.BotoCoreError, OSError) as err:
+            if condition and not isinstance(
+                err, exceptions.EndpointConnectionError | exceptions.ConnectTimeoutError
+            ):
+                raise errors.CommitUnknown(
                     f"{where}: the connection broke while publishing ({err});"
                     " the next run finds out whether it took effect"
                 ) from err
-            raise StoreUnavailable(f"{where}: S3 cannot be reached: {err}") from err
+            raise errors.StoreUnavailable(f"{where}: S3 cannot be reached: {err}") from err
 
-    def _refusal(self, where: str, code: str, message: str) -> OhlcvError:
+    def _refusal(self, where: str, code: str, message: str) -> errors.OhlcvError:
         if code == "NoSuchBucket":
-            return LakeMissing(
+            return errors.LakeMissing(
                 f"s3://{self.bucket}: no such bucket; create it or correct OHLCV_LAKE"
             )
         if code in _MISSING:
-            return ObjectMissing(f"{where}: no such object")
+            return errors.ObjectMissing(f"{where}: no such object")
         if code in _DENIED:
-            return StoreDenied(
+            return errors.StoreDenied(
                 f"{where}: S3 refused access ({code}: {message});"
                 " check the credentials and the role's policy"
             )
-        return StoreUnavailable(f"{where}: S3 answered {code}: {message}; run the job again")
+        return errors.StoreUnavailable(f"{where}: S3 answered {code}: {message}; run the job again")
 
 
 def _client(**access: Any) -> Any:
@@ -334,8 +319,8 @@ def _client(**access: Any) -> Any:
     )
     try:
         return boto3.session.Session().client("s3", config=config, **access)
-    except (NoRegionError, ValueError, BotoCoreError) as err:
-        raise SettingsError(f"S3: {err}") from err
+    except (exceptions.NoRegionError, ValueError, exceptions.BotoCoreError) as err:
+        raise errors.SettingsError(f"S3: {err}") from err
 
 
 def _condition(expect: Expectation) -> dict[str, str]:
