@@ -83,19 +83,18 @@ class BronzeListing:
         The largest delivery of a session counts; sessions without a readable one are left out.
         """
         before = sorted(known for known in self._sizes_bytes if known < session)[-USUAL_SESSIONS:]
-        for known in before:
-            if known not in self._rows:
-                self._rows[known] = self._read_rows(known)
-        return [self._rows[known] for known in before if self._rows[known]]
+        return [rows for known in before if (rows := self._rows_of(known))]
 
-    def _read_rows(self, session: date) -> int:
-        sizes = self._sizes_bytes[session]
-        largest = max(sizes, key=lambda delivery: (sizes[delivery], delivery))
-        try:
-            with self._store.local_copy(largest.key) as path:
-                return read_footer(path, label=largest.key).rows
-        except (DeliveryUnreadable, ObjectMissing):
-            return 0
+    def _rows_of(self, session: date) -> int:
+        if session not in self._rows:
+            sizes = self._sizes_bytes[session]
+            largest = max(sizes, key=lambda delivery: (sizes[delivery], delivery))
+            try:
+                with self._store.local_copy(largest.key) as path:
+                    self._rows[session] = read_footer(path, label=largest.key).rows
+            except (DeliveryUnreadable, ObjectMissing):
+                self._rows[session] = 0
+        return self._rows[session]
 
     def _add_key(self, key: str, size_bytes: int) -> None:
         if delivery := Delivery.parse(key):

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 
 from batch.core.sessions import Calendar
 from batch.runtime.progress import Progress, StopRequested, never, require_going
 from batch.storage.store import ObjectStore
-from fetchers.plan import exchange_date
 from fetchers.settings import FetchSettings
 
 
@@ -31,11 +30,6 @@ class FetchContext:
     progress: Progress
     stop_requested: StopRequested = never
     clock: Callable[[], datetime] = utc_now
-
-    @property
-    def today(self) -> date:
-        """The date at the exchange."""
-        return exchange_date(self.clock())
 
     @property
     def downloads(self) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from functools import partial
 
 import polars as pl
 
@@ -20,7 +21,7 @@ from batch.storage.parquet import read_table
 from batch.storage.store import ObjectStore
 from fetchers.bronze import BronzeListing
 from fetchers.context import FetchContext
-from fetchers.plan import NEW_YORK, lookback_start, newest_due
+from fetchers.plan import NEW_YORK, exchange_date, lookback_start, newest_due
 from fetchers.polygon.client import PolygonClient
 from fetchers.polygon.parsing import Details, Holiday
 from fetchers.results import PARTS, ReferenceFetched, last_result
@@ -54,7 +55,7 @@ def fetch_reference(context: FetchContext, source: PolygonClient) -> ReferenceFe
     allow it, ``VendorUnavailable`` where the vendor gave no whole answer, ``DataRefused`` where
     a list cannot be true, ``Interrupted`` where a stop was requested; what came before is kept.
     """
-    return last_result(_Attempt(context, source, context.today).results())
+    return last_result(_Attempt(context, source, exchange_date(context.clock())).results())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,12 +117,8 @@ class _Attempt:
             listed = pl.concat([active, inactive])
             gone = missing - set(inactive["symbol"].to_list())
             self._note_listed("inactive", today)
-        table = rewrite_reference(
-            store,
-            TICKERS,
-            schema.TICKERS,
-            lambda there: apply_listing(there, listed, today, gone=gone),
-        ).after
+        rewrite = partial(apply_listing, listed=listed, today=today, gone=gone)
+        table = rewrite_reference(store, TICKERS, schema.TICKERS, rewrite).after
         changed = table.join(before, on=table.columns, how="anti", nulls_equal=True)
         fetched = replace(fetched, tickers_changed=current_rows(changed).height)
         yield _with_tickers(fetched, table)
@@ -162,12 +159,8 @@ class _Attempt:
         except OhlcvError as err:
             error = err
         if found:
-            table = rewrite_reference(
-                store,
-                TICKERS,
-                schema.TICKERS,
-                lambda there: apply_details(there, found, self.today),
-            ).after
+            rewrite = partial(apply_details, found=found, today=self.today)
+            table = rewrite_reference(store, TICKERS, schema.TICKERS, rewrite).after
             fetched = _with_tickers(fetched, table)
         yield replace(fetched, details_asked=len(found))
         if error:

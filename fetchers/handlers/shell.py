@@ -85,22 +85,15 @@ def run_function(
     settings = FetchSettings.read(**asked.model_dump(include=set(FetchSettings.model_fields)))
     store = open_store(settings.lake)
     with job_run(function, store, settings, Output(as_json=True)) as run:
-        fetched = fetch_in_run(
-            run,
-            store,
-            settings,
-            environment(),
-            asked.request,
-            out_of_time=near_deadline(context),
-        )
+        stop = near_deadline(context)
+        fetched = fetch_in_run(run, store, settings, environment(), asked.request, out_of_time=stop)
         (part,) = fetched.parts
         if not isinstance(part.error, Interrupted):
             fetched.require_success(strict=settings.strict)
             run.require_no_problems()
         elif part.unfinished:
-            raise DeadlineNear(
-                f"the function's time was about to end with {part.unfinished}"
-            ) from part.error
+            message = f"the function's time was about to end with {part.unfinished}"
+            raise DeadlineNear(message) from part.error
         run.progress.note(part.summary)
         return answer(part)
 
@@ -129,7 +122,6 @@ class _JsonLines(logging.Formatter):
         self._fixed = {"function": function, "request_id": request_id}
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return a record as JSON."""
         instant = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         line = {
             "time": f"{instant}.{int(record.msecs):03d}Z",

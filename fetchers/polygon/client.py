@@ -16,17 +16,8 @@ import polars as pl
 from polygon import RESTClient
 
 from fetchers.errors import NotListed
-from fetchers.polygon.parsing import (
-    Details,
-    Holiday,
-    SessionAnswer,
-    details_of,
-    dividend_rows,
-    holidays,
-    session_answer,
-    split_rows,
-    ticker_rows,
-)
+from fetchers.polygon import parsing
+from fetchers.polygon.parsing import Details, Holiday, SessionAnswer
 from fetchers.polygon.transport import VendorHttp
 
 _PAGE = 1000
@@ -51,16 +42,15 @@ class PolygonClient:
         response = self._rest.get_grouped_daily_aggs(
             session.isoformat(), adjusted=False, include_otc=False, raw=True
         )
-        return session_answer(self._json.loads(response.data.decode("utf-8")), session)
+        return parsing.session_answer(self._json.loads(response.data.decode("utf-8")), session)
 
     def tickers(self, *, active: bool) -> pl.DataFrame:
         """Return the stock tickers that trade, or those that no longer do.
 
         Rows of :data:`fetchers.polygon.parsing.TICKERS_LISTED`, sorted by symbol.
         """
-        return ticker_rows(
-            self._rest.list_tickers(market="stocks", active=active, limit=_PAGE, sort="ticker")
-        )
+        listed = self._rest.list_tickers(market="stocks", active=active, limit=_PAGE, sort="ticker")
+        return parsing.ticker_rows(listed)
 
     def details(self, ticker: str) -> Details | None:
         """Return the details of a ticker, or None where the vendor has none."""
@@ -68,7 +58,7 @@ class PolygonClient:
             found = self._rest.get_ticker_details(quote(ticker, safe=""))
         except NotListed:
             return None
-        return details_of(ticker, found)
+        return parsing.details_of(ticker, found)
 
     def splits(self, since: date | None) -> Iterator[pl.DataFrame]:
         """Return the splits executed on or after a date, a page at a time, by date."""
@@ -78,7 +68,7 @@ class PolygonClient:
             sort="execution_date",
             order="asc",
         )
-        return map(split_rows, _pages(listed))
+        return map(parsing.split_rows, _pages(listed))
 
     def dividends(self, since: date) -> Iterator[pl.DataFrame]:
         """Return the dividends that go ex on or after a date, a page at a time, by date."""
@@ -88,12 +78,12 @@ class PolygonClient:
             sort="ex_dividend_date",
             order="asc",
         )
-        return map(dividend_rows, _pages(listed))
+        return map(parsing.dividend_rows, _pages(listed))
 
     def upcoming_holidays(self) -> list[Holiday]:
         """Return the market holidays that the vendor expects."""
         response = self._rest.get_market_holidays(raw=True)
-        return holidays(self._json.loads(response.data.decode("utf-8")))
+        return parsing.holidays(self._json.loads(response.data.decode("utf-8")))
 
 
 def _pages(listed: Iterator[Any]) -> Iterator[list[Any]]:

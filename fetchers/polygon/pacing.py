@@ -52,7 +52,6 @@ class Pacer:
             self._sleep(min(left_s, _SLICE_S))
 
     def _book(self) -> float:
-        """Take the next free place, and return its instant."""
         with self._lock:
             goes_at = max(self._monotonic_s(), self._held_until)
             if self._per_minute:

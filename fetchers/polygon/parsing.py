@@ -116,15 +116,10 @@ def session_answer(document: Any, session: date) -> SessionAnswer:
 
 def ticker_rows(listed: Iterable[Any]) -> pl.DataFrame:
     """Return tickers as rows of :data:`TICKERS_LISTED`, sorted, each symbol once."""
-    frame = _frame(
-        listed,
-        TICKERS_LISTED,
-        symbol="ticker",
-        currency="currency_name",
-        delisted_date="delisted_utc",
-    )
+    theirs = {"symbol": "ticker", "currency": "currency_name", "delisted_date": "delisted_utc"}
     return (
-        frame.filter(pl.col("symbol") != "")
+        _frame(listed, TICKERS_LISTED, **theirs)
+        .filter(pl.col("symbol") != "")
         .with_columns(pl.col("active").fill_null(value=False))
         .sort(
             *("symbol", "active", "delisted_date", "composite_figi"),
@@ -135,10 +130,9 @@ def ticker_rows(listed: Iterable[Any]) -> pl.DataFrame:
 
 
 def split_rows(listed: Iterable[Any]) -> pl.DataFrame:
-    """Return splits as rows of :data:`SPLITS_LISTED`, one per symbol and date.
+    """Return splits as rows of :data:`SPLITS_LISTED`, the last one of each symbol and date.
 
-    Where the vendor lists one twice the last one counts; one without a symbol, a date or
-    two positive numbers is left out.
+    One without a symbol, a date or two positive numbers is left out.
     """
     ratio = pl.col("split_from", "split_to")
     return (
@@ -186,20 +180,18 @@ def holidays(document: Any) -> list[Holiday]:
     Raises:
         VendorRefused: It is not the list that the vendor describes.
     """
+    where = "Polygon, upcoming holidays"
     if not isinstance(document, list):
-        raise VendorRefused(
-            f"Polygon, upcoming holidays: expected a list, found {type(document).__name__}"
-        )
+        raise VendorRefused(f"{where}: expected a list, found {type(document).__name__}")
     found = []
     for item in document:
         day = day_in(item.get("date"))
         if day is None:
-            raise VendorRefused(f"Polygon, upcoming holidays: no date in {item!r}")
+            raise VendorRefused(f"{where}: no date in {item!r}")
+        exchange, name = str(item.get("exchange", "")), str(item.get("name", ""))
         early = item.get("status") == "early-close" and item.get("close")
         closes_at = datetime.fromisoformat(str(item["close"])) if early else None
-        found.append(
-            Holiday(day, str(item.get("exchange", "")), str(item.get("name", "")), closes_at)
-        )
+        found.append(Holiday(day, exchange, name, closes_at))
     return found
 
 

@@ -157,7 +157,6 @@ class VendorHttp:
         )
 
     def _reason(self, err: _NoAnswer | urllib3.exceptions.HTTPError) -> str:
-        """Return why there was no answer, in one line without the key."""
         if isinstance(err, _NoAnswer):
             return str(err)
         lines = str(err).splitlines()
@@ -202,7 +201,6 @@ class VendorHttp:
 
 
 def _message(response: urllib3.BaseHTTPResponse) -> str:
-    """Return the message of an error answer, in one short line."""
     text = response.data.decode("utf-8", "replace")
     try:
         document = json.loads(text)
