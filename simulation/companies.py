@@ -56,12 +56,10 @@ _VENUES = ("XNYS", "XNAS", "XNAS", "ARCX", "BATS")
 class Companies:
     """Every company that may ever be listed.
 
-    The number of a company is ``slot * PER_SLOT + place``; the arrays after ``rank`` have the
-    shape [slot, place].
+    The number of a company is ``slot * PER_SLOT + place``; arrays have the shape [slot, place].
 
     Attributes:
-        tickers: Ticker of each company, by number.
-        rank: Place of each company's ticker in the order of UTF-8 bytes, by number.
+        tickers: By number.
         listed_from: First session it may trade, counted from the exchange's first.
         listed_until: First session after its last one.
         price_usd: Price at its listing.
@@ -74,7 +72,6 @@ class Companies:
     """
 
     tickers: tuple[str, ...]
-    rank: Ints
     listed_from: Ints
     listed_until: Ints
     price_usd: Floats
@@ -99,14 +96,9 @@ class Companies:
         gaps[: len(ODD_TICKERS), 0] = 0
         listed_from = np.cumsum(gaps, axis=1)
         listed_from[:, 1:] += np.cumsum(lives, axis=1)[:, :-1]
-        tickers = _tickers(slots)
-        order = sorted(range(len(tickers)), key=lambda number: tickers[number].encode())
-        rank = np.empty(len(order), dtype=np.int64)
-        rank[order] = np.arange(len(order))
         pays = draws.random(shape) < 0.4
         return cls(
-            tickers=tickers,
-            rank=rank,
+            tickers=_tickers(slots),
             listed_from=listed_from,
             listed_until=listed_from + lives,
             price_usd=np.clip(np.exp(draws.normal(3.3, 1.0, shape)), 1.0, 2_000.0),

@@ -15,8 +15,6 @@ from datetime import date, datetime, timedelta
 import numpy as np
 import polars as pl
 
-from batch.core import schema
-from batch.core.frames import polars_schema
 from batch.core.sessions import Calendar, day_of
 from simulation.companies import PER_SLOT, Companies, profile_of
 from simulation.market import Market
@@ -97,7 +95,6 @@ class SyntheticExchange:
         self._calendar = calendar
         self._companies = Companies.draw(spec.symbols, spec.seed)
         self._market = Market(self._companies, calendar, spec.first, spec.seed)
-        self._symbols = pl.Series("symbol", self._companies.tickers, dtype=pl.String)
         self._listed = set(self.sessions)
 
     def session_rows(self, session: date) -> pl.DataFrame:
@@ -111,20 +108,7 @@ class SyntheticExchange:
                 f"{session} is not a session of the exchange from {self.sessions[0]} to"
                 f" {self.sessions[-1]}"
             )
-        values = self._market.session(session)
-        order = np.argsort(self._companies.rank[values.company])
-        numbers = ("open", "high", "low", "close", "volume", "vwap", "trades")
-        rows = pl.DataFrame(
-            {
-                "symbol": self._symbols.gather(values.company[order]),
-                **{name: getattr(values, name)[order] for name in numbers},
-            }
-        )
-        return rows.with_columns(
-            date=pl.lit(session),
-            vwap=pl.col("vwap").fill_nan(None),
-            trades=pl.when(pl.col("trades") >= 0).then("trades"),
-        ).select(schema.DELIVERY.names)
+        return self._market.session(session)
 
     def splits(self) -> pl.DataFrame:
         """Return the splits executed up to the last session, sorted by (symbol, date).
@@ -132,23 +116,12 @@ class SyntheticExchange:
         Columns ``symbol``, ``date``, ``split_from``, ``split_to``. Some fall on a session
         in which their symbol was halted and has no row.
         """
-        found = [
-            (self._companies.tickers[split.company], split.session, split.before, split.after)
-            for split in self._market.splits_until(self.sessions[-1])
-        ]
-        columns = polars_schema(schema.SPLITS, ["symbol", "date", "split_from", "split_to"])
-        return pl.DataFrame(found, schema=columns, orient="row").sort("symbol", "date")
+        return self._market.splits_until(self.sessions[-1])
 
     def dividends(self) -> pl.DataFrame:
         """Return the cash dividends that went ex up to the last session, sorted."""
-        found = [
-            (self._companies.tickers[paid.company], paid.session, paid.cash_usd)
-            for paid in self._market.dividends_until(self.sessions[-1])
-        ]
-        columns = {"ticker": pl.String, "ex_dividend_date": pl.Date, "cash_amount": pl.Float64}
-        rows = pl.DataFrame(found, schema=columns, orient="row").sort("ticker", "ex_dividend_date")
         ex_date = pl.col("ex_dividend_date")
-        return rows.select(
+        return self._market.dividends_until(self.sessions[-1]).select(
             "ticker",
             "ex_dividend_date",
             record_date=ex_date,

@@ -12,7 +12,10 @@ from dataclasses import dataclass, field
 from datetime import date
 
 import numpy as np
+import polars as pl
 
+from batch.core import schema
+from batch.core.frames import polars_schema
 from batch.core.sessions import Calendar
 from fetchers.plan import NEW_YORK
 from simulation.companies import PER_SLOT, Bools, Companies, Floats, Ints
@@ -34,37 +37,8 @@ _MODEST = ((1.0, 2.0), (2.0, 3.0), (4.0, 5.0))
 _REVERSE = ((5.0, 1.0), (7.0, 1.0), (10.0, 1.0), (20.0, 1.0), (25.0, 1.0))
 
 
-@dataclass(frozen=True, slots=True)
-class Split:
-    """A split: ``before`` shares became ``after`` on a session."""
-
-    session: date
-    company: int
-    before: float
-    after: float
-
-
-@dataclass(frozen=True, slots=True)
-class Dividend:
-    """A cash dividend that a company went ex on a session."""
-
-    session: date
-    company: int
-    cash_usd: float
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SessionValues:
-    """One session's rows, an element each, in order of slots; NaN and -1 stand for null."""
-
-    company: Ints
-    open: Floats
-    high: Floats
-    low: Floats
-    close: Floats
-    volume: Floats
-    vwap: Floats
-    trades: Ints
+_SPLITS = polars_schema(schema.SPLITS, ["symbol", "date", "split_from", "split_to"])
+_DIVIDENDS = {"ticker": pl.String, "ex_dividend_date": pl.Date, "cash_amount": pl.Float64}
 
 
 @dataclass(slots=True, eq=False)
@@ -105,12 +79,13 @@ class Market:
         slots = len(companies.listed_from)
         empty = np.full(slots, -1, dtype=np.int64)
         self._states = {first.year: _State(empty, np.zeros(slots), np.zeros(slots))}
-        self._splits: dict[int, list[Split]] = {}
-        self._dividends: dict[int, list[Dividend]] = {}
-        self._rows: dict[int, list[SessionValues]] = {}
+        self._symbols = pl.Series(companies.tickers, dtype=pl.String)
+        self._splits: dict[int, pl.DataFrame] = {}
+        self._dividends: dict[int, pl.DataFrame] = {}
+        self._rows: dict[int, list[pl.DataFrame]] = {}
 
-    def session(self, session: date) -> SessionValues:
-        """Return one session's rows."""
+    def session(self, session: date) -> pl.DataFrame:
+        """Return one session's rows: columns of a delivery, sorted by symbol."""
         sessions = self._sessions_of(session.year)
         if session.year not in self._rows:
             while len(self._rows) >= _YEARS_HELD:
@@ -119,17 +94,17 @@ class Market:
             self._rows[session.year] = list(self._trade(self._walk(session.year)))
         return self._rows[session.year][sessions.index(session)]
 
-    def splits_until(self, last: date) -> Iterator[Split]:
-        """Return the splits executed up to a session, in order of sessions."""
+    def splits_until(self, last: date) -> pl.DataFrame:
+        """Return the splits executed up to a session, sorted by (symbol, date)."""
         self._know(last.year)
-        for year in range(self._first.year, last.year + 1):
-            yield from (split for split in self._splits[year] if split.session <= last)
+        splits = pl.concat(self._splits.values()).filter(pl.col("date") <= last)
+        return splits.sort("symbol", "date")
 
-    def dividends_until(self, last: date) -> Iterator[Dividend]:
-        """Return the dividends that went ex up to a session, in order of sessions."""
+    def dividends_until(self, last: date) -> pl.DataFrame:
+        """Return the dividends that went ex up to a session, sorted by (ticker, date)."""
         self._know(last.year)
-        for year in range(self._first.year, last.year + 1):
-            yield from (paid for paid in self._dividends[year] if paid.session <= last)
+        dividends = pl.concat(self._dividends.values()).filter(pl.col("ex_dividend_date") <= last)
+        return dividends.sort("ticker", "ex_dividend_date")
 
     def _sessions_of(self, year: int) -> list[date]:
         return self._calendar.sessions_between(
@@ -153,14 +128,15 @@ class Market:
         common = draws.standard_normal(len(sessions)) * 0.008
         splits_at = draws.random(shape) < _SPLITS_A_YEAR / 252
         halted = _halts(shape, draws)
-        splits: list[Split] = []
-        dividends: list[Dividend] = []
+        splits: list[tuple[str, date, float, float]] = []
+        dividends: list[tuple[str, date, float]] = []
         company = np.full(shape, -1, dtype=np.int64)
         log_before, log_close = np.empty(shape), np.empty(shape)
         for at, session in enumerate(sessions):
             number = base + at
             _list_newcomers(companies, state, number)
             mine = slots, np.maximum(state.place, 0)
+            numbers = mine[0] * PER_SLOT + mine[1]
             age = number - companies.listed_from[mine]
             listed = (state.place >= 0) & (number < companies.listed_until[mine])
             again = state.due.pop(number, [])
@@ -171,9 +147,7 @@ class Market:
                 before, after = _ratio(float(state.log_price[slot]), draws)
                 state.log_price[slot] += np.log(before / after)
                 state.log_fair[slot] += np.log(before / after)
-                splits.append(
-                    Split(session, slot * PER_SLOT + int(state.place[slot]), before, after)
-                )
+                splits.append((companies.tickers[numbers[slot]], session, before, after))
                 if draws.random() < _HALTED_AT_SPLIT:
                     halted[at : at + int(draws.integers(1, 3)), slot] = True
                 if slot not in again and draws.random() < _TWICE:
@@ -191,18 +165,19 @@ class Market:
                 state.log_fair + companies.drift[mine], np.log(0.8), np.log(3_000.0)
             )
             log_close[at] = state.log_price
-            company[at] = np.where(listed & ~halted[at], mine[0] * PER_SLOT + mine[1], -1)
+            company[at] = np.where(listed & ~halted[at], numbers, -1)
             for slot in np.flatnonzero(
                 listed & (companies.dividend_yield[mine] > 0) & ((age + slots) % _QUARTER == 11)
             ).tolist():
                 cash = np.exp(log_close[at, slot]) * companies.dividend_yield[mine][slot] / 4
-                number_of = slot * PER_SLOT + int(state.place[slot])
-                dividends.append(Dividend(session, number_of, max(float(np.round(cash, 4)), 1e-4)))
-        self._splits[year], self._dividends[year] = splits, dividends
+                usd = max(float(np.round(cash, 4)), 1e-4)
+                dividends.append((companies.tickers[numbers[slot]], session, usd))
+        self._splits[year] = pl.DataFrame(splits, schema=_SPLITS, orient="row")
+        self._dividends[year] = pl.DataFrame(dividends, schema=_DIVIDENDS, orient="row")
         self._states[year + 1] = state
         return _Year(sessions, company, log_before, log_close)
 
-    def _trade(self, year: _Year) -> Iterator[SessionValues]:
+    def _trade(self, year: _Year) -> Iterator[pl.DataFrame]:
         """Make each session's rows from the prices before and at its close."""
         draws = np.random.default_rng([self._seed, 6, year.sessions[0].year])
         companies = self._companies
@@ -230,16 +205,25 @@ class Market:
             )
             vwap = np.round(low + (high - low) * (0.25 + 0.5 * uniform[1]), 4)
             trades = np.ceil(volume / (60 + 200 * uniform[2])).astype(np.int64)
-            whole = ~bare[company]
-            yield SessionValues(
-                company=company,
-                open=open_,
-                high=high,
-                low=low,
-                close=last,
-                volume=volume,
-                vwap=np.where(whole & (volume > 0), vwap, np.nan),
-                trades=np.where(whole, trades, -1),
+            whole = pl.lit(pl.Series(~bare[company]))
+            yield (
+                pl.DataFrame(
+                    {
+                        "symbol": self._symbols.gather(company),
+                        "open": open_,
+                        "high": high,
+                        "low": low,
+                        "close": last,
+                        "volume": volume,
+                    }
+                )
+                .with_columns(
+                    date=pl.lit(session),
+                    vwap=pl.when(whole & (pl.col("volume") > 0)).then(pl.Series(vwap)),
+                    trades=pl.when(whole).then(pl.Series(trades)),
+                )
+                .select(schema.DELIVERY.names)
+                .sort("symbol")
             )
 
 
