@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
 from datetime import date
 from pathlib import Path
 
@@ -16,10 +16,8 @@ from batch.runtime.options import date_option, output_options, settings_options
 from batch.runtime.output import Output
 from batch.runtime.settings import Settings
 from orchestration.cli.pages import file_option, theme_option, write_page
-from reporting.chart import NEWEST_BARS, Chart, load_chart
+from reporting.chart import NEWEST_BARS, load_chart
 from reporting.png import to_png
-
-FORMATS = ("html", "svg", "png")
 
 
 @click.command(name="chart")
@@ -83,20 +81,19 @@ def command(
     if all_six and intervals:
         raise SettingsError("--all and --interval: give one of the two")
     widths = sorted({require_interval(text, "--interval") for text in intervals}) or [*INTERVALS]
-    path = path or Path(_file_name(symbol, widths if intervals else []))
+    if path is None:
+        names = [f"{width}d" for width in widths] if intervals else []
+        path = Path("-".join([re.sub(r"[^\w.-]", "_", symbol), *names]) + ".html")
     kind = path.suffix.lower().removeprefix(".")
-    if kind not in FORMATS:
+    if kind not in ("html", "svg", "png"):
         raise SettingsError(f"--output {path}: expected a name ending in .html, .svg or .png")
-    chart = load_chart(
-        Lake.open(settings.lake),
-        symbol,
-        widths,
-        start=start,
-        end=end,
-        adjusted=adjusted,
-        log=log,
-    )
-    content = _render(chart, kind, theme)
+    lake = Lake.open(settings.lake)
+    chart = load_chart(lake, symbol, widths, start=start, end=end, adjusted=adjusted, log=log)
+    if kind == "html":
+        content = chart.html(theme).encode()
+    else:
+        svg = chart.svg(theme)
+        content = svg.encode() if kind == "svg" else to_png(svg)
     write_page(path, content)
     bars = {f"{series.width}d": len(series) for series in chart.series}
     output.result(
@@ -111,15 +108,3 @@ def command(
     )
     output.say(f"{path}  {size_text(len(content))}")
     output.say("bars: " + ", ".join(f"{count:,} of {name}" for name, count in bars.items()))
-
-
-def _render(chart: Chart, kind: str, theme: str) -> bytes:
-    if kind == "html":
-        return chart.html(theme).encode()
-    svg = chart.svg(theme)
-    return svg.encode() if kind == "svg" else to_png(svg)
-
-
-def _file_name(symbol: str, widths: Sequence[int]) -> str:
-    safe = "".join(c if c.isalnum() or c in "._-" else "_" for c in symbol)
-    return "-".join([safe, *(f"{width}d" for width in widths)]) + ".html"

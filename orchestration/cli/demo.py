@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 import click
 
-from batch.audit.verify import Verification, verify
+from batch.audit.verify import verify
 from batch.consolidator.command import consolidate_as_set
-from batch.consolidator.job import Consolidation
 from batch.core.errors import DataRefused, SettingsError
 from batch.core.layout import BRONZE, Delivery
 from batch.core.sessions import Calendar, load_calendar
@@ -19,13 +17,12 @@ from batch.lake.partitions import TablePartitions
 from batch.lake.read import Lake
 from batch.lake.reference import add_splits
 from batch.resampler.command import resample_as_set
-from batch.resampler.job import Resampling
 from batch.runtime.command import command_name
 from batch.runtime.formats import size_text
 from batch.runtime.options import date_option, output_options, settings_options
 from batch.runtime.output import Output
-from batch.runtime.progress import Progress, StopRequested, require_going
-from batch.runtime.run import job_run
+from batch.runtime.progress import require_going
+from batch.runtime.run import Run, job_run
 from batch.runtime.run_report import RunOutcome
 from batch.runtime.settings import (
     ConsolidatorSettings,
@@ -43,78 +40,6 @@ class DemoSettings(WorkerSettings, MemorySettings):
     """What the demonstration reads; all else of its jobs is as by default."""
 
 
-@dataclass(frozen=True, slots=True)
-class Demo:
-    """What a demonstration made.
-
-    ``deliveries`` counts those new to the lake, ``refused_rows`` all that it keeps as refused.
-    """
-
-    deliveries: int
-    refused_rows: int
-    consolidation: Consolidation
-    resampling: Resampling
-    verification: Verification
-
-
-def make_demo_lake(
-    store: ObjectStore,
-    spec: ExchangeSpec,
-    settings: DemoSettings,
-    *,
-    calendar: Calendar,
-    progress: Progress,
-    stop_requested: StopRequested,
-) -> Demo:
-    """Fill a lake from a synthetic exchange and make every interval of it.
-
-    Doing it again writes nothing; a later last session adds what is new.
-
-    Raises:
-        SettingsError: The lake holds deliveries that are not synthetic.
-        Interrupted: A stop was requested.
-    """
-    _require_synthetic(store)
-    exchange = SyntheticExchange(spec, calendar)
-    written = 0
-    progress.begin("delivering", len(exchange.sessions), "sessions")
-    reached = exchange.sessions[0]
-    for sent in exchange.deliveries():
-        require_going(stop_requested)
-        landed = land(
-            store, sent.rows, received_at=sent.received_at, source=SOURCE, calendar=calendar
-        )
-        written += len(landed.written)
-        session = max((delivery.session for delivery in landed.deliveries), default=reached)
-        if session > reached:
-            progress.advance(len(calendar.sessions_between(reached, session)) - 1)
-            reached = session
-    progress.advance()
-    add_splits(store, exchange.splits(), label="the synthetic exchange")
-    consolidation = consolidate_as_set(
-        ConsolidatorSettings.model_construct(**dict(settings)),
-        store,
-        progress=progress,
-        stop_requested=stop_requested,
-        calendar=calendar,
-    )
-    resampling = resample_as_set(
-        ResamplerSettings.model_construct(**dict(settings)),
-        store,
-        progress=progress,
-        stop_requested=stop_requested,
-        calendar=calendar,
-    )
-    verification = verify(
-        store,
-        progress=progress,
-        stop_requested=stop_requested,
-        memory_limit=settings.memory_limit,
-    )
-    refused = Lake(store).rejected().height
-    return Demo(written, refused, consolidation, resampling, verification)
-
-
 def _require_synthetic(store: ObjectStore) -> None:
     if not store.exists():
         return
@@ -125,6 +50,26 @@ def _require_synthetic(store: ObjectStore) -> None:
                 f"{store.uri}: holds deliveries that are not synthetic ({item.key});"
                 " choose another --lake for the demonstration"
             )
+
+
+def _deliver(store: ObjectStore, exchange: SyntheticExchange, calendar: Calendar, run: Run) -> int:
+    """Land all that the exchange sends; return how many deliveries were new to the lake."""
+    written = 0
+    run.progress.begin("delivering", len(exchange.sessions), "sessions")
+    reached = exchange.sessions[0]
+    for sent in exchange.deliveries():
+        require_going(run.stop_requested)
+        landed = land(
+            store, sent.rows, received_at=sent.received_at, source=SOURCE, calendar=calendar
+        )
+        written += len(landed.written)
+        session = max((delivery.session for delivery in landed.deliveries), default=reached)
+        if session > reached:
+            run.progress.advance(len(calendar.sessions_between(reached, session)) - 1)
+            reached = session
+    run.progress.advance()
+    add_splits(store, exchange.splits(), label="the synthetic exchange")
+    return written
 
 
 @click.command(name="demo")
@@ -169,28 +114,40 @@ def command(
     spec = ExchangeSpec(symbols=symbols, first=since, last=until, seed=seed)
     store = open_store(settings.lake)
     with job_run("demo", store, settings, output) as run:
-        made = make_demo_lake(
+        _require_synthetic(store)
+        delivered = _deliver(store, SyntheticExchange(spec, calendar), calendar, run)
+        daily = consolidate_as_set(
+            ConsolidatorSettings.model_construct(**dict(settings)),
             store,
-            spec,
-            settings,
-            calendar=calendar,
             progress=run.progress,
             stop_requested=run.stop_requested,
+            calendar=calendar,
         )
+        bars = resample_as_set(
+            ResamplerSettings.model_construct(**dict(settings)),
+            store,
+            progress=run.progress,
+            stop_requested=run.stop_requested,
+            calendar=calendar,
+        )
+        verified = verify(
+            store,
+            progress=run.progress,
+            stop_requested=run.stop_requested,
+            memory_limit=settings.memory_limit,
+        )
+        refused_rows = Lake(store).rejected().height
         counts = {
-            "new_deliveries": made.deliveries,
-            "refused_rows": made.refused_rows,
-            "newest_session": made.consolidation.newest,
-            "differences": made.verification.count,
+            "new_deliveries": delivered,
+            "refused_rows": refused_rows,
+            "newest_session": daily.newest,
+            "differences": verified.count,
         }
-        run.outcome = RunOutcome(
-            counts,
-            published=[*made.consolidation.published, *made.resampling.published],
-            problems=made.consolidation.problems,
-        )
+        published = [*daily.published, *bars.published]
+        run.outcome = RunOutcome(counts, published=published, problems=daily.problems)
     tables = [
         (name, partitions, rows, TablePartitions.list(store, name).size_bytes)
-        for name, partitions, rows in made.verification.checked
+        for name, partitions, rows in verified.checked
     ]
     output.result(
         {
@@ -207,10 +164,10 @@ def command(
     )
     output.say(
         f"The lake is {store.uri}: {symbols} synthetic stocks, {since} to {until};\n"
-        f"broken rows, refused and kept with their reasons: {made.refused_rows:,}."
+        f"broken rows, refused and kept with their reasons: {refused_rows:,}."
     )
-    if made.verification.count:
-        raise DataRefused(f"{made.verification.count} values differ: run `ohlcv verify`")
+    if verified.count:
+        raise DataRefused(f"{verified.count} values differ: run `ohlcv verify`")
     where = "" if settings.lake == "./lake" else f" --lake {shlex.quote(settings.lake)}"
     output.say("All values match a second engine's recomputation. Try next:\n")
     ohlcv = command_name()

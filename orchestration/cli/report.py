@@ -51,8 +51,8 @@ def command(settings: Settings, output: Output, path: Path, theme: str) -> None:
             "empty_sessions": coverage.empty_sessions,
             "symbols": coverage.symbols,
             "daily_bars": coverage.rows,
-            "refused_rows": facts.refused.rows,
-            "restated_values": facts.restated.count,
+            "refused_rows": facts.refused_rows,
+            "restated_values": facts.restated_values,
             "unexplained_moves": facts.moves.count,
         }
     )

@@ -68,18 +68,10 @@ def command(
 
 def _show(output: Output, status: Status) -> None:
     output.say(f"{status.lake}, {status.at:%Y-%m-%d %H:%M} UTC\n")
+    counts = [len(one) for one in (status.behind, status.missing, status.late, status.waiting)]
     output.table(
         ["newest", "expected", "behind", "missing", "late", "waiting"],
-        [
-            (
-                str(status.newest or "none"),
-                str(status.expected),
-                len(status.behind),
-                len(status.missing),
-                len(status.late),
-                len(status.waiting),
-            )
-        ],
+        [(str(status.newest or "none"), str(status.expected), *counts)],
     )
     if status.missing:
         output.say(f"missing: {_some([str(day) for day in status.missing])}", hanging=2)
@@ -100,19 +92,17 @@ def _show(output: Output, status: Status) -> None:
     if status.restated:
         output.table([f"restated since {status.since}", "values"], list(status.restated.items()))
     if status.runs:
-        output.table(
-            ["last runs", "started (UTC)", "seconds", "exit", "error"],
-            [
-                (
-                    run.job,
-                    f"{run.started_at:%Y-%m-%d %H:%M:%S}",
-                    run.duration_s,
-                    run.exit_code,
-                    run.error,
-                )
-                for run in status.runs
-            ],
-        )
+        runs = [
+            (
+                run.job,
+                f"{run.started_at:%Y-%m-%d %H:%M:%S}",
+                run.duration_s,
+                run.exit_code,
+                run.error,
+            )
+            for run in status.runs
+        ]
+        output.table(["last runs", "started (UTC)", "seconds", "exit", "error"], runs)
     if not status.problems:
         output.say("ok: fresh and without gaps")
 

@@ -99,18 +99,10 @@ def _summary(plan: VacuumPlan) -> dict[str, object]:
 
 
 def _show(output: Output, plan: VacuumPlan) -> None:
+    left = [len(one) for one in (plan.kept_for_restatements, plan.orphaned, plan.scratch)]
     output.table(
         ["deliveries", "superseded", "size", "kept for restatements", "orphaned", "scratch"],
-        [
-            (
-                plan.deliveries,
-                len(plan.superseded),
-                size_text(plan.size_bytes),
-                len(plan.kept_for_restatements),
-                len(plan.orphaned),
-                len(plan.scratch),
-            )
-        ],
+        [(plan.deliveries, len(plan.superseded), size_text(plan.size_bytes), *left)],
     )
     if plan.superseded:
         output.say(f"superseded under {BRONZE}")

@@ -3,36 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date
 from pathlib import Path
 
 import pytest
 
-from batch.core.sessions import Calendar
 from batch.lake.read import Lake
 from batch.runtime.command import run_main
 from batch.runtime.output import LOGGER
-from batch.runtime.progress import Silent, never
-from batch.storage.local import LocalStore
-from orchestration.cli.demo import DemoSettings, make_demo_lake
 from orchestration.cli.main import cli
-from simulation.exchange import ExchangeSpec
-from tests.support.command_line import Finished
+from tests.support.command_line import Finished, run_ohlcv
 
 
 @pytest.fixture(scope="session")
-def demo_lake(tmp_path_factory: pytest.TempPathFactory, calendar: Calendar) -> Lake:
+def demo_lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
     """About 40 synthetic stocks over a year and a quarter; do not write to it."""
-    store = LocalStore(tmp_path_factory.mktemp("pages") / "lake")
-    make_demo_lake(
-        store,
-        ExchangeSpec(symbols=40, first=date(2024, 1, 2), last=date(2025, 3, 14)),
-        DemoSettings.model_construct(),
-        calendar=calendar,
-        progress=Silent(),
-        stop_requested=never,
-    )
-    return Lake(store)
+    lake = str(tmp_path_factory.mktemp("pages") / "lake")
+    dates = ("--first", "2024-01-02", "--last", "2025-03-14")
+    made = run_ohlcv("demo", "--lake", lake, "--symbols", "40", *dates)
+
+    assert made.code == 0, made.err
+    return Lake.open(lake)
 
 
 @pytest.fixture
