@@ -76,10 +76,7 @@ class Series:
 def series_of(bars: pl.DataFrame, width: int, calendar: Calendar) -> Series:
     """Read the bars of one symbol, daily (``date``) or resampled (``start``, ``end``).
 
-    Args:
-        bars: Sorted by date or start, prices above zero.
-        width: Sessions per bar.
-        calendar: Must cover the windows.
+    They are sorted by date or start, prices above zero, in windows that the calendar covers.
     """
     if "start" not in bars.columns:
         bars = bars.with_columns(
@@ -105,11 +102,9 @@ class SplitMark:
 
 
 def split_marks(splits: pl.DataFrame, calendar: Calendar) -> list[SplitMark]:
-    """Return where splits take effect: on their date, or on the next session.
+    """Return where the splits of one symbol take effect: on their date, or the next session.
 
-    Args:
-        splits: Of one symbol, with ``date`` and ``ratio`` (shares after one before).
-        calendar: Must cover the dates.
+    Columns ``date``, which the calendar covers, and ``ratio``, shares after one before.
     """
     places = np.searchsorted(calendar.days, splits["date"].cast(pl.Int32).to_numpy())
     numbers = (places + calendar.first_no).tolist()
@@ -127,7 +122,7 @@ class Places:
         span: First session number on the axis and the one after the last.
         starts: Session number at which each bar starts.
         ends: Session number at which each bar ends, inclusive.
-        readouts: What the caption says of each bar.
+        readouts: The caption of each bar.
     """
 
     plot: tuple[float, float, float, float]
@@ -169,14 +164,9 @@ def draw_candles(
 ) -> Drawing:
     """Draw one panel: prices above, volume below, the open bar hatched and labelled.
 
-    Args:
-        series: At least one bar.
-        marks: Splits; those outside the span are left out.
-        span: Session numbers of the horizontal axis.
-        calendar: Must cover the span.
-        width: In pixels.
-        height: In pixels.
-        log: Whether equal ratios of price are equally high.
+    The series has at least one bar. ``span`` are the session numbers of the horizontal axis;
+    marks outside it are left out. Sizes are in pixels; with ``log``, equal ratios of price are
+    equally high.
     """
     bars, newest = series.bars, series.bars[-1]
     right, bottom = width - _AXIS_WIDTH, height - _DATES_HEIGHT

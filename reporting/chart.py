@@ -23,9 +23,8 @@ from reporting.candles import (
     span_of,
     split_marks,
 )
-from reporting.page import render
+from reporting.page import drawing_css, render
 from reporting.svg import px, text_at
-from reporting.theme import drawing_css
 
 _WIDE, _TALL = 1080.0, 540.0
 _WIDEST = 6000.0
@@ -153,8 +152,8 @@ def load_chart(
         lake: Where they are.
         symbol: Exact and case-sensitive.
         widths: Sessions per bar, ascending.
-        start: First date, inclusive; the newest bars where it is None.
-        end: Last date, inclusive.
+        start: Inclusive; None for the newest bars.
+        end: Inclusive.
         adjusted: Bring prices to the shares of the newest bar.
         log: Whether equal ratios of price are equally high.
 

@@ -10,6 +10,7 @@ import polars as pl
 
 from batch.audit.quality import bars_by_group
 from batch.audit.status import StoredTable, list_stored_tables, waiting_deliveries
+from batch.core import schema
 from batch.core.sessions import EPOCH, Calendar, load_calendar
 from batch.lake.manifest import load_daily_manifest
 from batch.lake.read import Lake
@@ -69,50 +70,7 @@ class Coverage:
         return [found.session for found in self.sessions if not found.present]
 
 
-@dataclass(frozen=True, slots=True)
-class RestatedField:
-    """Values of one field that later deliveries changed; the changes are relative."""
-
-    name: str
-    values: int
-    median_change: float | None
-    largest_change: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Restated:
-    """What later deliveries changed: by field, most values first, and by month of receipt.
-
-    ``months`` counts, for each month such as ``2016-03``, the values of each field.
-    """
-
-    fields: list[RestatedField]
-    months: dict[str, dict[str, int]]
-
-    @property
-    def count(self) -> int:
-        """All values changed."""
-        return sum(field.values for field in self.fields)
-
-
-@dataclass(frozen=True, slots=True)
-class RefusedReason:
-    """How many rows were refused for a reason, and one of them."""
-
-    reason: str
-    rows: int
-    example: str
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """Rows that were refused: by reason, most first, and all of them."""
-
-    reasons: list[RefusedReason]
-    rows: int
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class LakeFacts:
     """All that the report shows.
 
@@ -120,6 +78,9 @@ class LakeFacts:
         newest_closed: Newest session that had closed by ``made_at``.
         behind: Sessions that closed since the newest one in the lake.
         splits: How many are on record.
+        restated: :func:`restated_fields` of all ``restated_values``.
+        months: :func:`restated_months` of them.
+        refused: :func:`refused_reasons` of all ``refused_rows``.
         runs: The last ones, newest first.
         waiting: Deliveries announced and not yet consolidated.
     """
@@ -131,8 +92,11 @@ class LakeFacts:
     coverage: Coverage
     moves: Moves
     splits: int
-    restated: Restated
-    refused: Refused
+    restated: pl.DataFrame
+    restated_values: int
+    months: pl.DataFrame
+    refused: pl.DataFrame
+    refused_rows: int
     tables: list[StoredTable]
     runs: list[RunReport]
     waiting: int
@@ -147,7 +111,7 @@ def gather_facts(lake: Lake, *, now: datetime, progress: Progress) -> LakeFacts:
     """
     manifest = load_daily_manifest(lake.store)
     calendar = load_calendar(min(manifest.oldest or EPOCH, EPOCH))
-    splits = lake.splits()
+    splits, restatements, rejected = lake.splits(), lake.restatements(), lake.rejected()
     coverage = count_coverage(lake.lazy("1d"), calendar)
     groups = bars_by_group(lake, calendar, progress=progress)
     newest_closed = calendar.newest_closed(now)
@@ -161,8 +125,11 @@ def gather_facts(lake: Lake, *, now: datetime, progress: Progress) -> LakeFacts:
         coverage=coverage,
         moves=find_moves(groups, splits, calendar),
         splits=splits.height,
-        restated=count_restated(lake.restatements()),
-        refused=count_refused(lake.rejected()),
+        restated=restated_fields(restatements),
+        restated_values=restatements.height,
+        months=restated_months(restatements),
+        refused=refused_reasons(rejected),
+        refused_rows=rejected.height,
         tables=list_stored_tables(lake.store, manifest),
         runs=list_run_reports(lake.store, RUNS_READ),
         waiting=len(waiting_deliveries(lake.store)),
@@ -216,40 +183,45 @@ def count_coverage(daily: pl.LazyFrame, calendar: Calendar, *, worst: int = 8) -
     )
 
 
-def count_restated(restatements: pl.DataFrame) -> Restated:
-    """Count restatements by field and by the month they were received in."""
+def restated_fields(restatements: pl.DataFrame) -> pl.DataFrame:
+    """Count restated values by field, most first.
+
+    Returns:
+        ``field``, ``count``, ``median_change`` and ``largest_change``, both relative and null
+        where no change is finite.
+    """
     change = (pl.col("new") / pl.col("old") - 1).abs()
     finite = pl.when(change.is_finite()).then(change)
-    by_field = (
+    return (
         restatements.group_by("field")
-        .agg(count=pl.len(), median=finite.median(), largest=finite.max())
+        .agg(count=pl.len(), median_change=finite.median(), largest_change=finite.max())
         .sort("count", "field", descending=[True, False])
     )
-    by_month = (
-        restatements.group_by(pl.col("received_at").dt.strftime("%Y-%m").alias("month"), "field")
-        .len()
+
+
+def restated_months(restatements: pl.DataFrame) -> pl.DataFrame:
+    """Count restated ``prices`` and ``others`` by the ``month`` of receipt, such as ``2016-03``."""
+    is_price = pl.col("field").is_in(schema.PRICES)
+    return (
+        restatements.group_by(month=pl.col("received_at").dt.strftime("%Y-%m"))
+        .agg(prices=is_price.sum(), others=(~is_price).sum())
         .sort("month")
     )
-    months: dict[str, dict[str, int]] = {}
-    for month, name, count in by_month.iter_rows():
-        months.setdefault(month, {})[name] = count
-    return Restated([RestatedField(*row) for row in by_field.iter_rows()], months)
 
 
-def count_refused(rejected: pl.DataFrame) -> Refused:
-    """Count refused rows by reason; a row may have several."""
-    reasons = (
+def refused_reasons(rejected: pl.DataFrame) -> pl.DataFrame:
+    """Count refused ``rows`` by ``reason``, most first, each with an ``example``."""
+    return (
         rejected.with_columns(pl.col("reason").str.split("; "))
         .explode("reason")
         .group_by("reason")
         .agg(
-            count=pl.len(),
+            rows=pl.len(),
             example=pl.concat_str(
                 pl.col("symbol").fill_null("(none)"),
                 pl.lit(" "),
                 pl.col("date").cast(pl.String).fill_null("no date"),
             ).min(),
         )
-        .sort("count", "reason", descending=[True, False])
+        .sort("rows", "reason", descending=[True, False])
     )
-    return Refused([RefusedReason(*row) for row in reasons.iter_rows()], rejected.height)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby
 
+import polars as pl
+
 from batch.audit.status import StoredTable
 from batch.core.layout import table_order
 from batch.runtime.formats import count_text, size_text
 from batch.runtime.run_report import RunReport
-from reporting.lake_facts import LakeFacts, Restated, SessionCoverage
+from reporting.lake_facts import LakeFacts, SessionCoverage
 from reporting.marks import Column, Day, sparkline, stacked_columns, year_of_days
 from reporting.moves import BIG_MOVE
 from reporting.page import render
@@ -23,7 +25,6 @@ LEVELS = (
 )
 """Upper bound of each level of the share of symbols, exclusive but for the first, and its name."""
 
-_PRICE_FIELDS = ("open", "high", "low", "close")
 _PUBLISHERS = frozenset({"consolidate", "resample", "run", "demo"})
 _COUNTS_SHOWN = 3
 
@@ -42,7 +43,7 @@ def report_page(facts: LakeFacts, *, theme: str = "auto") -> str:
         ],
         levels=[(n, name, levels.count(n)) for n, (_, name) in enumerate(LEVELS)][::-1],
         largest=_largest_file(facts.tables),
-        months=_draw_months(facts.restated) if facts.restated.months else "",
+        months=_draw_months(facts.months) if facts.restated_values else "",
         big_move=BIG_MOVE,
         sparkline=sparkline,
         outcome=outcome_text,
@@ -97,11 +98,9 @@ def _draw_year(year: int, sessions: Sequence[SessionCoverage]) -> str:
     return year_of_days(year, days, f"Coverage of the {len(sessions)} sessions of {year}")
 
 
-def _draw_months(restated: Restated) -> str:
-    columns = []
-    for month, counts in restated.months.items():
-        prices = sum(counts.get(name, 0) for name in _PRICE_FIELDS)
-        others = sum(counts.values()) - prices
-        title = f"{month}: {prices:,} prices, {others:,} other values"
-        columns.append(Column(month[2:], prices, others, title))
+def _draw_months(months: pl.DataFrame) -> str:
+    columns = [
+        Column(month[2:], prices, others, f"{month}: {prices:,} prices, {others:,} other values")
+        for month, prices, others in months.iter_rows()
+    ]
     return stacked_columns(columns, "Values changed by month of receipt")

@@ -87,12 +87,8 @@ def find_moves(
 
     A price that falls to a tenth is as big a move as one that rises tenfold.
 
-    Args:
-        groups: What :func:`batch.audit.checks.with_neighbours` returns for some symbols,
-            one group in memory at a time.
-        splits: The splits on record.
-        calendar: Must cover the dates.
-        most: How many of each kind to return.
+    Groups are what :func:`batch.audit.checks.with_neighbours` returns for some symbols, one in
+    memory at a time; ``most`` of each kind are returned.
     """
     return _largest([_moves_of(bars, splits, calendar, most) for bars in groups], most)
 

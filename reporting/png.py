@@ -15,9 +15,7 @@ _WIDEST_PX = 12_000
 def to_png(svg: str, *, zoom: float = 2.0) -> bytes:
     """Return an SVG image as PNG: the same bytes whatever fonts the system has.
 
-    Args:
-        svg: The image, with its ``width`` in pixels.
-        zoom: Pixels for one; lowered for an image that would become too wide.
+    ``zoom`` is pixels for one, lowered for an image that would become too wide.
 
     Raises:
         SettingsError: The libraries are not installed.

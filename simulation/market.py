@@ -58,16 +58,6 @@ class _State:
     due: dict[int, list[int]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Year:
-    """The prices of a year; arrays of [session, slot], company -1 where there is no row."""
-
-    sessions: list[date]
-    company: Ints
-    log_before: Floats
-    log_close: Floats
-
-
 class Market:
     """The market from its first session on, year by year."""
 
@@ -91,7 +81,7 @@ class Market:
             while len(self._rows) >= _YEARS_HELD:
                 del self._rows[next(iter(self._rows))]
             self._know(session.year - 1)
-            self._rows[session.year] = list(self._trade(self._walk(session.year)))
+            self._rows[session.year] = list(self._trade(sessions, *self._walk(session.year)))
         return self._rows[session.year][sessions.index(session)]
 
     def splits_until(self, last: date) -> pl.DataFrame:
@@ -116,8 +106,13 @@ class Market:
             if earlier not in self._splits:
                 self._walk(earlier)
 
-    def _walk(self, year: int) -> _Year:
-        """Go through a year session by session, and keep where it ends for the next one."""
+    def _walk(self, year: int) -> tuple[Ints, Floats, Floats]:
+        """Go through a year session by session, and keep where it ends for the next one.
+
+        Returns:
+            Arrays of [session, slot]: companies, -1 where there is no row, and logarithms of
+            the prices before each session and at its close.
+        """
         companies, state = self._companies, deepcopy(self._states[year])
         sessions = self._sessions_of(year)
         base = len(self._calendar.sessions_between(self._first, date(year - 1, 12, 31)))
@@ -175,22 +170,24 @@ class Market:
         self._splits[year] = pl.DataFrame(splits, schema=_SPLITS, orient="row")
         self._dividends[year] = pl.DataFrame(dividends, schema=_DIVIDENDS, orient="row")
         self._states[year + 1] = state
-        return _Year(sessions, company, log_before, log_close)
+        return company, log_before, log_close
 
-    def _trade(self, year: _Year) -> Iterator[pl.DataFrame]:
+    def _trade(
+        self, sessions: list[date], companies_at: Ints, log_before: Floats, log_close: Floats
+    ) -> Iterator[pl.DataFrame]:
         """Make each session's rows from the prices before and at its close."""
-        draws = np.random.default_rng([self._seed, 6, year.sessions[0].year])
+        draws = np.random.default_rng([self._seed, 6, sessions[0].year])
         companies = self._companies
         volatility, turnover = companies.volatility.ravel(), companies.turnover_usd.ravel()
         fractional, bare = companies.fractional.ravel(), companies.bare.ravel()
-        for at, session in enumerate(year.sessions):
-            company = year.company[at]
+        for at, session in enumerate(sessions):
+            company = companies_at[at]
             normal = draws.standard_normal((4, len(company)))
             uniform = draws.random((3, len(company)))
             rows = np.flatnonzero(company >= 0)
             company, normal, uniform = company[rows], normal[:, rows], uniform[:, rows]
             swing = volatility[company]
-            before, close = year.log_before[at, rows], year.log_close[at, rows]
+            before, close = log_before[at, rows], log_close[at, rows]
             open_ = before + 0.35 * (close - before) + 0.2 * swing * np.clip(normal[0], -3, 3)
             high = np.maximum(open_, close) + 0.4 * swing * np.abs(np.clip(normal[1], -3, 3))
             low = np.minimum(open_, close) - 0.4 * swing * np.abs(np.clip(normal[2], -3, 3))

@@ -22,9 +22,10 @@ from batch.storage.local import LocalStore
 from reporting.lake_facts import (
     SessionCoverage,
     count_coverage,
-    count_refused,
-    count_restated,
     gather_facts,
+    refused_reasons,
+    restated_fields,
+    restated_months,
 )
 from reporting.lake_page import level_of, outcome_text, report_page
 from reporting.moves import Moves, find_moves
@@ -209,14 +210,12 @@ def test_restatements_are_counted_by_field_and_month_of_receipt() -> None:
         }
     )
 
-    restated = count_restated(rows)
+    close, volume = restated_fields(rows).iter_rows()
+    months = restated_months(rows)
 
-    assert restated.count == 3
-    close, volume = restated.fields
-    assert (close.name, close.values, volume.name, volume.values) == ("close", 2, "volume", 1)
-    assert (close.median_change, close.largest_change) == pytest.approx((0.105, 0.11))
-    assert (volume.median_change, volume.largest_change) == (None, None)
-    assert restated.months == {"2024-01": {"close": 1, "volume": 1}, "2024-02": {"close": 1}}
+    assert close == ("close", 2, pytest.approx(0.105), pytest.approx(0.11))
+    assert volume == ("volume", 1, None, None)
+    assert months.rows() == [("2024-01", 1, 1), ("2024-02", 1, 0)]
 
 
 def test_a_row_with_two_reasons_counts_for_both() -> None:
@@ -228,12 +227,11 @@ def test_a_row_with_two_reasons_counts_for_both() -> None:
         }
     )
 
-    refused = count_refused(rows)
+    refused = refused_reasons(rows)
 
-    assert refused.rows == 2
-    assert [(found.reason, found.rows) for found in refused.reasons] == [
-        ("volume negative", 2),
-        ("price infinite", 1),
+    assert refused.rows() == [
+        ("volume negative", 2, "(none) no date"),
+        ("price infinite", 1, "A 2024-01-02"),
     ]
 
 
@@ -309,13 +307,7 @@ def test_a_page_of_a_dirty_lake_shows_what_is_wrong_with_it(
     assert "&lt;i&gt; 2024-01-02" in page
     assert [move.looks_like for move in facts.moves.like_splits] == ["2:1"]
     assert facts.moves.like_splits[0].on_record == f"2:1 on {sessions[0]}"
-    assert [field.name for field in facts.restated.fields] == [
-        "close",
-        "high",
-        "low",
-        "open",
-        "vwap",
-    ]
+    assert facts.restated["field"].to_list() == ["close", "high", "low", "open", "vwap"]
     assert [stored.partitions.table for stored in facts.tables] == ["1d", "5d", "restatements"]
 
 
