@@ -7,10 +7,13 @@ any time. Nothing here depends on the last session of the exchange.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date, timedelta
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -50,6 +53,14 @@ _SECOND_WORDS = (
 )
 _KINDS = ("CS", "CS", "CS", "CS", "CS", "ETF", "ETF", "ADRC", "PFD", "WARRANT")
 _VENUES = ("XNYS", "XNAS", "XNAS", "ARCX", "BATS")
+_LISTED = {
+    **dict.fromkeys(["ticker", "name", "market", "locale", "primary_exchange", "type"], pl.String),
+    "active": pl.Boolean,
+    **dict.fromkeys(["cik", "composite_figi", "share_class_figi"], pl.String),
+    **dict.fromkeys(["list_date", "delisted_date"], pl.Date),
+    **dict.fromkeys(["sic_code", "sic_description"], pl.String),
+    "market_cap": pl.Float64,
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,40 +122,54 @@ class Companies:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
-    """The reference data of one company by the vendor's names; nulls occur as they do there."""
+def ticker_rows(companies: Companies, sessions: Sequence[date], seed: int) -> pl.DataFrame:
+    """Return the companies listed in these sessions of the exchange as its vendor lists them.
 
-    name: str
-    primary_exchange: str
-    type: str
-    cik: str | None
-    composite_figi: str | None
-    share_class_figi: str | None
-    sic_code: str | None
-    sic_description: str | None
-    market_cap: float | None
+    Sorted by ``ticker``; nulls occur as they do at vendors.
+    """
+    newest = len(sessions) - 1
+    found = []
+    for number, ticker in enumerate(companies.tickers):
+        at = divmod(number, PER_SLOT)
+        start, end = int(companies.listed_from[at]), int(companies.listed_until[at])
+        if start > newest:
+            continue
+        before = timedelta(days=365 * (number % 29 + 1) + number % 31)
+        found.append(
+            {
+                **_profile_of(number, ticker, seed, active=end > newest),
+                "ticker": ticker,
+                "market": "stocks",
+                "locale": "us",
+                "list_date": sessions[start] if start else sessions[0] - before,
+                "delisted_date": sessions[end] if end <= newest else None,
+            }
+        )
+    return pl.DataFrame(found, schema=_LISTED).sort("ticker")
 
 
-def profile_of(number: int, ticker: str, seed: int) -> Profile:
-    """Make up the profile of a company."""
+def _profile_of(number: int, ticker: str, seed: int, *, active: bool) -> dict[str, object]:
     draws = np.random.default_rng([seed, 1, number])
     kind = _KINDS[int(draws.integers(len(_KINDS)))]
     words = [pool[int(draws.integers(len(pool)))] for pool in (_FIRST_WORDS, _SECOND_WORDS)]
     fund = kind == "ETF"
     sic_code, sic_description = _INDUSTRIES[int(draws.integers(len(_INDUSTRIES)))]
     has_figi = draws.random() < 0.9
-    return Profile(
-        name=f"{' '.join(words)} {'Fund' if fund else 'Inc.'} ({ticker})",
-        primary_exchange=_VENUES[int(draws.integers(len(_VENUES)))],
-        type=kind,
-        cik=None if fund else f"{1_000_000 + number:010d}",
-        composite_figi=f"BBG00{number * 2:07d}" if has_figi else None,
-        share_class_figi=f"BBG00{number * 2 + 1:07d}" if has_figi else None,
-        sic_code=None if fund else sic_code,
-        sic_description=None if fund else sic_description,
-        market_cap=None if fund else float(np.round(np.exp(draws.normal(21.0, 1.8)), 2)),
-    )
+    profile: dict[str, object] = {
+        "name": f"{' '.join(words)} {'Fund' if fund else 'Inc.'} ({ticker})",
+        "primary_exchange": _VENUES[int(draws.integers(len(_VENUES)))],
+        "type": kind,
+        "active": active,
+    }
+    if has_figi:
+        profile["composite_figi"] = f"BBG00{number * 2:07d}"
+        profile["share_class_figi"] = f"BBG00{number * 2 + 1:07d}"
+    if not fund:
+        profile["cik"] = f"{1_000_000 + number:010d}"
+        profile["sic_code"], profile["sic_description"] = sic_code, sic_description
+    if active and not fund:
+        profile["market_cap"] = float(np.round(np.exp(draws.normal(21.0, 1.8)), 2))
+    return profile
 
 
 def _tickers(slots: int) -> tuple[str, ...]:

@@ -9,27 +9,18 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 import numpy as np
 import polars as pl
 
 from batch.core.sessions import Calendar, day_of
-from simulation.companies import PER_SLOT, Companies, profile_of
+from simulation.companies import Companies, ticker_rows
 from simulation.market import Market
 
 LONGEST_LAG = 5
 """Sessions after which the last correction of a session has been received."""
-
-_TICKERS = {
-    **dict.fromkeys(["ticker", "name", "market", "locale", "primary_exchange", "type"], pl.String),
-    "active": pl.Boolean,
-    **dict.fromkeys(["cik", "composite_figi", "share_class_figi"], pl.String),
-    **dict.fromkeys(["list_date", "delisted_date"], pl.Date),
-    **dict.fromkeys(["sic_code", "sic_description"], pl.String),
-    "market_cap": pl.Float64,
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,30 +126,7 @@ class SyntheticExchange:
 
     def tickers(self) -> pl.DataFrame:
         """Return the companies listed up to the last session, sorted by ticker."""
-        found = []
-        companies = self._companies
-        newest = len(self.sessions) - 1
-        for number, ticker in enumerate(companies.tickers):
-            at = divmod(number, PER_SLOT)
-            start, end = int(companies.listed_from[at]), int(companies.listed_until[at])
-            if start > newest:
-                continue
-            about = profile_of(number, ticker, self.spec.seed)
-            gone = end <= newest
-            before = timedelta(days=365 * (number % 29 + 1) + number % 31)
-            found.append(
-                {
-                    **asdict(about),
-                    "ticker": ticker,
-                    "market": "stocks",
-                    "locale": "us",
-                    "active": not gone,
-                    "list_date": self.sessions[start] if start else self.sessions[0] - before,
-                    "delisted_date": self.sessions[end] if gone else None,
-                    "market_cap": None if gone else about.market_cap,
-                }
-            )
-        return pl.DataFrame(found, schema=_TICKERS).sort("ticker")
+        return ticker_rows(self._companies, self.sessions, self.spec.seed)
 
     def deliveries(self) -> Iterator[ReceivedDelivery]:
         """Send the market day by day, as vendors do, in the order of arrival.
