@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date
+from html import escape
 from itertools import groupby
 
 import polars as pl
 
 from batch.audit.status import StoredTable
 from batch.core.layout import table_order
-from batch.runtime.formats import count_text, size_text
+from batch.runtime.formats import compact_text, count_text, size_text
 from batch.runtime.run_report import RunReport
 from reporting.lake_facts import LakeFacts, SessionCoverage
-from reporting.marks import Column, Day, sparkline, stacked_columns, year_of_days
 from reporting.moves import BIG_MOVE
 from reporting.page import render
+from reporting.svg import Scale, px, text_at
 
 LEVELS = (
     (0.0, "no bars"),
@@ -45,7 +47,7 @@ def report_page(facts: LakeFacts, *, theme: str = "auto") -> str:
         largest=_largest_file(facts.tables),
         months=_draw_months(facts.months) if facts.restated_values else "",
         big_move=BIG_MOVE,
-        sparkline=sparkline,
+        sparkline=_sparkline,
         outcome=outcome_text,
     )
 
@@ -85,22 +87,74 @@ def _largest_file(tables: Sequence[StoredTable]) -> str:
     return max(sizes, default=(0, ""))[1]
 
 
+def _sparkline(values: Sequence[float], at: int, label: str) -> str:
+    """Return a small line through at least one value, with a point on the value ``at``.
+
+    The label is for screen readers.
+    """
+    x = Scale(0, max(len(values) - 1, 1), 3, 129)
+    y = Scale(min(values), max(values), 27, 3)
+    points = " ".join(f"{px(x(n))},{px(y(value))}" for n, value in enumerate(values))
+    return (
+        f'<svg class="spark" viewBox="0 0 132 30" role="img" aria-label="{escape(label)}">'
+        f'<polyline points="{points}"/>'
+        f'<circle cx="{px(x(at))}" cy="{px(y(values[at]))}" r="2.6"/></svg>'
+    )
+
+
 def _draw_year(year: int, sessions: Sequence[SessionCoverage]) -> str:
-    days = [
-        Day(
-            found.session,
-            level_of(found),
-            f"{found.session:%a %Y-%m-%d}: {found.present:,} of {found.expected:,} symbols,"
-            f" {found.share:.1%}",
-        )
-        for found in sessions
+    """Draw a year as a heat map, a column per week; weekdays without a session stay blank."""
+    step, cell, left, top = 13.0, 11.0, 30.0, 16.0
+    first_monday = date(year, 1, 1).toordinal() - date(year, 1, 1).weekday()
+    parts = [
+        text_at(0, top + n * step + 9, name, "tick")
+        for n, name in ((0, "Mon"), (2, "Wed"), (4, "Fri"))
     ]
-    return year_of_days(year, days, f"Coverage of the {len(sessions)} sessions of {year}")
+    for month in range(1, 13):
+        first = date(year, month, 1)
+        week = (first.toordinal() - first_monday + 6) // 7
+        parts.append(text_at(left + week * step, 10, f"{first:%b}", "tick"))
+    for found in sessions:
+        day = found.session
+        x = left + (day.toordinal() - first_monday) // 7 * step
+        y = top + day.weekday() * step
+        parts.append(
+            f'<rect class="cell{level_of(found)}" x="{px(x)}" y="{px(y)}" width="{px(cell)}"'
+            f' height="{px(cell)}" rx="1.5"><title>{day:%a %Y-%m-%d}: {found.present:,} of'
+            f" {found.expected:,} symbols, {found.share:.1%}</title></rect>"
+        )
+    return (
+        f'<svg class="year" viewBox="0 0 {px(left + 53 * step + 2)} {px(top + 5 * step)}"'
+        f' role="img" aria-label="Coverage of the {len(sessions)} sessions of {year}">'
+        f"{''.join(parts)}</svg>"
+    )
 
 
 def _draw_months(months: pl.DataFrame) -> str:
-    columns = [
-        Column(month[2:], prices, others, f"{month}: {prices:,} prices, {others:,} other values")
-        for month, prices, others in months.iter_rows()
+    """Draw at least one month as stacked columns: prices below, other values above."""
+    width, height, foot, head = 460.0, 150.0, 128.0, 16.0
+    tallest = max(prices + others for _, prices, others in months.iter_rows())
+    y = Scale(0, tallest, foot, head)
+    step = min((width - 4) / months.height, 46.0)
+    gap = min(step * 0.24, 6.0)
+    parts = [
+        f'<path class="grid" d="M0 {px(head)}H{px(width)}M0 {px(foot)}H{px(width)}"/>',
+        text_at(width, head - 5, compact_text(tallest), "tick", anchor="end"),
     ]
-    return stacked_columns(columns, "Values changed by month of receipt")
+    every = max(int(34 / step) + 1, 1)
+    for n, (month, prices, others) in enumerate(months.iter_rows()):
+        left = n * step + gap / 2
+        middle, top = y(prices), y(prices + others)
+        parts.append(f"<g><title>{month}: {prices:,} prices, {others:,} other values</title>")
+        for kind, above, below in (("lower", middle, foot), ("upper", top, middle)):
+            parts.append(
+                f'<rect class="{kind}" x="{px(left)}" y="{px(above)}" width="{px(step - gap)}"'
+                f' height="{px(max(below - above, 0))}"/>'
+            )
+        parts.append("</g>")
+        if n % every == 0 and left + 30 < width:
+            parts.append(text_at(left, foot + 15, month[2:], "tick"))
+    return (
+        f'<svg viewBox="0 0 {px(width)} {px(height)}" role="img"'
+        f' aria-label="Values changed by month of receipt">{"".join(parts)}</svg>'
+    )

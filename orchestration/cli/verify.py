@@ -44,9 +44,10 @@ def command(settings: MemorySettings, output: Output, show: int) -> None:
             memory_limit=settings.memory_limit,
         )
         gaps = [str(day) for day in outcome.gaps]
+        shown = outcome.differences[:show]
         run.outcome = RunOutcome(
             {"differences": outcome.count, "gaps": len(gaps)},
-            problems=[str(asdict(found)) for found in outcome.differences[:show]],
+            problems=[str(asdict(found)) for found in shown],
         )
         output.result(
             {
@@ -57,7 +58,7 @@ def command(settings: MemorySettings, output: Output, show: int) -> None:
                 ],
                 "gaps": gaps,
                 "differences": outcome.count,
-                "shown": [asdict(found) for found in outcome.differences[:show]],
+                "shown": [asdict(found) for found in shown],
             }
         )
         if outcome.checked:
@@ -76,7 +77,7 @@ def command(settings: MemorySettings, output: Output, show: int) -> None:
                         _exact(d.expected),
                         _exact(d.found),
                     )
-                    for d in outcome.differences[:show]
+                    for d in shown
                 ],
             )
             raise DataRefused(
