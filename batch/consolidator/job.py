@@ -104,7 +104,7 @@ def consolidate(
         SharedWorkStalled: Another process did not publish its years in time.
         Interrupted: A stop was requested.
     """
-    progress = progress or Silent()
+    progress, shard = progress or Silent(), shard or Shard()
     require_lake(store)
     reader = DeliveryReader(store, workers, merge_bytes(memory_limit), stop_requested)
     attempts_left = _ATTEMPTS
@@ -112,8 +112,7 @@ def consolidate(
         attempts_left -= 1
         try:
             plan = _read_plan(store, full, as_of, calendar, progress)
-            job = _Job(store, plan, full, as_of, shard or Shard(), reader, progress, stop_requested)
-            return job.run()
+            return _Job(store, plan, full, as_of, shard, reader, progress, stop_requested).run()
         except (errors.CommitConflict, errors.StateDamaged) as err:
             if not attempts_left:
                 raise
@@ -246,8 +245,7 @@ class _Job:
         splits = self.plan.splits_for(year, after_year=done.year)
         base = record if record and not self.full and self._is_whole(year, record) else None
         if base:
-            inputs_digest = listed.digest if listed else base.inputs_digest
-            verdict = judge(base, inputs_digest=inputs_digest, splits=splits, carry=done.carry)
+            verdict = judge(base, listed, splits, done.carry)
             if verdict is Verdict.CURRENT:
                 return self._keep(year, base, done)
             if verdict is Verdict.RECHAIN:
@@ -263,9 +261,7 @@ class _Job:
                 return self._remove(year, done)
             # What is published stays until there is a delivery that can be read.
             return replace(done, year=year, carry=self._carry_of(year, record)) if record else done
-        if base and Verdict.CURRENT is judge(
-            base, inputs_digest=used.digest, splits=splits, carry=done.carry
-        ):
+        if base and judge(base, used, splits, done.carry) is Verdict.CURRENT:
             return self._keep(year, base, done)
         new, carry, partitions = publish_year(
             self.store,
@@ -300,10 +296,8 @@ class _Job:
 
     def _merge(self, inputs: YearInputs, base: DailyRecord | None, done: _Done) -> _Done:
         merged = self.reader.merge(inputs, base)
-        problems = [
-            f"{self.store.uri}/{why}; the other deliveries went on"
-            for why in merged.unusable.values()
-        ]
+        reasons = merged.unusable.values()
+        problems = [f"{self.store.uri}/{why}; the other deliveries went on" for why in reasons]
         for problem in problems:
             self.progress.warn(problem)
         outcome = replace(
@@ -335,12 +329,10 @@ class _Job:
             record = manifest.partitions.get(year)
             if record is None and (listed is None or is_empty):
                 return replace(done, manifest=manifest)
-            if record is not None and not is_empty:
-                digest = listed.digest if listed else record.inputs_digest
-                verdict = judge(record, inputs_digest=digest, splits=splits, carry=done.carry)
-                if verdict is Verdict.CURRENT:
-                    carry = self._carry_of(year, record)
-                    return replace(done, year=year, carry=carry, manifest=manifest)
+            verdict = judge(record, listed, splits, done.carry) if record else None
+            if record and not is_empty and verdict is Verdict.CURRENT:
+                carry = self._carry_of(year, record)
+                return replace(done, year=year, carry=carry, manifest=manifest)
             if time.monotonic() - changed_at > STALLED_AFTER_S:
                 raise errors.SharedWorkStalled(
                     f"{self.store.uri}: year {year} is the work of shard"
@@ -403,13 +395,9 @@ class _Job:
 
         One whose delivery was not there yet stays: its writer is between the two writes.
         """
-        listed = {one for inputs in self.plan.inputs.values() for one in inputs.deliveries}
-        announced = {key: Delivery.of_arrival(key) for key in self.plan.arrivals}
-        self.store.delete(
-            key
-            for key, delivery in announced.items()
-            if delivery and delivery in listed and self.shard.owns(delivery.session.year)
-        )
+        years = [inputs for year, inputs in self.plan.inputs.items() if self.shard.owns(year)]
+        consolidated = {one.arrival_key for inputs in years for one in inputs.deliveries}
+        self.store.delete(key for key in self.plan.arrivals if key in consolidated)
 
 
 def _published_calendar(

@@ -69,15 +69,16 @@ class Verdict(Enum):
 
 
 def judge(
-    record: DailyRecord, *, inputs_digest: str, splits: pl.DataFrame, carry: Carry
+    record: DailyRecord, inputs: YearInputs | None, splits: pl.DataFrame, carry: Carry
 ) -> Verdict:
     """Compare what a partition was made from with what it would be made from now.
 
-    What earlier years pass on is read only where its digest has changed.
+    Without ``inputs`` the deliveries are those of the record. What earlier years pass on is
+    read only where its digest has changed.
     """
     if (
         record.results_version != RESULTS_VERSION
-        or record.inputs_digest != inputs_digest
+        or (inputs is not None and record.inputs_digest != inputs.digest)
         or record.splits_digest != splits_digest(splits)
     ):
         return Verdict.REBUILD

@@ -110,11 +110,7 @@ class Calendar:
         return numbers
 
     def session_no(self, value: date) -> int:
-        """Number one session.
-
-        Raises:
-            ValueError: The date is not a session of this calendar.
-        """
+        """Number one session, as :meth:`session_nos` does."""
         return int(self.session_nos(np.array([day_of(value)], dtype=np.int32))[0])
 
     def day_at(self, session_no: SessionNos | npt.NDArray[np.int64]) -> Days:
@@ -141,11 +137,7 @@ class Calendar:
         return slice(low, int(np.searchsorted(self.days, day_of(last), side="right")))
 
     def close_of(self, session: date) -> datetime:
-        """Instant at which a session closes, early closes included.
-
-        Raises:
-            ValueError: The date is not a session.
-        """
+        """Instant at which a session, as :meth:`session_no` takes it, closes, early or not."""
         at = self.session_no(session) - self.first_no
         return datetime.fromtimestamp(int(self.closes_s[at]), tz=UTC)
 
@@ -220,10 +212,9 @@ def compute_calendar(first: date, last: date) -> Calendar:
 def _calendar_of(snapshot: dict[str, Any]) -> Calendar:
     """Return the calendar of ``xnys.json``, which saves jobs the import of pandas.
 
-    It is what :func:`compute_calendar` returned from ``first`` to ``last`` with the release
-    ``taken_from`` of the library: ``closed``, the weekdays without a session, and ``closes``,
-    the minute of the UTC day at which sessions close from each date on. Written by
-    ``python -m tests.support.calendar_snapshot``.
+    ``python -m tests.support.calendar_snapshot`` wrote it: the range from ``first`` to
+    ``last``, the weekdays without a session, and the minute of the UTC day at which sessions
+    close from each date on.
     """
     dates = np.arange(np.datetime64(snapshot["first"]), np.datetime64(snapshot["last"]) + 1)
     closed = np.array(snapshot["closed"], dtype="datetime64[D]")

@@ -178,10 +178,8 @@ def whole_symbols(tables: Iterable[Any]) -> Iterator[DailyColumns]:
 
 
 def stable_order(code: Codes) -> npt.NDArray[np.int64]:
-    """Return the stable ordering by small non-negative integers, in linear time.
-
-    NumPy sorts 16-bit integers by radix; wider codes take a second pass.
-    """
+    """Return the stable ordering by small non-negative integers, in linear time."""
+    # NumPy sorts 16-bit integers by radix; wider codes take a second pass.
     order = np.argsort(code.astype(np.uint16), kind="stable")
     if len(code) and int(code.max()) > np.iinfo(np.uint16).max:
         high = (code >> 16).astype(np.uint16)

@@ -117,10 +117,7 @@ class Precomputed:
 
 
 def fold(rows: DailyColumns, runs: Runs, precomputed: Precomputed) -> BarValues:
-    """Aggregate runs of rows, each brought to the scale of its last row first.
-
-    The rows are sorted by (symbol, date), and the runs cover all of them.
-    """
+    """Aggregate runs that cover all rows, each brought to the scale of its last row first."""
     values = _aggregate(rows, runs, precomputed)
     scaled_rows, factors = later_in_window(rows.split_ratio, precomputed.split_rows, runs.starts)
     if not len(scaled_rows):
@@ -165,11 +162,9 @@ def _aggregate(rows: DailyColumns, runs: Runs, precomputed: Precomputed) -> BarV
 
 
 def _extremes(extreme: np.ufunc, prices: Floats, starts: Rows) -> Floats:
-    """Reduce prices as the integers of their bits, which is faster.
-
-    Both are in the same order where nothing is negative or NaN, and no price is
-    (https://en.wikipedia.org/wiki/IEEE_754#Total-ordering_predicate).
-    """
+    # As the integers of their bits, which is faster. Both are in the same order where nothing
+    # is negative or NaN, and no price is
+    # (https://en.wikipedia.org/wiki/IEEE_754#Total-ordering_predicate).
     found: Floats = extreme.reduceat(prices.view(np.int64), starts).view(np.float64)
     return found
 
@@ -191,10 +186,7 @@ def _joined_trades(earlier: Ints, later: Ints) -> Ints:
 
 
 def _distinct(ascending: Rows) -> tuple[Rows, Rows]:
-    """Return the distinct values of an ascending array, and how often each occurs.
-
-    ``numpy.unique`` does not make use of the order, and imports ``numpy.ma``.
-    """
+    # As ``numpy.unique`` with counts, which makes no use of the order and imports ``numpy.ma``.
     edge = np.ones(len(ascending) + 1, np.bool_)
     np.not_equal(ascending[1:], ascending[:-1], out=edge[1:-1])
     edges = np.flatnonzero(edge)

@@ -18,11 +18,7 @@ from batch.kernel.windows import Rows, positions
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SplitColumns:
-    """Splits over a list of symbols, one per (symbol, date), sorted by both.
-
-    ``code`` is the place of each split's symbol in that list, ``day`` its date of execution,
-    days since 1970-01-01, and ``ratio`` the shares after one share before.
-    """
+    """Splits, one per (symbol, date), sorted by both: place of the symbol, day of execution."""
 
     code: Codes
     day: npt.NDArray[np.int32]

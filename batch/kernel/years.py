@@ -166,8 +166,7 @@ def listing_parts_of_year(
 ) -> PartialBars:
     """Return the parts of windows, counted from the listing, that start in a year.
 
-    The others' windows start before it. ``rows_before`` counts the daily bars before the year
-    of each symbol with rows in it.
+    ``rows_before`` counts the daily bars before the year of each symbol with rows in it.
     """
     before = np.array([rows_before.get(symbol, -1) for symbol in parts.symbols], np.int64)
     first_window = np.where(before < 0, _NEVER, _first_listing_window(before, width))

@@ -25,7 +25,7 @@ from batch.core.sessions import Calendar
 from batch.kernel.columns import DailyColumns, whole_symbols
 from batch.kernel.windows import calendar_reaching
 from batch.kernel.years import CalendarPiece, ListingPiece, Piece
-from batch.lake.manifest import load_bars_manifest, load_daily_manifest
+from batch.lake.manifest import PublishedCalendar, load_bars_manifest, load_daily_manifest
 from batch.lake.partitions import PublishedPartition, TablePartitions
 from batch.resampler.pipeline import broadcast, read_ahead
 from batch.resampler.plan import (
@@ -160,37 +160,35 @@ class _Job:
         """Plan from what is there now, and carry the plan out."""
         daily = DailyYears.of(load_daily_manifest(self.store))
         daily_there = TablePartitions.list(self.store, DAILY_TABLE)
-        tables = [self._survey(width) for width in self.widths]
+        tables = [self._table(width) for width in self.widths]
         if not daily.dates:
             self.progress.note("there are no daily bars yet: run `ohlcv consolidate` first")
-            plans = [TablePlan(one, {}, tuple(sorted(one.manifest.partitions))) for one in tables]
-            return _outcome([removed(self.store, one) for one in plans])
+            gone = [TablePlan(one, {}, tuple(sorted(one.manifest.partitions))) for one in tables]
+            return _outcome([removed(self.store, one) for one in gone])
         calendar = calendar_reaching(daily.oldest, daily.newest, self.widths[-1], self.calendar)
-        for table in tables:
-            self._require_calendar(table, calendar)
-        plan = Plan(
-            daily, daily_there, calendar, self.anchor, self._plan_tables(daily, calendar, tables)
-        )
+        plans = self._plan_tables(daily, calendar, tables)
+        plan = Plan(daily, daily_there, calendar, self.anchor, plans)
         made = self._make(plan, [removed(self.store, one) for one in plan.tables])
         return _outcome(made, daily_rows_read=plan.rows, newest=daily.dates[-1])
 
-    def _survey(self, width: int) -> Table:
+    def _table(self, width: int) -> Table:
         name = bars_table(width, self.anchor)
         manifest = load_bars_manifest(self.store, name, on_damaged=self.progress.warn)
         return Table(name, width, manifest, TablePartitions.list(self.store, name))
 
-    def _require_calendar(self, table: Table, calendar: Calendar) -> None:
-        seen = table.manifest.calendar
-        if seen and not self.full and seen != seen.of(calendar, seen.first, seen.last):
-            raise CalendarMoved(
-                f"{self.store.uri}: the calendar of {calendar.name} has changed between"
-                f" {seen.first} and {seen.last}, which would move published windows of"
-                f" {table.name}; see what changed, then rebuild with --full"
-            )
-
     def _plan_tables(
         self, daily: DailyYears, calendar: Calendar, tables: list[Table]
     ) -> tuple[TablePlan, ...]:
+        for table in tables:
+            seen = table.manifest.calendar
+            if self.full or seen is None:
+                continue
+            if PublishedCalendar.of(calendar, seen.first, seen.last) != seen:
+                raise CalendarMoved(
+                    f"{self.store.uri}: the calendar of {calendar.name} has changed between"
+                    f" {seen.first} and {seen.last}, which would move published windows of"
+                    f" {table.name}; see what changed, then rebuild with --full"
+                )
         plans = [plan_years(daily, calendar, width, self.anchor) for width in self.widths]
         mine = self.shard.stretch(sorted({year for years in plans for year in years}))
         removes = self.shard.index == 0

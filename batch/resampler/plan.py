@@ -18,11 +18,7 @@ from batch.version import RESULTS_VERSION
 
 @dataclass(frozen=True, slots=True)
 class DailyYears:
-    """The manifest of the daily bars in the form that resampling plans by.
-
-    The records are those of all years, ascending; ``dates`` are all sessions in the lake, ISO
-    dates, ascending, and ``digests`` the digests of their rows.
-    """
+    """Records of the daily bars by year, and all sessions, ISO dates, with digests; ascending."""
 
     records: Mapping[int, DailyRecord]
     dates: tuple[str, ...]
@@ -124,10 +120,7 @@ class TablePlan:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a resampling is to do: to each table, narrowest bars first.
-
-    The calendar covers every window.
-    """
+    """What a resampling is to do: to each table, narrowest bars first."""
 
     daily: DailyYears
     daily_there: TablePartitions

@@ -67,12 +67,8 @@ class S3Store:
         Raises:
             SettingsError: The endpoint is not usable.
         """
-        client = _client(
-            endpoint_url=endpoint_url,
-            region_name="us-east-1",
-            aws_access_key_id=access_key_id,
-            aws_secret_access_key=secret_key,
-        )
+        keys = {"aws_access_key_id": access_key_id, "aws_secret_access_key": secret_key}
+        client = _client(endpoint_url=endpoint_url, region_name="us-east-1", **keys)
         return cls(bucket, prefix, client)
 
     @property
@@ -101,9 +97,16 @@ class S3Store:
                     key = found["Key"].removeprefix(self.prefix)
                     yield StoredObject(key, found["Size"], _etag(found), found["LastModified"])
 
-    def head(self, key: str) -> StoredObject | None:
-        """Ask for an object's size and ETag; see :class:`ObjectStore`."""
-        return self._head(key)
+    def head(self, key: str, *, writer: str | None = None) -> StoredObject | None:
+        """Ask for an object, or that of one writer alone; see :class:`ObjectStore`."""
+        try:
+            with self._translated(key):
+                found = self.client.head_object(**self._at(key))
+        except errors.ObjectMissing:
+            return None
+        if writer and found.get("Metadata", {}).get(_WRITER) != writer:
+            return None
+        return StoredObject(key, found["ContentLength"], _etag(found))
 
     def read(self, key: str) -> bytes:
         """Fetch a whole object; see :class:`ObjectStore`."""
@@ -147,7 +150,7 @@ class S3Store:
                         )
         except errors.CommitConflict:
             # An object of this writer is the write whose answer was lost.
-            if ours := self._head(key, writer):
+            if ours := self.head(key, writer=writer):
                 return ours
             raise
         return StoredObject(key, size_bytes, _etag(answer))
@@ -247,16 +250,6 @@ class S3Store:
             # S3 keeps, and charges for, the parts of an upload that is not aborted.
             self.client.abort_multipart_upload(**where)
             raise
-
-    def _head(self, key: str, writer: str | None = None) -> StoredObject | None:
-        try:
-            with self._translated(key):
-                found = self.client.head_object(**self._at(key))
-        except errors.ObjectMissing:
-            return None
-        if writer and found.get("Metadata", {}).get(_WRITER) != writer:
-            return None
-        return StoredObject(key, found["ContentLength"], _etag(found))
 
     @contextmanager
     def _translated(self, key: str, condition: Mapping[str, str] | None = None) -> Iterator[None]:

@@ -34,11 +34,7 @@ def open_store(uri: str) -> ObjectStore:
 
 
 def require_lake(store: ObjectStore) -> None:
-    """Refuse a root at which nothing is.
-
-    Raises:
-        LakeMissing: There is no lake.
-    """
+    """Raise ``LakeMissing`` where nothing is at the root."""
     if not store.exists():
         raise LakeMissing(
             f"{store.uri}: there is no lake; check the path (--lake or OHLCV_LAKE),"
