@@ -29,7 +29,6 @@ from fetchers.plan import (
     exchange_date,
     gaps_in_words,
     lookback_start,
-    newest_due,
     plan_daily,
     plan_range,
 )
@@ -75,7 +74,7 @@ def _fetch(
     context: FetchContext, source: BarsSource, wanted: SessionRange | None
 ) -> Iterator[BarsFetched]:
     now = context.clock()
-    newest = newest_due(context.calendar, now, source.close_delay)
+    newest = context.calendar.newest_closed(now - source.close_delay)
     fetched = BarsFetched(newest_due=newest)
     yield fetched
     bronze = BronzeListing(context.store, context.calendar)

@@ -66,8 +66,8 @@ def read_session_range(
         session = _date("--date", day)
         return SessionRange(session, session, again=True)
     if first:
-        until = _date("--to", last) if last else today
-        return SessionRange(_date("--from", first), until, again=again)
+        start = _date("--from", first)
+        return SessionRange(start, _date("--to", last) if last else today, again=again)
     if backfill_years is not None:
         if not 0 < backfill_years <= 200:
             raise SettingsError(f"--backfill: {backfill_years:g} years, expected 0.1 to 200")
@@ -84,14 +84,6 @@ def _date(option: str, text: str) -> date:
     if found < EARLIEST:
         raise SettingsError(f"{option}: {found} is before {EARLIEST}, where the calendar begins")
     return found
-
-
-def newest_due(calendar: Calendar, now: datetime, delay: timedelta) -> date:
-    """Return the newest session that has been closed for at least the delay.
-
-    Early closes count from their own close.
-    """
-    return calendar.newest_closed(now - delay)
 
 
 def lookback_start(calendar: Calendar, newest: date, sessions: int) -> date:

@@ -21,7 +21,7 @@ from batch.storage.parquet import read_table
 from batch.storage.store import ObjectStore
 from fetchers.bronze import BronzeListing
 from fetchers.context import FetchContext
-from fetchers.plan import NEW_YORK, exchange_date, lookback_start, newest_due
+from fetchers.plan import NEW_YORK, exchange_date, lookback_start
 from fetchers.polygon.client import PolygonClient
 from fetchers.polygon.parsing import Details, Holiday
 from fetchers.results import PARTS, ReferenceFetched, last_result
@@ -183,7 +183,7 @@ def compare_tickers(context: FetchContext, fetched: ReferenceFetched) -> Referen
     """
     store, calendar = context.store, context.calendar
     bronze = BronzeListing(store, calendar)
-    newest = newest_due(calendar, context.clock(), timedelta())
+    newest = calendar.newest_closed(context.clock())
     bronze.list_range(lookback_start(calendar, newest, _TRADED_WITHIN), newest)
     table = read_reference(store, TICKERS, schema.TICKERS)
     listed = set(current_rows(table).filter("active")["symbol"])

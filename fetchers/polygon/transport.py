@@ -7,7 +7,6 @@ what is returned has status 200 and is a whole JSON document.
 from __future__ import annotations
 
 import json
-import logging
 import threading
 from collections.abc import Iterable
 from typing import Any
@@ -20,12 +19,10 @@ import urllib3
 from urllib3.util.retry import Retry
 
 from batch.core.errors import OhlcvError
-from batch.runtime.progress import StopRequested, never
+from batch.runtime.progress import LOGGER, StopRequested, never
 from fetchers.errors import NotListed, VendorDenied, VendorRefused, VendorUnavailable
 from fetchers.polygon.pacing import Pacer
 from fetchers.secrets import VendorKey
-
-LOGGER = logging.getLogger("ohlcv")
 
 _CONNECT_S = 10.0
 _TRANSIENT = frozenset({408, 425, 429, 499, 500, 502, 503, 504, 520, 522, 524})

@@ -20,7 +20,6 @@ from batch.core.errors import ExitCode
 from batch.core.sessions import Calendar
 from batch.storage.local import LocalStore
 from batch.storage.store import ObjectStore
-from fetchers.plan import newest_due
 from simulation.vendor_server import Fault, FaultKind
 from tests.fetchers.support import KEY, Vendor, read_silver, sessions_in, vendor
 
@@ -74,7 +73,7 @@ def live(calendar: Calendar, monkeypatch: pytest.MonkeyPatch) -> Iterator[Vendor
 
 @pytest.fixture
 def today(calendar: Calendar) -> date:
-    return newest_due(calendar, datetime.now(UTC), timedelta(minutes=5))
+    return calendar.newest_closed(datetime.now(UTC) - timedelta(minutes=5))
 
 
 def test_a_whole_day_needs_no_key_of_the_vendor(lake: LocalStore, today: date) -> None:

@@ -23,7 +23,6 @@ from fetchers.handlers.daily_bars import SessionEvent
 from fetchers.handlers.daily_bars import handler as daily_bars
 from fetchers.handlers.reference import handler as reference
 from fetchers.handlers.shell import DeadlineNear, read_event
-from fetchers.plan import newest_due
 from simulation.vendor_server import Fault, FaultKind
 from tests.fetchers.support import KEY, Vendor, sessions_in, vendor
 from tests.support.documents import REPOSITORY, blocks_of
@@ -61,7 +60,7 @@ def event(name: str) -> Any:
 @pytest.fixture
 def today(calendar: Calendar) -> date:
     """The newest session that is due by the real clock, which the handlers use."""
-    return newest_due(calendar, datetime.now(UTC), timedelta(minutes=5))
+    return calendar.newest_closed(datetime.now(UTC) - timedelta(minutes=5))
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from batch.core.errors import SettingsError
 from batch.core.sessions import Calendar, load_calendar
-from fetchers.plan import newest_due, plan_daily, plan_range, read_session_range
+from fetchers.plan import plan_daily, plan_range, read_session_range
 from fetchers.request import SessionRange
 from tests.fetchers.support import new_york
 
@@ -50,14 +50,14 @@ def bronze(present: Iterable[date], incomplete: Iterable[date] = ()) -> dict[str
 def test_a_session_is_due_some_minutes_after_its_own_close(
     calendar: Calendar, day: date, hour: int, minute: int, due: date
 ) -> None:
-    assert newest_due(calendar, new_york(day, hour, minute), DELAY) == due
+    assert calendar.newest_closed(new_york(day, hour, minute) - DELAY) == due
 
 
 def test_the_delay_is_settable(calendar: Calendar) -> None:
     at_1621 = new_york(NEWEST, 16, 21)
 
-    assert newest_due(calendar, at_1621, timedelta(minutes=20)) == NEWEST
-    assert newest_due(calendar, at_1621, timedelta(minutes=22)) == date(2025, 1, 16)
+    assert calendar.newest_closed(at_1621 - timedelta(minutes=20)) == NEWEST
+    assert calendar.newest_closed(at_1621 - timedelta(minutes=22)) == date(2025, 1, 16)
 
 
 def test_an_empty_lake_begins_with_the_trailing_sessions(calendar: Calendar) -> None:

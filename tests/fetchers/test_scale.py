@@ -14,7 +14,6 @@ from batch.resampler.job import resample
 from batch.storage.local import LocalStore
 from fetchers.context import FetchContext
 from fetchers.fetch import fetch
-from fetchers.plan import newest_due
 from fetchers.request import FetchRequest, SessionRange
 from fetchers.settings import FetchSettings
 from simulation.vendor_market import LATE_PRINTS_AFTER
@@ -25,7 +24,7 @@ from tests.fetchers.test_commands import vendor_stub
 @pytest.mark.slow
 def test_8000_symbols_of_120_sessions_become_bars(lake: LocalStore, calendar: Calendar) -> None:
     settled = datetime.now(UTC) - LATE_PRINTS_AFTER - timedelta(hours=1)
-    newest = newest_due(calendar, settled, timedelta())
+    newest = calendar.newest_closed(settled)
     last_no = calendar.session_no(newest)
     first = calendar.session_at(last_no - 119)
     with vendor_stub("--symbols", "8000", "--years", "0.6") as base_url:
