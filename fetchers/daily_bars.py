@@ -132,16 +132,13 @@ def _plan_daily(
         lookback=settings.lookback_sessions,
     )
     holiday = "" if calendar.is_session(today) else f"{today}: no session; "
+    gaps = gaps_in_words(plan.missing)
     if first is None:
-        context.progress.note(
-            f"{holiday}an empty lake begins with {gaps_in_words(plan.missing)};"
-            " fetch --backfill YEARS brings more"
-        )
+        found = f"an empty lake begins with {gaps}; fetch --backfill YEARS brings more"
     else:
-        missing = f"{gaps_in_words(plan.missing)} missing" if plan.missing else "none missing"
-        context.progress.note(
-            f"{holiday}newest session due {newest}, {missing}, {len(plan.again)} fetched again"
-        )
+        missing = f"{gaps} missing" if plan.missing else "none missing"
+        found = f"newest session due {newest}, {missing}, {len(plan.again)} fetched again"
+    context.progress.note(f"{holiday}{found}")
     return plan
 
 

@@ -60,7 +60,7 @@ def _connect(context: FetchContext, environment: Mapping[str, str]) -> PolygonCl
     """Return the vendor's client; nothing is requested yet."""
     settings = context.settings
     http = VendorHttp(
-        find_api_key(
+        key=find_api_key(
             environment, secret=settings.polygon_secret, parameter=settings.polygon_parameter
         ),
         pacer=Pacer(settings.polygon_requests_per_minute),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -59,46 +60,39 @@ class _NoAnswer(Exception):
         self.after_s = after_s
 
 
+@dataclass(kw_only=True, eq=False)
 class VendorHttp:
     """Paces, retries and checks every request of the vendor's client.
 
     It takes the place of the client's own pool, which gives up within a second, has no time
     limit and returns error pages as empty answers. May be used by several threads.
 
-    Args:
+    Attributes:
         retry_s: Seconds from the first try of a request to the start of its last; 0 for one
             try. More than a minute outlasts a limit per minute.
         first_pause_s: Pause after the first failure; it doubles, and jitter is added.
         longest_pause_s: Longest pause, except where the vendor asks for a longer one.
     """
 
-    def __init__(
-        self,
-        key: VendorKey,
-        *,
-        pacer: Pacer,
-        retry_s: float,
-        timeout_s: float,
-        connections: int,
-        stop_requested: StopRequested = never,
-        first_pause_s: float = 1.0,
-        longest_pause_s: float = 20.0,
-    ) -> None:
-        self.key = key
-        self.json = StrictJson()
+    key: VendorKey
+    pacer: Pacer
+    retry_s: float
+    timeout_s: float
+    connections: int
+    stop_requested: StopRequested = never
+    first_pause_s: float = 1.0
+    longest_pause_s: float = 20.0
+    json: StrictJson = field(default_factory=StrictJson, init=False)
+
+    def __post_init__(self) -> None:
         self._pool = urllib3.PoolManager(
             num_pools=2,
-            maxsize=connections,
-            timeout=urllib3.Timeout(connect=min(_CONNECT_S, timeout_s), read=timeout_s),
+            maxsize=self.connections,
+            timeout=urllib3.Timeout(connect=min(_CONNECT_S, self.timeout_s), read=self.timeout_s),
             retries=_NO_RETRIES,
             cert_reqs="CERT_REQUIRED",
             ca_certs=certifi.where(),
         )
-        self._pacer = pacer
-        self._retry_s = retry_s
-        self._first_pause_s = first_pause_s
-        self._longest_pause_s = longest_pause_s
-        self._stop_requested = stop_requested
 
     def request(self, method: str, url: str, **options: Any) -> urllib3.BaseHTTPResponse:
         """Return a whole JSON answer with status 200.
@@ -113,19 +107,19 @@ class VendorHttp:
             Interrupted: A stop was requested.
         """
         where = unquote(urlsplit(url).path)
-        self._pacer.wait(self._stop_requested)  # the budget begins when the request may go
+        self.pacer.wait(self.stop_requested)  # the budget begins when the request may go
         try:
             for attempt in self._attempts(where):
                 with attempt:
                     if attempt.num > 1:
-                        self._pacer.wait(self._stop_requested)
+                        self.pacer.wait(self.stop_requested)
                     response = self._pool.request(method, url, **options)
                     self._require_usable(where, response)
                     return response
         except (_NoAnswer, urllib3.exceptions.HTTPError) as err:
             raise VendorUnavailable(
                 f"Polygon {where}: {self._reason(err)}; tried {attempt.num} times over"
-                f" {self._retry_s:g} s; nothing of it was kept, run again later"
+                f" {self.retry_s:g} s; nothing of it was kept, run again later"
             ) from err
         raise AssertionError("unreachable")
 
@@ -139,18 +133,18 @@ class VendorHttp:
             after_s = err.after_s if isinstance(err, _NoAnswer) else None
             if after_s is None:
                 return True
-            if after_s > self._retry_s:
+            if after_s > self.retry_s:
                 return False
-            self._pacer.hold(after_s)
+            self.pacer.hold(after_s)
             return 0.0
 
         return stamina.retry_context(
             on=pause,
-            attempts=None if self._retry_s else 1,
-            timeout=self._retry_s or None,
-            wait_initial=self._first_pause_s,
-            wait_max=self._longest_pause_s,
-            wait_jitter=self._first_pause_s,
+            attempts=None if self.retry_s else 1,
+            timeout=self.retry_s or None,
+            wait_initial=self.first_pause_s,
+            wait_max=self.longest_pause_s,
+            wait_jitter=self.first_pause_s,
         )
 
     def _reason(self, err: _NoAnswer | urllib3.exceptions.HTTPError) -> str:

@@ -133,7 +133,7 @@ def vendor(
     stub = VendorServer(market, calendar, clock=clock, key=KEY)
     with stub.running() as base_url:
         http = VendorHttp(
-            VendorKey(key),
+            key=VendorKey(key),
             pacer=Pacer(0),
             retry_s=budget_s,
             timeout_s=timeout_s,

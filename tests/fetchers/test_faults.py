@@ -246,7 +246,7 @@ def test_waiting_for_the_pace_does_not_use_up_the_retry_budget(
     lake: LocalStore, calendar: Calendar
 ) -> None:
     with vendor(calendar, new_york(FRIDAY, 16, 21), budget_s=0.3, symbols=20) as polygon:
-        polygon.client._rest.client._pacer.hold(0.6)
+        polygon.client._rest.client.pacer.hold(0.6)
         polygon.stub.faults.append(Fault(FaultKind.SERVER_ERROR, times=1))
 
         outcome = polygon.fetch(lake, SessionRange(FRIDAY, FRIDAY))
