@@ -55,8 +55,7 @@ class TableWriter:
     def __init__(self, path: Path, table_schema: Any, metadata: dict[str, str]) -> None:
         self._path = path
         self._schema = table_schema.remove_metadata()
-        self._waiting: list[Any] = []
-        self._waiting_rows = 0
+        self._waiting = pa.Table.from_batches([], self._schema)
         self.rows = 0
         with full_disk_raised(path):
             self._writer = pq.ParquetWriter(
@@ -82,25 +81,20 @@ class TableWriter:
 
     def close(self) -> None:
         """Write the rows still held, and the footer."""
-        if self._waiting_rows:
-            self._write(pa.Table.from_batches(self._waiting, self._schema))
-        self._waiting, self._waiting_rows = [], 0
+        if self._waiting.num_rows:
+            self._write(self._waiting)
+            self._waiting = pa.Table.from_batches([], self._schema)
         with full_disk_raised(self._path):
             self._writer.close()
 
     def append(self, batch: Any) -> None:
         """Add rows: a record batch with the schema's columns."""
-        self._waiting.append(batch.cast(self._schema))
-        self._waiting_rows += batch.num_rows
         self.rows += batch.num_rows
-        if self._waiting_rows < ROW_GROUP_ROWS:
-            return
-        rows = pa.Table.from_batches(self._waiting, self._schema)
-        whole = self._waiting_rows // ROW_GROUP_ROWS * ROW_GROUP_ROWS
-        for at in range(0, whole, ROW_GROUP_ROWS):
-            self._write(rows.slice(at, ROW_GROUP_ROWS))
-        self._waiting = rows.slice(whole).to_batches()
-        self._waiting_rows -= whole
+        added = pa.Table.from_batches([batch.cast(self._schema)])
+        self._waiting = pa.concat_tables([self._waiting, added])
+        while self._waiting.num_rows >= ROW_GROUP_ROWS:
+            self._write(self._waiting.slice(0, ROW_GROUP_ROWS))
+            self._waiting = self._waiting.slice(ROW_GROUP_ROWS)
 
     def _write(self, rows: Any) -> None:
         with full_disk_raised(self._path):
