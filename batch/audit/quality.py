@@ -17,7 +17,7 @@ from batch.audit.checks import (
     with_neighbours,
 )
 from batch.core.errors import SettingsError
-from batch.core.sessions import EPOCH, Calendar, load_calendar
+from batch.core.sessions import Calendar, calendar_from
 from batch.lake.manifest import load_daily_manifest
 from batch.lake.read import Lake
 from batch.runtime.progress import Progress, Silent, StopRequested, never, require_going
@@ -68,13 +68,12 @@ def check_lake(
     recorded = load_daily_manifest(lake.store)
     if recorded.oldest is None or recorded.newest is None:
         return Quality(checks, pl.DataFrame(schema=FINDINGS), 0, 0)
-    calendar = calendar or load_calendar(min(recorded.oldest, EPOCH))
+    calendar = calendar or calendar_from(recorded.oldest)
     findings = [pl.DataFrame(schema=FINDINGS)]
     per_session: list[pl.DataFrame] = []
     last_bars: list[pl.DataFrame] = []
-    for rows in bars_by_group(
-        lake, calendar, progress=progress or Silent(), stop_requested=stop_requested
-    ):
+    progress = progress or Silent()
+    for rows in bars_by_group(lake, calendar, progress=progress, stop_requested=stop_requested):
         findings += [check.find(rows) for check in CHECKS if check.name in checks]
         per_session.append(rows.group_by("date").len("symbols"))
         last_bars.append(rows.group_by("symbol").agg(pl.col("date", "no").last()))

@@ -19,7 +19,7 @@ from batch.core.layout import (
     Delivery,
     partition_key,
 )
-from batch.core.sessions import EPOCH, Calendar, load_calendar
+from batch.core.sessions import Calendar, calendar_from
 from batch.lake.manifest import DailyRecord, Manifest, load_bars_manifest, load_daily_manifest
 from batch.lake.partitions import TablePartitions, list_tables
 from batch.runtime.formats import count_text
@@ -141,7 +141,7 @@ def read_status(
     manifest = load_daily_manifest(store)
     records = manifest.partitions
     oldest, newest = manifest.oldest, manifest.newest
-    calendar = calendar or load_calendar(min(oldest or EPOCH, EPOCH))
+    calendar = calendar or calendar_from(oldest)
     expected = calendar.newest_closed(now - delay)
     behind: list[date] = []
     missing: list[date] = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,11 +79,6 @@ class PublishedPartition:
     def to_json(self) -> dict[str, Any]:
         """Return it as results and run reports show it."""
         return {"table": self.table, "year": self.year, "rows": self.rows, "bytes": self.size_bytes}
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> PublishedPartition:
-        """Read back what :meth:`to_json` returned."""
-        return cls(content["table"], content["year"], content["rows"], content["bytes"])
 
 
 def list_tables(store: ObjectStore, prefix: str = SILVER) -> dict[str, TablePartitions]:

@@ -84,7 +84,10 @@ class RunReport:
         try:
             content = json.loads(text)
             finished_at = content.get("finished_at")
-            partitions = content.get("partitions", [])
+            partitions = [
+                PublishedPartition(part["table"], part["year"], part["rows"], part["bytes"])
+                for part in content.get("partitions", [])
+            ]
             return cls(
                 job=content["job"],
                 run_id=content.get("run_id", ""),
@@ -94,7 +97,7 @@ class RunReport:
                 exit_code=content.get("exit_code"),
                 error=content.get("error"),
                 counts=content.get("counts", {}),
-                partitions=[PublishedPartition.from_json(part) for part in partitions],
+                partitions=partitions,
                 problems=content.get("problems", []),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as err:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from inspect import get_annotations
 from typing import Annotated, Any, Final, Self
 
 from pydantic import (
@@ -214,16 +215,12 @@ class Setting:
 
 def settings_of(kind: type[Settings]) -> list[Setting]:
     """Return the settings of a class: the lake, then its own, then those it inherits."""
-    owners = kind.__mro__
-    depth = {
-        name: next(-at for at, owner in enumerate(owners) if name in owner.__annotations__)
-        for name in kind.model_fields
-    }
+    declared = [name for owner in kind.__mro__ for name in get_annotations(owner)]
     settings = []
-    for name in sorted(kind.model_fields, key=lambda name: (name != "lake", -depth[name])):
-        field = kind.model_fields[name]
-        options = [item for item in field.metadata if isinstance(item, Option)]
-        settings.append(Setting(name, field, options[0] if options else Option()))
+    for name in dict.fromkeys(["lake", *declared]):
+        if field := kind.model_fields.get(name):
+            options = [item for item in field.metadata if isinstance(item, Option)]
+            settings.append(Setting(name, field, options[0] if options else Option()))
     return settings
 
 
@@ -236,17 +233,16 @@ def _explain(err: ValidationError, given: Mapping[str, object], settings: Iterab
     problems = err.errors(include_url=False)
     with_wrong_items = {problem["loc"][0] for problem in problems if len(problem["loc"]) > 1}
     for problem in problems:
-        text = problem["msg"]
         if problem["type"] == "value_error":
             text = str(problem["ctx"]["error"])
+        else:
+            text = f"{problem['msg']}, got {problem['input']!r}"
         if not problem["loc"]:
             lines.append(text)  # of settings that contradict each other, and names them
             continue
         place = str(problem["loc"][0])
         if problem["type"] == "too_short" and place in with_wrong_items:
             continue  # counts the items that were right, and the others are reported
-        if problem["type"] != "value_error":
-            text = f"{text}, got {problem['input']!r}"
         setting = by_place[place]
         lines.append(f"{setting.flag if setting.name in given else setting.variables[0]}: {text}")
     return "; ".join(lines)
