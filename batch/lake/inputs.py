@@ -33,13 +33,11 @@ class YearInputs:
         """Leave out what was received after an instant; nothing where it is None."""
         if as_of is None:
             return self
-        return self._keeping(d for d in self.deliveries if d.received_at <= as_of)
+        return self.without(d for d in self.deliveries if d.received_at > as_of)
 
     def without(self, left_out: Iterable[Delivery]) -> YearInputs:
         """Leave out some deliveries."""
-        return self._keeping(self.deliveries.keys() - set(left_out))
-
-    def _keeping(self, kept: Iterable[Delivery]) -> YearInputs:
+        kept = self.deliveries.keys() - set(left_out)
         return YearInputs(self.year, {delivery: self.deliveries[delivery] for delivery in kept})
 
     def sessions_that_differ(self, sizes: Mapping[str, int]) -> set[date]:

@@ -60,13 +60,13 @@ def split_table(names: Sequence[str], rows: Rows, width: int | None) -> Iterator
     The first column leads every block. Numbers are shown as they are, in ten digits.
     """
     first, *others = _columns(names, rows, _as_stored)
-    block, blocks = [first], []
+    blocks = [[first]]
     for column in others:
-        if width is not None and len(block) > 1 and _width_of([*block, column]) > width:
-            blocks.append(block)
-            block = [first]
-        block.append(column)
-    for at, shown in enumerate([*blocks, block]):
+        widened = [*blocks[-1], column]
+        if width is not None and len(widened) > 2 and _width_of(widened) > width:
+            blocks.append([first])
+        blocks[-1].append(column)
+    for at, shown in enumerate(blocks):
         if at > 0:
             yield ""
         yield _line(shown, [column.texts[0] for column in shown])
