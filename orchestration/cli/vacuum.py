@@ -63,19 +63,18 @@ def command(
             workers=settings.workers,
         )
 
-    if not yes:
+    if yes:
+        with job_run("vacuum", store, settings, output) as run:
+            found = plan()
+            run.outcome = RunOutcome(_summary(found))
+            apply_vacuum(store, found)
+    else:
         found = plan()
-        output.result({"lake": store.uri, "removed": False, **_summary(found)})
-        _show(output, found)
-        output.say("nothing was removed; --yes removes them")
-        return
-    with job_run("vacuum", store, settings, output) as run:
-        found = plan()
-        run.outcome = RunOutcome(_summary(found))
-        apply_vacuum(store, found)
-    output.result({"lake": store.uri, "removed": True, **_summary(found)})
+    output.result({"lake": store.uri, "removed": yes, **_summary(found)})
     _show(output, found)
-    output.say("removed; the run's report lists them")
+    output.say(
+        "removed; the run's report lists them" if yes else "nothing was removed; --yes removes them"
+    )
 
 
 def _summary(plan: VacuumPlan) -> dict[str, object]:
