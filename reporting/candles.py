@@ -30,13 +30,9 @@ _SPACE = "\N{NO-BREAK SPACE}"
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One bar, its volume in shares.
+    """One bar: the first and last session of its window, by number and by date, and its values.
 
-    Attributes:
-        start_no: Session number of ``start``, the first session of its window.
-        end_no: Session number of ``end``, the last one.
-        sessions: Daily bars in it.
-        complete: Whether its window has closed.
+    ``sessions`` counts the daily bars in it; it is ``complete`` once its window has closed.
     """
 
     start_no: int

@@ -21,6 +21,8 @@ from reporting.moves import Moves, find_moves
 RUNS_READ = 60
 """How many runs are read, from the newest."""
 
+_PATCHY_NAMED = 8
+
 
 @dataclass(frozen=True, slots=True)
 class SessionCoverage:
@@ -136,14 +138,8 @@ def gather_facts(lake: Lake, *, now: datetime, progress: Progress) -> LakeFacts:
     )
 
 
-def count_coverage(daily: pl.LazyFrame, calendar: Calendar, *, worst: int = 8) -> Coverage:
-    """Count symbols per session against those that were listed around it.
-
-    Args:
-        daily: Daily bars; ``symbol`` and ``date`` are read.
-        calendar: Must cover the dates.
-        worst: How many patchy symbols to name.
-    """
+def count_coverage(daily: pl.LazyFrame, calendar: Calendar) -> Coverage:
+    """Count symbols per session of daily bars against those that were listed around it."""
     by_date, by_symbol = pl.collect_all(
         [
             daily.group_by("date").len().sort("date"),
@@ -176,7 +172,7 @@ def count_coverage(daily: pl.LazyFrame, calendar: Calendar, *, worst: int = 8) -
             SessionCoverage(session, int(present.get(session, 0)), int(expected[n]))
             for n, session in enumerate(sessions)
         ],
-        list(patchy.head(worst).iter_rows()),
+        list(patchy.head(_PATCHY_NAMED).iter_rows()),
         patchy.height,
         by_symbol.height,
         int(by_date["len"].sum()),
@@ -186,9 +182,7 @@ def count_coverage(daily: pl.LazyFrame, calendar: Calendar, *, worst: int = 8) -
 def restated_fields(restatements: pl.DataFrame) -> pl.DataFrame:
     """Count restated values by field, most first.
 
-    Returns:
-        ``field``, ``count``, ``median_change`` and ``largest_change``, both relative and null
-        where no change is finite.
+    Their median and largest change are relative, null where no change is finite.
     """
     change = (pl.col("new") / pl.col("old") - 1).abs()
     finite = pl.when(change.is_finite()).then(change)

@@ -86,9 +86,8 @@ _LEVELS: Final[tuple[Callable[[date], object], ...]] = (
 def date_ticks(sessions: Sequence[date], count: int) -> list[tuple[int, str]]:
     """Label years, quarters, months or weeks: the finest that gives at most ``count`` labels.
 
-    Returns:
-        Positions among the ascending sessions, each with its label. A month that begins a
-        year is labelled with the year.
+    Each stands with its position among the ascending sessions. A month that begins a year is
+    labelled with the year.
     """
     for level, group in enumerate(_LEVELS):
         groups = [group(session) for session in sessions]

@@ -27,10 +27,8 @@ LONGEST_LAG = 5
 class ExchangeSpec:
     """All that a synthetic exchange follows from.
 
-    Attributes:
-        symbols: About how many stocks are listed at any time.
-        first: Inclusive.
-        last: Inclusive; a later one changes nothing before it.
+    About ``symbols`` stocks are listed at any time. Dates are inclusive; a later ``last``
+    changes nothing before it.
     """
 
     symbols: int = 400

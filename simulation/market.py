@@ -109,9 +109,8 @@ class Market:
     def _walk(self, year: int) -> tuple[Ints, Floats, Floats]:
         """Go through a year session by session, and keep where it ends for the next one.
 
-        Returns:
-            Arrays of [session, slot]: companies, -1 where there is no row, and logarithms of
-            the prices before each session and at its close.
+        Returns companies, -1 where there is no row, and logarithms of the prices before each
+        session and at its close: arrays of [session, slot].
         """
         companies, state = self._companies, deepcopy(self._states[year])
         sessions = self._sessions_of(year)
