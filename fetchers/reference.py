@@ -274,27 +274,24 @@ def calendar_differences(upcoming: Iterable[Holiday], calendar: Calendar, today:
     at_exchange = [day for day in upcoming if day.exchange.upper() in _VENUES and day.day > today]
     closed = {day.day: day.name for day in at_exchange if day.closes_at is None}
     early = {day.day: day.closes_at for day in at_exchange if day.closes_at is not None}
-    advice = "; see the exchange's announcements, and update exchange-calendars if it is behind"
     found = [
-        f"{day}: the vendor expects the exchange to be closed ({name}),"
-        f" the calendar has a session{advice}"
+        f"{day}: the vendor expects the exchange to be closed ({name}), the calendar has a session"
         for day, name in sorted(closed.items())
         if calendar.is_session(day)
     ]
     for day, closes_at in sorted(early.items()):
         if not calendar.is_session(day):
-            found.append(
-                f"{day}: the vendor expects an early close, the calendar has no session{advice}"
-            )
+            found.append(f"{day}: the vendor expects an early close, the calendar has no session")
         elif calendar.close_of(day) != closes_at:
             ours, theirs = (at.astimezone(NEW_YORK) for at in (calendar.close_of(day), closes_at))
             found.append(
                 f"{day}: the vendor expects a close at {theirs:%H:%M}, the calendar at"
-                f" {ours:%H:%M} New York time{advice}"
+                f" {ours:%H:%M} New York time"
             )
     horizon = max((day.day for day in at_exchange), default=today)
     for ahead in range(1, (horizon - today).days + 1):
         day = today + timedelta(days=ahead)
         if day.weekday() < 5 and not calendar.is_session(day) and day not in closed:
-            found.append(f"{day}: the calendar has no session, the vendor expects one{advice}")
-    return found
+            found.append(f"{day}: the calendar has no session, the vendor expects one")
+    advice = "see the exchange's announcements, and update exchange-calendars if it is behind"
+    return [f"{difference}; {advice}" for difference in found]
