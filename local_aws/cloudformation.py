@@ -15,14 +15,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
 from uuid import uuid4
 
 from moto.core.parse import QueryParser
 from moto.core.serialize import QuerySerializer, SerializationContext, XFormedAttributePicker
 from moto.core.utils import get_service_model
 
-from local_aws.stacks import Change, ChangeSet, ChangeSetMissing, Stack, StackError, Stacks
+from local_aws.stacks import (
+    MAX_BODY_BYTES,
+    Change,
+    ChangeSet,
+    ChangeSetMissing,
+    Stack,
+    StackError,
+    Stacks,
+)
 from local_aws.template import TemplateError, read_template
 
 _NO_CHANGES = "The submitted information didn't contain changes."
@@ -66,10 +74,15 @@ def _given_parameters(request: Request, stack: Stack | None) -> dict[str, str]:
     return given
 
 
-def _body(request: Request) -> str:
+def _body(stacks: Stacks, request: Request) -> str:
     if "TemplateBody" in request:
-        return str(request["TemplateBody"])
-    raise StackError(f"templates by URL are not known here: {request.get('TemplateURL')}")
+        body = str(request["TemplateBody"])
+        if len(body.encode()) > MAX_BODY_BYTES:
+            raise StackError(f"templateBody: at most {MAX_BODY_BYTES} bytes, pass it through S3")
+        return body
+    bucket, _, key = urlsplit(request["TemplateURL"]).path.lstrip("/").partition("/")
+    answer = stacks.client("s3").get_object(Bucket=bucket, Key=key)
+    return str(answer["Body"].read().decode())
 
 
 def _create_change_set(stacks: Stacks, request: Request) -> Result:
@@ -82,8 +95,28 @@ def _create_change_set(stacks: Stacks, request: Request) -> Result:
     if not creates and not exists:
         raise StackError(f"Stack [{name}] does not exist")
     parameters = _given_parameters(request, stack)
-    made = stacks.create_change_set(name, request["ChangeSetName"], _body(request), parameters)
+    made = stacks.create_change_set(
+        name, request["ChangeSetName"], _body(stacks, request), parameters
+    )
     return {"Id": made.arn, "StackId": stacks.find(name).arn}
+
+
+def _update_stack(stacks: Stacks, request: Request) -> Result:
+    stack = stacks.find(request["StackName"])
+    body = stack.body if request.get("UsePreviousTemplate") else _body(stacks, request)
+    parameters = _given_parameters(request, stack)
+    change_set = stacks.create_change_set(stack.name, f"update-{uuid4()}", body, parameters)
+    if not change_set.changes:
+        del stack.change_sets[change_set.name]
+        raise StackError("No updates are to be performed.")
+    stacks.execute(stack, change_set)
+    return {"StackId": stack.arn}
+
+
+def _protect(stacks: Stacks, request: Request) -> Result:
+    stack = stacks.find(request["StackName"])
+    stack.is_protected = request["EnableTerminationProtection"]
+    return {"StackId": stack.arn}
 
 
 def _find_change_set(stacks: Stacks, request: Request) -> tuple[Stack, ChangeSet]:
@@ -192,12 +225,18 @@ def _delete_stack(stacks: Stacks, request: Request) -> Result:
     wanted = request["StackName"]
     for stack in list(stacks.stacks.values()):
         if wanted in {stack.name, stack.arn}:
+            if stack.is_protected:
+                raise StackError(
+                    f"Stack [{stack.name}] cannot be deleted while TerminationProtection is enabled"
+                )
             stacks.delete(stack)
     return {}
 
 
 def _template_summary(stacks: Stacks, request: Request) -> Result:
-    body = stacks.find(request["StackName"]).body if "StackName" in request else _body(request)
+    body = (
+        stacks.find(request["StackName"]).body if "StackName" in request else _body(stacks, request)
+    )
     try:
         sections = read_template(body)
     except TemplateError as err:
@@ -217,6 +256,8 @@ _ACTIONS: Final[Mapping[str, Callable[[Stacks, Request], Result]]] = {
     "DescribeStacks": _describe_stacks,
     "DescribeStackEvents": _describe_stack_events,
     "DescribeStackResources": _describe_stack_resources,
+    "UpdateStack": _update_stack,
+    "UpdateTerminationProtection": _protect,
     "DeleteStack": _delete_stack,
     "ValidateTemplate": _template_summary,
     "GetTemplateSummary": _template_summary,

@@ -92,6 +92,22 @@ def execution_event(execution: Any) -> dict[str, Any]:
     }
 
 
+def takes_from_rules(policy: Mapping[str, Any]) -> bool:
+    """Return whether a topic's policy lets the rules of EventBridge publish.
+
+    EventBridge passes nothing that a condition could be about, so a statement with one
+    never applies.
+    https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-use-resource-based.html#eb-sns-permissions
+    """
+    for statement in policy["Statement"]:
+        principal = statement.get("Principal", {})
+        services = principal.get("Service", []) if isinstance(principal, dict) else []
+        named = [services] if isinstance(services, str) else services
+        if "events.amazonaws.com" in named and not statement.get("Condition"):
+            return bool(statement["Effect"] == "Allow")
+    return False
+
+
 def deliver(event: Mapping[str, Any], client: Client) -> None:
     """Send an event to the targets of every rule that it matches.
 
@@ -110,8 +126,13 @@ def deliver(event: Mapping[str, Any], client: Client) -> None:
 def _send(target: Mapping[str, Any], text: str, client: Client) -> None:
     sns, sqs = client("sns"), client("sqs")
     try:
-        sns.publish(TopicArn=target["Arn"], Message=text)
+        policy = sns.get_topic_attributes(TopicArn=target["Arn"])["Attributes"]["Policy"]
+        is_taken = takes_from_rules(json.loads(policy))
+        if is_taken:
+            sns.publish(TopicArn=target["Arn"], Message=text)
     except sns.exceptions.NotFoundException:
+        is_taken = False
+    if not is_taken:
         queue = target["DeadLetterConfig"]["Arn"].rsplit(":", 1)[-1]
         url = sqs.get_queue_url(QueueName=queue)["QueueUrl"]
         sqs.send_message(QueueUrl=url, MessageBody=text)

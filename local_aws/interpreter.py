@@ -54,6 +54,7 @@ def install(
     _call_as_the_role(endpoint)
     _pace_retries(retry_pace, on_wait)
     _report_ends(on_end)
+    _page_histories()
 
 
 def _convert_requests() -> None:
@@ -195,3 +196,21 @@ def _report_ends(on_end: Callable[[Any], None]) -> None:
         on_end(self.execution)
 
     patch(BaseExecutionWorkerCommunication, terminated=terminated)
+
+
+def _page_histories() -> None:
+    """A history comes in pages of 100 events, or as many as asked for up to 1,000."""
+    from moto.core.responses import ActionResult
+    from moto.stepfunctions.responses import StepFunctionResponse
+
+    def page(self: Any) -> Any:
+        arn, size = self._get_param("executionArn"), self._get_int_param("maxResults", 100)
+        events = self.stepfunction_backend.get_execution_history(arn)["events"]
+        if self._get_param("reverseOrder"):
+            events = events[::-1]
+        first = int(self._get_param("nextToken") or 0)
+        last = first + min(size or 100, 1000)
+        more = {"nextToken": str(last)} if last < len(events) else {}
+        return ActionResult({"events": events[first:last], **more})
+
+    patch(StepFunctionResponse, get_execution_history=page)

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from local_aws.endpoint import REGION
 from local_aws.server import LocalAws
 from local_aws.workers import PROJECT
 
@@ -69,7 +70,12 @@ class Operator:
     stack: str = "condvest-ohlcv-pipeline"
 
     def script(
-        self, *options: str, check: bool = True, path: str | None = None
+        self,
+        *options: str,
+        check: bool = True,
+        path: str | None = None,
+        given: str = "",
+        script: Path = SCRIPT,
     ) -> subprocess.CompletedProcess[str]:
         """Run the deploy script.
 
@@ -77,6 +83,8 @@ class Operator:
             options: Its arguments.
             check: Whether to raise an error if it fails.
             path: Where it finds its tools; as this process does, if not given.
+            given: Its standard input.
+            script: The script, or a link to it.
 
         Raises:
             subprocess.CalledProcessError: It failed, and ``check`` is True.
@@ -86,8 +94,9 @@ class Operator:
         engine = {name: value for name, value in os.environ.items() if name.startswith("CONTAINER")}
         environment = {"HOME": os.environ.get("HOME", "/"), "PATH": path, **engine}
         done = subprocess.run(
-            [str(SCRIPT), *options],
+            [str(script), *options],
             env={**environment, **self.aws.environment},
+            input=given,
             capture_output=True,
             text=True,
             check=False,
@@ -119,7 +128,7 @@ class Operator:
         resources = [f"arn:aws:s3:::{lake}/_state/{number}d.json.gz" for number in intervals]
         denial = {"Effect": "Deny", "Action": ["s3:GetObject"], "Resource": resources}
         self.aws.client("iam").put_role_policy(
-            RoleName="condvest-resampler",
+            RoleName=f"condvest-resampler-{REGION}",
             PolicyName="forbidden",
             PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [denial]}),
         )
@@ -127,7 +136,7 @@ class Operator:
     def allow_intervals(self) -> None:
         """Remove the denial."""
         self.aws.client("iam").delete_role_policy(
-            RoleName="condvest-resampler", PolicyName="forbidden"
+            RoleName=f"condvest-resampler-{REGION}", PolicyName="forbidden"
         )
 
     def subscribe(self) -> None:

@@ -127,6 +127,7 @@ class Stack:
     change_sets: dict[str, ChangeSet] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
     created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    is_protected: bool = False
 
     def record(self, name: str, kind: str, status: str, ref: str = "", reason: str = "") -> None:
         """Add an event of a resource."""
@@ -164,10 +165,8 @@ class Stacks:
         """Compare a template with a stack; the first change set of a name makes the stack.
 
         Raises:
-            StackError: The template is too long, or cannot be read.
+            StackError: The template cannot be read.
         """
-        if len(body.encode()) > MAX_BODY_BYTES:
-            raise StackError(f"templateBody: at most {MAX_BODY_BYTES} bytes, pass it through S3")
         place = f"arn:aws:cloudformation:{self.region}:{self.account}"
         if stack_name not in self.stacks:
             self.stacks[stack_name] = Stack(stack_name, f"{place}:stack/{stack_name}/{uuid4()}")
@@ -274,9 +273,10 @@ class Stacks:
         if old and kind.update and not change.replacement:
             made, verb = kind.update(self.client, old.made, properties), "UPDATE"
         else:
+            # The new one comes first, so a replacement under the same name is refused.
+            made, verb = kind.create(self.client, properties), "CREATE"
             if old:
                 kind.delete(self.client, old.made.ref, old.properties)
-            made, verb = kind.create(self.client, properties), "CREATE"
         policy = template.get("DeletionPolicy", "Delete")
         stack.resources[name] = Resource(change.kind, properties, made, policy)
         stack.record(name, change.kind, f"{verb}_COMPLETE", made.ref)

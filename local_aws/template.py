@@ -13,6 +13,19 @@ import yaml
 NO_VALUE: Final = object()
 """The value of ``AWS::NoValue``: the property is left out."""
 
+_RULE_FUNCTIONS: Final = {"Fn::And", "Fn::Contains", "Fn::EachMemberEquals", "Fn::EachMemberIn"} | {
+    "Fn::Equals",
+    "Fn::Not",
+    "Fn::Or",
+    "Fn::RefAll",
+    "Fn::ValueOf",
+    "Fn::ValueOfAll",
+}
+"""All that CloudFormation evaluates in the section Rules, beside Ref.
+
+https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/intrinsic-function-reference-rules.html
+"""
+
 _PLACEHOLDER = re.compile(r"\$\{(!?)([A-Za-z0-9:.]+)\}")
 
 
@@ -114,6 +127,7 @@ class Scope:
             "Fn::Not": lambda a: not self.resolve(a[0]),
             "Fn::And": lambda a: all(self.resolve(item) for item in a),
             "Fn::Or": lambda a: any(self.resolve(item) for item in a),
+            "Fn::Contains": lambda a: self.resolve(a[1]) in self.resolve(a[0]),
             "Fn::Join": lambda a: a[0].join(str(item) for item in self.resolve(a[1])),
             "Fn::Select": lambda a: self.resolve(a[1])[int(self.resolve(a[0]))],
             "Fn::GetAZs": lambda _: list(self.zones),
@@ -179,6 +193,16 @@ def references(expression: Any) -> set[str]:
     return found
 
 
+def functions_in(expression: Any) -> set[str]:
+    """Return the intrinsic functions that an expression calls, such as ``Fn::Join``."""
+    if isinstance(expression, list):
+        return set().union(*(functions_in(item) for item in expression))
+    if not isinstance(expression, dict):
+        return set()
+    inner = set().union(*(functions_in(item) for item in expression.values()))
+    return inner | {name for name in expression if name.startswith("Fn::")}
+
+
 def default_texts(sections: Mapping[str, Any]) -> dict[str, str]:
     """Return the defaults of parameters, as texts."""
     declared = sections.get("Parameters", {})
@@ -202,6 +226,9 @@ def parameter_values(sections: Mapping[str, Any], given: Mapping[str, str]) -> d
         allowed = [str(value) for value in rules.get("AllowedValues", [])]
         if allowed and text not in allowed:
             problems.append(f"parameter {name}: {text!r} is not one of {', '.join(allowed)}")
+        shortest, longest = int(rules.get("MinLength", 0)), int(rules.get("MaxLength", 4096))
+        if not shortest <= len(text) <= longest:
+            problems.append(f"parameter {name}: {text!r} is not {shortest} to {longest} long")
         pattern = rules.get("AllowedPattern")
         if pattern and not re.fullmatch(pattern, text):
             problems.append(f"parameter {name}: {text!r} does not match {pattern}")
@@ -220,9 +247,12 @@ def require_rules(scope: Scope) -> None:
     """Check the template's rules.
 
     Raises:
-        TemplateError: A rule does not hold; the message is its description.
+        TemplateError: A rule does not hold; the message is its description. Or it uses a
+            function that rules do not have.
     """
     for rule in scope.sections.get("Rules", {}).values():
+        if foreign := functions_in(rule) - _RULE_FUNCTIONS:
+            raise TemplateError(f"Rules: {', '.join(sorted(foreign))} is not a rule function")
         if "RuleCondition" in rule and not scope.resolve(rule["RuleCondition"]):
             continue
         for assertion in rule["Assertions"]:

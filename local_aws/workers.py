@@ -141,6 +141,7 @@ class Workers:
     def install(self) -> None:
         """Make moto's jobs and functions run here."""
         from moto.awslambda.models import LambdaFunction
+        from moto.batch.exceptions import ClientException
         from moto.batch.models import BatchBackend, Job
 
         status = property(
@@ -170,7 +171,15 @@ class Workers:
             run=lambda job: self._run_job(job),  # noqa: PLW0108
             terminate=lambda job, reason: self._terminate_job(job, reason),  # noqa: PLW0108
         )
-        patch(BatchBackend, describe_jobs=describe)
+        submits: Any = BatchBackend.submit_job
+
+        def submit(backend: Any, name: str, definition: str, *rest: Any, **more: Any) -> Any:
+            found = backend.get_job_definition(definition)
+            if found and found.status == "INACTIVE":
+                raise ClientException(f"the job definition {definition} is not active")
+            return submits(backend, name, definition, *rest, **more)
+
+        patch(BatchBackend, describe_jobs=describe, submit_job=submit)
         patch(
             LambdaFunction,
             _invoke_lambda=lambda function, event=None: self._invoke(function, event),

@@ -2,10 +2,27 @@
 # Deploys the pipeline to AWS and operates it; see `--help`.
 set -euo pipefail
 
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+if [ "${BASH_VERSINFO[0]}" -lt 4 ]; then
+    printf 'error: bash 4 or newer is needed, this is %s; on macOS: brew install bash\n' "$BASH_VERSION" >&2
+    exit 2
+fi
+
+script=${BASH_SOURCE[0]}
+while [ -L "$script" ]; do
+    link=$(readlink "$script")
+    [[ $link == /* ]] || link=$(dirname "$script")/$link
+    script=$link
+done
+here=$(cd "$(dirname "$script")" && pwd)
 project=$(cd "$here/.." && pwd)
 readonly here project
 readonly targets=(fetchers consolidator resampler)
+
+# What every build is given, whichever client makes it. Files are dated 1980-01-01.
+readonly build_options=(--platform linux/amd64 --build-arg SOURCE_DATE_EPOCH=315532800)
+export SOURCE_DATE_EPOCH=315532800
+# An attestation would make an index of an image, which Lambda refuses.
+export BUILDX_NO_DEFAULT_ATTESTATIONS=1
 
 usage() {
     cat <<'HELP'
@@ -20,9 +37,10 @@ Actions (deploying, if none is given):
   --start               start the pipeline now; with --session, for that session
   --redrive [NAME]      do the rest of a failed execution again, the last one if no NAME
   --status              the last executions, and why the last failed one failed
+  --set-key             put the vendor's key, read from the standard input, into the secret
   --enable-schedule     let the schedule start the pipeline
   --disable-schedule    stop the schedule from starting the pipeline
-  --delete              remove the stack; the bucket with the lake is kept
+  --delete              remove the stack and the vendor's key; the bucket with the lake is kept
   --help                this text
 
 Options:
@@ -36,7 +54,7 @@ Options:
   --email ADDRESS       send alerts there, once the address has confirmed
   --parameter NAME=VALUE  any parameter of template.yaml
   --delete-data         with --delete: remove the bucket and the lake as well
-  --yes                 do not ask before data is removed
+  --yes                 with --delete: do not ask
 
 Environment: CONTAINER_CLI and CONTAINER_BUILD, to use another client than docker or
 podman, or another build command than "CLIENT build".
@@ -85,7 +103,7 @@ choose() {
 read_options() {
     while [ $# -gt 0 ]; do
         case $1 in
-        --dry-run | --start | --status | --enable-schedule | --disable-schedule | --delete)
+        --dry-run | --start | --status | --set-key | --enable-schedule | --disable-schedule | --delete)
             choose "${1#--}"
             ;;
         --redrive)
@@ -111,14 +129,25 @@ read_options() {
         esac
         shift
     done
-    [[ $prefix =~ ^[a-z][a-z0-9-]*$ ]] || fail "--prefix $prefix: lower-case letters, digits and hyphens only" 2
+    check_options
+}
+
+check_options() {
+    full_prefix=$prefix${stage:+-$stage}
+    # The bucket's name takes a prefix of up to 29 letters, a role's 20; ECR takes no double hyphen.
+    [[ $full_prefix =~ ^[a-z][a-z0-9]*(-[a-z0-9]+)*$ ]] && [ "${#full_prefix}" -ge 2 ] && [ "${#full_prefix}" -le 20 ] ||
+        fail "prefix $full_prefix: 2 to 20 lower-case letters, digits and single hyphens, beginning with a letter" 2
     [ -z "$session" ] || [[ $session =~ ^[0-9]{4}-[0-9]{2}-[0-9]{2}$ ]] ||
         fail "--session $session: expected a date such as 2025-11-20" 2
     [ -z "$intervals" ] || [[ $intervals =~ ^[0-9]+(\ [0-9]+)*$ ]] ||
         fail "--intervals $intervals: expected numbers such as \"5 8\"" 2
-    if [ "$delete_data" = true ] && [ "$action" != delete ]; then
-        fail "--delete-data goes with --delete" 2
-    fi
+    [ "$action" = start ] || [ "$session$intervals$full" = false ] ||
+        fail "--session, --intervals and --full go with --start" 2
+    [ "$action" = delete ] || [ "$delete_data$confirmed" = falsefalse ] ||
+        fail "--delete-data and --yes go with --delete" 2
+    [[ $action =~ ^(deploy|dry-run)$ ]] || [ "$email${#images[@]}${#given[@]}" = 00 ] ||
+        fail "--email, --image and --parameter go with a deployment or --dry-run" 2
+    [ -z "${given[Prefix]:-}" ] || fail "--parameter Prefix: use --prefix; a stack keeps the one that it was made with" 2
 }
 
 set_option() {
@@ -145,7 +174,6 @@ set_option() {
 # AWS
 
 check_tools() {
-    [ "${BASH_VERSINFO[0]}" -ge 4 ] || fail "bash 4 or newer is needed, this is $BASH_VERSION" 2
     command -v python3 >/dev/null || fail "python3 is not installed" 2
     command -v aws >/dev/null || fail "the AWS command line is not installed: https://aws.amazon.com/cli/" 2
     if [ -z "$region" ]; then
@@ -201,24 +229,43 @@ find_client() {
         done
     fi
     [ -n "$client" ] || fail "neither docker nor podman runs here; start one, or give all three --image" 2
-    read -ra build <<<"${CONTAINER_BUILD:-$client build --platform linux/amd64}"
+    read -ra build <<<"${CONTAINER_BUILD:-$client build}"
+}
+
+# sources_of TARGET prints what its image is made from; .dockerignore lets nothing else in.
+sources_of() {
+    printf '%s\n' batch docker/Dockerfile docker/trim.sh docker/compile.sh .dockerignore
+    case $1 in
+    fetchers) printf '%s\n' fetchers simulation requirements/functions.lock ;;
+    *) printf '%s\n' requirements/jobs.lock ;;
+    esac
 }
 
 source_tag() {
-    # The same sources give the same tag, whether or not they are committed.
-    local commit
-    commit=$(git -C "$project" rev-parse --short=12 HEAD 2>/dev/null) || commit=nocommit
-    local content
-    content=$(cd "$project" && find batch fetchers simulation docker/Dockerfile docker/trim.sh requirements pyproject.toml -type f \
-        ! -name '*.pyc' | LC_ALL=C sort | while IFS= read -r file; do printf '%s ' "$file" && digest <"$file"; done | digest)
-    printf '%s-%s\n' "$commit" "${content:0:12}"
+    # The same sources, built in the same way, give the same tag, whether or not they are committed.
+    local sources
+    mapfile -t sources < <(sources_of "$1")
+    {
+        printf '%s\n' "$1" "${build_options[@]}"
+        cd "$project"
+        find "${sources[@]}" -type f ! -name '*.pyc' | LC_ALL=C sort |
+            while IFS= read -r file; do printf '%s ' "$file" && digest <"$file"; done
+    } | digest
 }
 
+# pushed_digest REPOSITORY TAG prints the digest of an image that the registry has, if it can run.
 pushed_digest() {
-    local answer
-    if answer=$(aws ecr describe-images --repository-name "$1" --image-ids "imageTag=$2" \
-        --query 'imageDetails[0].imageDigest' --output text 2>&1); then
-        printf '%s\n' "$answer"
+    local answer digest kind
+    if answer=$(aws ecr describe-images --repository-name "$1" --image-ids "imageTag=$2" --output text \
+        --query 'imageDetails[0].[imageDigest, imageManifestMediaType]' 2>&1); then
+        IFS=$'\t' read -r digest kind <<<"$answer"
+        case $kind in
+        *image.index* | *manifest.list*)
+            say "$1:$2 is an index of images ($kind), which Lambda refuses: removing it"
+            aws ecr batch-delete-image --repository-name "$1" --image-ids "imageTag=$2" >/dev/null
+            ;;
+        *) printf '%s\n' "$digest" ;;
+        esac
     elif [[ $answer != *ImageNotFound* && $answer != *RepositoryNotFound* ]]; then
         fail "$answer"
     fi
@@ -231,20 +278,17 @@ log_in_to_registry() {
 }
 
 provide_images() {
-    local tag name repository digest registry='' missing=()
-    for name in "${targets[@]}"; do
-        [ -n "${images[$name]:-}" ] || missing+=("$name")
-    done
-    [ ${#missing[@]} -gt 0 ] || return 0
-    tag=$(source_tag)
+    local tag name repository digest registry=''
     client=
-    for name in "${missing[@]}"; do
+    for name in "${targets[@]}"; do
+        [ -z "${images[$name]:-}" ] || continue
+        tag=$(source_tag "$name")
         repository=$(output "${name^}Repository")
         digest=$(pushed_digest "${repository##*/}" "$tag")
         if [ -z "$digest" ]; then
             [ -n "$client" ] || find_client
             say "building $name"
-            "${build[@]}" --tag "$repository:$tag" --target "$name" --file "$project/docker/Dockerfile" "$project" >&2
+            "${build[@]}" "${build_options[@]}" --tag "$repository:$tag" --target "$name" --file "$project/docker/Dockerfile" "$project" >&2
             if [ "$registry" != "${repository%%/*}" ]; then
                 registry=${repository%%/*}
                 log_in_to_registry "$registry"
@@ -252,7 +296,8 @@ provide_images() {
             say "pushing $repository:$tag"
             "$client" push "$repository:$tag" >&2
             digest=$(pushed_digest "${repository##*/}" "$tag")
-            [ -n "$digest" ] || fail "$repository:$tag was pushed but is not in the registry"
+            [ -n "$digest" ] || fail "$repository:$tag was pushed, and the registry has no image of that name that can run;
+build without attestations: --provenance=false --sbom=false in CONTAINER_BUILD"
         else
             say "$name is in the registry: $tag"
         fi
@@ -276,29 +321,41 @@ parameters() {
 }
 
 package() {
-    # The definitions go to the bucket under names that are their digests, so that a
-    # changed definition is a changed template.
+    # The definitions are named by their digests, so that a changed definition is a changed
+    # template. `package upload` takes them to the bucket as well.
     local bucket file key
     bucket=$(output Bucket)
     cp "$here/template.yaml" "$work/packaged.yaml"
     for file in "$here"/state_machines/*.asl.json; do
         key=_deploy/$(digest <"$file").asl.json
-        aws s3api put-object --bucket "$bucket" --key "$key" --body "$file" >/dev/null
+        [ "${1:-}" != upload ] || aws s3api put-object --bucket "$bucket" --key "$key" --body "$file" >/dev/null
         sed -i.before "s|DefinitionS3Location: state_machines/${file##*/}|DefinitionS3Location: {Bucket: $bucket, Key: $key}|" \
             "$work/packaged.yaml"
     done
 }
 
-unpackaged() {
-    # The first pass makes the bucket that the definitions go to, and no state machine yet.
-    sed 's|DefinitionS3Location: state_machines/.*|DefinitionS3Location: {Bucket: none, Key: none}|' \
-        "$here/template.yaml" >"$work/packaged.yaml"
+package_first_pass() {
+    # What needs no image, and makes the bucket that everything else goes to: no block with
+    # the condition HasImages.
+    awk '
+        /^[^ ]/ || /^  [^ ]/ { if (!skipped) printf "%s", block; block = ""; skipped = 0 }
+        { block = block $0 "\n" }
+        /^    Condition: HasImages$/ { skipped = 1 }
+        END { if (!skipped) printf "%s", block }
+    ' "$here/template.yaml" >"$work/packaged.yaml"
+}
+
+without_descriptions() {
+    # A change set takes 51,200 bytes; a longer template would have to be uploaded.
+    sed -e '/^ *#/d' -e '/^    Description: [^>|]*$/d' -e '/^$/d' "$work/packaged.yaml"
 }
 
 deploy_stack() {
-    local arguments=() line
-    while IFS= read -r line; do arguments+=("$line"); done < <(parameters)
+    # With a bucket, the template goes through it, so that it may be longer than 51,200 bytes.
+    local arguments
+    mapfile -t arguments < <(parameters)
     if ! aws cloudformation deploy --stack-name "$stack" --template-file "$work/packaged.yaml" \
+        ${1:+--s3-bucket "$1" --s3-prefix _deploy} \
         --capabilities CAPABILITY_NAMED_IAM --no-fail-on-empty-changeset \
         --parameter-overrides "${arguments[@]}" --tags "Project=ohlcv-batch" "Prefix=$full_prefix" >&2; then
         explain_stack_failure
@@ -321,48 +378,61 @@ require_deployable() {
     ROLLBACK_COMPLETE)
         fail "the stack $stack was never made ($status): remove it with --delete, then deploy again"
         ;;
+    DELETE_FAILED)
+        explain_stack_failure
+        fail "the stack $stack was not removed whole ($status): remove what is in its way, then --delete again"
+        ;;
+    UPDATE_ROLLBACK_FAILED)
+        explain_stack_failure
+        fail "the stack $stack is half changed ($status). Remove the cause, then:
+  aws cloudformation continue-update-rollback --region $region --stack-name $stack
+and deploy again"
+        ;;
     *_IN_PROGRESS)
         [ "$status" = REVIEW_IN_PROGRESS ] || fail "the stack $stack is being changed ($status): wait and try again" 75
         ;;
     esac
 }
 
-keep_images_in_force() {
-    # Without new ones, a change of parameters leaves the images as they are.
-    local name value
-    with_images=true
-    for name in "${targets[@]}"; do
-        if [ -z "${images[$name]:-}" ]; then
-            value=$(parameter_in_force "${name^}Image")
-            [ -z "$value" ] || images[$name]=$value
-        fi
-    done
-}
-
 deploy() {
     require_deployable
     if ! stack_exists; then
         say "first pass: the bucket, the image repositories, the network and the queues"
-        unpackaged
+        package_first_pass
         deploy_stack
     fi
     with_images=true
     provide_images
-    package
+    package upload
     say "deploying the stack $stack"
-    deploy_stack
+    deploy_stack "$(output Bucket)"
+    aws cloudformation update-termination-protection --stack-name "$stack" --enable-termination-protection >/dev/null
     show_result
+}
+
+foresee_images() {
+    # Images that a deployment would build are named by their tag: their digest is not known yet.
+    local name tag repository digest
+    with_images=true
+    for name in "${targets[@]}"; do
+        [ -z "${images[$name]:-}" ] || continue
+        tag=$(source_tag "$name")
+        repository=$(output "${name^}Repository")
+        digest=$(pushed_digest "${repository##*/}" "$tag")
+        [ -n "$digest" ] || say "$name would be built: $tag"
+        images[$name]=$repository${digest:+@$digest}
+        [ -n "$digest" ] || images[$name]+=:$tag
+    done
 }
 
 dry_run() {
     require_deployable
     if ! stack_exists; then
         say "there is no stack $stack: a deployment would make everything, in two passes; this is the first"
-        unpackaged
+        package_first_pass
     else
-        keep_images_in_force
-        if [ -z "${images[fetchers]:-}" ]; then unpackaged; else package; fi
-        say "images that would be built have the tag $(source_tag)"
+        foresee_images
+        package
     fi
     local name
     name=dry-run-$(date +%s)
@@ -371,9 +441,11 @@ dry_run() {
     while IFS= read -r line; do
         arguments+=("ParameterKey=${line%%=*},ParameterValue=\"${line#*=}\"")
     done < <(parameters; previous_parameters)
+    without_descriptions >"$work/change-set.yaml"
     aws cloudformation create-change-set --stack-name "$stack" --change-set-name "$name" \
         --change-set-type "$kind" --capabilities CAPABILITY_NAMED_IAM \
-        --template-body "file://$work/packaged.yaml" --parameters "${arguments[@]}" >/dev/null
+        --template-body "file://$work/change-set.yaml" --parameters "${arguments[@]}" \
+        --tags "Key=Project,Value=ohlcv-batch" "Key=Prefix,Value=$full_prefix" >/dev/null
     local answer
     if answer=$(aws cloudformation wait change-set-create-complete --stack-name "$stack" --change-set-name "$name" 2>&1); then
         aws cloudformation describe-change-set --stack-name "$stack" --change-set-name "$name" --output text \
@@ -409,13 +481,24 @@ show_result() {
         [[ $key != output:* ]] || printf '  %-24s %s\n' "${key#output:}" "${known[$key]}"
     done | sort
     say ""
+    warn_of_alerts_that_nobody_gets
     say "Next:"
-    say "  aws secretsmanager put-secret-value --region $region --secret-id $(output Secret) --secret-string YOUR_POLYGON_KEY"
-    say "  $0 --region $region$(own_options) --start"
-    say "  $0 --region $region$(own_options) --status"
+    say "  $0$(own_options) --set-key <FILE_WITH_THE_KEY"
+    say "  $0$(own_options) --start"
+    say "  $0$(own_options) --status"
+}
+
+warn_of_alerts_that_nobody_gets() {
+    local confirmed
+    confirmed=$(aws sns list-subscriptions-by-topic --topic-arn "$(output AlertTopic)" --output json \
+        --query "length(Subscriptions[?SubscriptionArn!='PendingConfirmation'])")
+    [ "$confirmed" = 0 ] || return 0
+    say "warning: nobody gets the alerts: no subscription of $(output AlertTopic) is confirmed;"
+    say "  give --email, then follow the link in the mail that AWS sends"
 }
 
 own_options() {
+    printf ' --region %s' "$region"
     [ "$prefix" = condvest ] || printf ' --prefix %s' "$prefix"
     [ -z "$stage" ] || printf ' --stage %s' "$stage"
 }
@@ -441,111 +524,169 @@ start_with() {
     local arn
     arn=$(aws stepfunctions start-execution --state-machine-arn "$(output Pipeline)" --name "$1" \
         --input "$2" --query executionArn --output text)
-    say "started; follow it with: $0 --region $region$(own_options) --status"
+    say "started; follow it with: $0$(own_options) --status"
     printf '%s\n' "$arn"
 }
 
+# read_json PROGRAM [ARGUMENT...] runs lines of Python over the JSON of the standard input.
+read_json() {
+    local program=$1
+    shift
+    python3 -c "
+import json, sys
+found = json.load(sys.stdin)
+$program" "$@"
+}
+
 last_failed() {
-    local arn
-    arn=$(aws stepfunctions list-executions --state-machine-arn "$(output Pipeline)" \
-        --query "executions[?status=='FAILED' || status=='TIMED_OUT' || status=='ABORTED'] | [0].executionArn" --output text)
-    [ "$arn" = None ] || printf '%s\n' "$arn"
+    aws stepfunctions list-executions --state-machine-arn "$(output Pipeline)" --max-results 1000 --output json | read_json '
+failed = [one["executionArn"] for one in found["executions"] if one["status"] in ("FAILED", "TIMED_OUT", "ABORTED")]
+print(*failed[:1])'
 }
 
+# history_end EXECUTION prints the newest thousand events of an execution, newest first.
+history_end() {
+    aws stepfunctions get-execution-history --execution-arn "$1" --reverse-order --max-results 1000 --output json
+}
+
+# state_output STATE takes a history and prints the output of the last state of that name.
 state_output() {
-    # The output of the last state of that name in an execution, as JSON.
-    aws stepfunctions get-execution-history --execution-arn "$1" --output text \
-        --query "events[?stateExitedEventDetails.name=='$2'] | [-1].stateExitedEventDetails.output"
+    read_json '
+ends = [one.get("stateExitedEventDetails", {}) for one in found["events"]]
+outputs = [one["output"] for one in ends if one.get("name") == sys.argv[1]]
+print(*outputs[:1])' "$1"
 }
 
-last_state() {
-    aws stepfunctions get-execution-history --execution-arn "$1" --output text \
-        --query "events[?stateEnteredEventDetails && !contains(['PipelineFailed', 'AlertNotDelivered', 'Alert', 'ComposeRedrive', 'DescribeFailures'], stateEnteredEventDetails.name)] | [-1].stateEnteredEventDetails.name"
-}
-
-# json_field TEXT FIELD prints a field of an object.
+# json_field FIELD takes an object and prints a field of it.
 json_field() {
-    python3 -c 'import json, sys; found = json.loads(sys.argv[1])[sys.argv[2]]; print(found if isinstance(found, str) else json.dumps(found))' "$1" "$2"
-}
-
-# json_without TEXT FIELD prints an object without a field.
-json_without() {
-    python3 -c 'import json, sys; found = json.loads(sys.argv[1]); found.pop(sys.argv[2], None); print(json.dumps(found))' "$1" "$2"
+    read_json 'value = found[sys.argv[1]]; print(value if isinstance(value, str) else json.dumps(value))' "$1"
 }
 
 redrive() {
     require_stack
-    local arn=$redriven composed status
+    local arn=$redriven history composed described status
     if [ -z "$arn" ]; then
         arn=$(last_failed)
         [ -n "$arn" ] || fail "no execution has failed" 2
     elif [[ $arn != arn:* ]]; then
         arn=$(output Pipeline | sed 's/:stateMachine:/:execution:/'):$arn
     fi
-    status=$(aws stepfunctions describe-execution --execution-arn "$arn" --query status --output text)
-    composed=$(state_output "$arn" ComposeRedrive)
-    if [ "$status" = FAILED ] && [ "$composed" != None ]; then
-        start_with "redrive-$(date -u +%Y%m%dT%H%M%SZ)" "$(json_field "$composed" redrive)"
-    elif [ "$status" = SUCCEEDED ] || [ "$status" = RUNNING ]; then
-        fail "the execution is $status: there is nothing to redrive" 2
+    described=$(aws stepfunctions describe-execution --execution-arn "$arn" --output json)
+    status=$(json_field status <<<"$described")
+    [[ ! $status =~ ^(SUCCEEDED|RUNNING)$ ]] || fail "the execution is $status: there is nothing to redrive" 2
+    history=$(history_end "$arn")
+    [ -z "$(state_output ComposeRefusal <<<"$history")" ] ||
+        fail "the input of ${arn##*:} was refused, and would be again: correct it and use --start" 2
+    composed=$(state_output ComposeRedrive <<<"$history")
+    if [ -n "$composed" ]; then
+        start_with "redrive-$(date -u +%Y%m%dT%H%M%SZ)" "$(json_field redrive <<<"$composed")"
     else
         # It ended before it composed a redrive: repeat its whole input, whether or not new bars wait.
-        composed=$(aws stepfunctions describe-execution --execution-arn "$arn" --query input --output text)
-        start_with "redrive-$(date -u +%Y%m%dT%H%M%SZ)" "$(json_without "$composed" only_when_new)"
+        start_with "redrive-$(date -u +%Y%m%dT%H%M%SZ)" "$(json_field input <<<"$described" |
+            read_json 'found.pop("only_when_new", None); print(json.dumps(found))')"
     fi
 }
 
 status() {
     require_stack
-    local pipeline failed composed
+    local pipeline failed
     pipeline=$(output Pipeline)
     printf 'schedule: %s\n' "$(aws scheduler get-schedule --name "$(output Schedule)" --output text \
         --query '[State, ScheduleExpression, ScheduleExpressionTimezone]' | tr '\t' ' ')"
+    warn_of_alerts_that_nobody_gets
     printf 'last executions:\n'
-    aws stepfunctions list-executions --state-machine-arn "$pipeline" --max-results 7 --output json \
-        --query 'executions[].[status, startDate, name]' | python3 -c '
-import datetime, json, sys
-for status, start, name in json.load(sys.stdin):
-    if not isinstance(start, str):
-        start = datetime.datetime.fromtimestamp(start, datetime.timezone.utc).isoformat("T", "seconds")
-    print(f"  {status:<10} {start}  {name}")'
+    aws stepfunctions list-executions --state-machine-arn "$pipeline" --max-results 7 --output json | read_json '
+import datetime
+def instant(text):
+    if not isinstance(text, str):
+        return datetime.datetime.fromtimestamp(text, datetime.timezone.utc)
+    return datetime.datetime.fromisoformat(text.replace("Z", "+00:00"))
+for one in found["executions"]:
+    start = instant(one["startDate"])
+    took = str(instant(one["stopDate"]) - start).split(".")[0] if one.get("stopDate") else "-"
+    status, begun, name = one["status"], start.isoformat("T", "seconds"), one["name"]
+    print(f"  {status:<10} {begun}  {took:>8}  {name}")'
     failed=$(last_failed)
-    [ -n "$failed" ] || return 0
-    printf 'last failure: %s\n' "${failed##*:}"
-    composed=$(state_output "$failed" ComposeRedrive)
-    if [ "$composed" != None ]; then
-        printf '  state:   %s\n' "$(json_field "$composed" stage)"
-        printf '  cause:   %s\n' "$(json_field "$composed" summary)"
-        printf '  details: %s\n' "$(json_field "$composed" failures)"
+    [ -z "$failed" ] || describe_failure "$failed"
+}
+
+describe_failure() {
+    local history composed field label
+    printf 'last failure: %s\n' "${1##*:}"
+    printf '  console: %s/states/home?region=%s#/v2/executions/details/%s\n' "$(output Console)" "$region" "$1"
+    history=$(history_end "$1")
+    composed=$(state_output ComposeRedrive <<<"$history")
+    [ -n "$composed" ] || composed=$(state_output ComposeRefusal <<<"$history")
+    if [ -n "$composed" ]; then
+        for field in stage:state summary:cause failures:details; do
+            label=${field#*:}:
+            printf '  %-8s %s\n' "$label" "$(json_field "${field%:*}" <<<"$composed")"
+        done
     else
-        printf '  state:   %s\n' "$(last_state "$failed")"
-        printf '  cause:   %s\n' "$(aws stepfunctions describe-execution --execution-arn "$failed" --query '[status, error, cause]' --output text | tr '\t' ' ')"
+        printf '  state:   %s\n' "$(read_json '
+own = ("PipelineFailed", "AlertNotDelivered", "Alert", "AdviseRedrive", "DescribeFailures")
+entered = [one["stateEnteredEventDetails"]["name"] for one in found["events"] if "stateEnteredEventDetails" in one]
+print(*[name for name in entered if name not in own][:1])' <<<"$history")"
+        printf '  cause:   %s\n' "$(aws stepfunctions describe-execution --execution-arn "$1" --query '[status, error, cause]' --output text | tr '\t' ' ')"
     fi
-    printf '  redrive: %s --region %s%s --redrive %s\n' "$0" "$region" "$(own_options)" "${failed##*:}"
+    [[ $composed == *'"stage": "CheckInput"'* || $composed == *'"stage":"CheckInput"'* ]] ||
+        printf '  redrive: %s%s --redrive %s\n' "$0" "$(own_options)" "${1##*:}"
+}
+
+set_key() {
+    # The key passes through pipes alone: arguments are seen by every user of the machine.
+    require_stack
+    local key
+    if [ -t 0 ]; then
+        read -rsp "The vendor's key: " key
+        say ""
+    else
+        IFS= read -r key || [ -n "$key" ] || fail "--set-key reads the key from the standard input, which is empty" 2
+    fi
+    key=${key//[[:space:]]/}
+    [ -n "$key" ] || fail "the key is empty" 2
+    printf '%s' "$key" | aws secretsmanager put-secret-value --secret-id "$(output Secret)" \
+        --secret-string file:///dev/stdin >/dev/null
+    say "the key is in the secret $(output Secret)"
 }
 
 set_schedule() {
+    # The template in force stays: an emergency brake deploys nothing else.
     require_stack
-    keep_images_in_force
-    given[ScheduleState]=$1
-    package
-    deploy_stack
+    local key arguments=("ParameterKey=ScheduleState,ParameterValue=$1") answer
+    [ "$(parameter_in_force ScheduleState)" != "$1" ] || { say "the schedule is $1 already" && return; }
+    for key in "${!known[@]}"; do
+        [[ $key != parameter:* || $key == parameter:ScheduleState ]] ||
+            arguments+=("ParameterKey=${key#parameter:},UsePreviousValue=true")
+    done
+    aws cloudformation update-stack --stack-name "$stack" --use-previous-template \
+        --capabilities CAPABILITY_NAMED_IAM --parameters "${arguments[@]}" >/dev/null
+    answer=$(aws cloudformation wait stack-update-complete --stack-name "$stack" 2>&1) || {
+        explain_stack_failure
+        fail "$answer"
+    }
     say "the schedule is $1"
 }
 
 delete() {
     [ -n "${known[status]:-}" ] || fail "there is no stack $stack in $region" 2
-    local bucket=${known[output:Bucket]:-} existing
+    local bucket=${known[output:Bucket]:-} existing answer
     existing=$(parameter_in_force ExistingBucket)
     [ -n "$bucket" ] || delete_data=false # a stack that was never made has none
     if [ "$delete_data" = true ]; then
         [ -z "$existing" ] ||
             fail "the bucket $existing is not the stack's own: remove the lake in it by hand" 2
-        confirm_data_loss "$bucket"
+        confirm "This removes the stack $stack with the vendor's key, and every object in $bucket, all versions." "$bucket"
+    elif [ -n "$bucket" ]; then
+        confirm "This removes the stack $stack with the vendor's key; s3://$bucket is kept." "$stack"
     fi
     say "removing the stack $stack"
+    aws cloudformation update-termination-protection --stack-name "$stack" --no-enable-termination-protection >/dev/null
     aws cloudformation delete-stack --stack-name "$stack"
-    aws cloudformation wait stack-delete-complete --stack-name "$stack"
+    answer=$(aws cloudformation wait stack-delete-complete --stack-name "$stack" 2>&1) || {
+        explain_stack_failure
+        fail "$answer"
+    }
     if [ "$delete_data" = true ]; then
         empty_bucket "$bucket"
         aws s3api delete-bucket --bucket "$bucket"
@@ -555,12 +696,13 @@ delete() {
     fi
 }
 
-confirm_data_loss() {
+# confirm WARNING NAME goes on where the name is typed, or --yes was given.
+confirm() {
     [ "$confirmed" = false ] || return 0
-    [ -t 0 ] || fail "--delete-data removes every object in $1: add --yes" 2
+    [ -t 0 ] || fail "$1 Add --yes" 2
     local answer
-    read -rp "This removes every object in $1, all versions. Type its name to go on: " answer
-    [ "$answer" = "$1" ] || fail "nothing was removed" 2
+    read -rp "$1 Type $2 to go on: " answer
+    [ "$answer" = "$2" ] || fail "nothing was removed" 2
 }
 
 empty_bucket() {
@@ -579,7 +721,6 @@ empty_bucket() {
 
 main() {
     read_options "$@"
-    full_prefix=$prefix${stage:+-$stage}
     stack=$full_prefix-ohlcv-pipeline
     check_tools
     load_stack
@@ -591,10 +732,11 @@ main() {
     start) start ;;
     redrive) redrive ;;
     status) status ;;
+    set-key) set_key ;;
     enable-schedule) set_schedule ENABLED ;;
     disable-schedule) set_schedule DISABLED ;;
     delete) delete ;;
     esac
 }
 
-main "$@"
+[ "${BASH_SOURCE[0]}" != "$0" ] || main "$@"

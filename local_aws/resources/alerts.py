@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -67,7 +68,11 @@ def _delete_rule(client: Client, ref: str, _properties: Properties) -> None:
 
 
 def _alarm(client: Client, properties: Properties) -> Made:
-    metrics = [metric["MetricStat"] for metric in properties["Metrics"] if "MetricStat" in metric]
+    metrics = [
+        metric["MetricStat"]
+        for metric in properties.get("Metrics", [{"MetricStat": properties}])
+        if "MetricStat" in metric
+    ]
     period_s = max(int(metric["Period"]) for metric in metrics)
     longest_s = 604_800 if period_s >= 3600 else 86_400
     if period_s * int(properties["EvaluationPeriods"]) > longest_s:
@@ -78,6 +83,16 @@ def _alarm(client: Client, properties: Properties) -> Made:
     name = properties["AlarmName"]
     found = client("cloudwatch").describe_alarms(AlarmNames=[name])["MetricAlarms"][0]
     return Made(name, {"Arn": found["AlarmArn"]})
+
+
+def _composite_alarm(client: Client, properties: Properties) -> Made:
+    """Check an alarm over alarms, which moto does not have: its request, and those it names."""
+    api.check("cloudwatch", "PutCompositeAlarm", properties)
+    name, watched = properties["AlarmName"], re.findall(r'"([^"]+)"', properties["AlarmRule"])
+    found = client("cloudwatch").describe_alarms(AlarmNames=watched)["MetricAlarms"]
+    if missing := set(watched) - {alarm["AlarmName"] for alarm in found}:
+        raise api.ResourceError(f"{name}: no alarm {', '.join(sorted(missing))}")
+    return Made(name, {"Arn": found[0]["AlarmArn"].rsplit(":", 1)[0] + f":{name}"})
 
 
 def _dashboard(client: Client, properties: Properties) -> Made:
@@ -105,6 +120,12 @@ KINDS: Final[Mapping[str, Kind]] = {
         _alarm,
         api.deleted_by("cloudwatch", "DeleteAlarms", AlarmNames="[Ref]"),
         api.same_call(_alarm),
+        frozenset({"AlarmName"}),
+    ),
+    "AWS::CloudWatch::CompositeAlarm": Kind(
+        _composite_alarm,
+        api.nothing,
+        api.same_call(_composite_alarm),
         frozenset({"AlarmName"}),
     ),
     "AWS::CloudWatch::Dashboard": Kind(

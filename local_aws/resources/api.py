@@ -74,10 +74,20 @@ def send(client: Client, service: str, operation: str, properties: Properties) -
     Raises:
         ResourceError: The request has no member for a property.
     """
-    shape = _model(service).operation_model(operation).input_shape
-    request = _as_request(properties, shape, operation)
+    request = check(service, operation, properties)
     answer: dict[str, Any] = getattr(client(service), xform_name(operation))(**request)
     return answer
+
+
+def check(service: str, operation: str, properties: Properties) -> dict[str, Any]:
+    """Return properties as the request of an operation.
+
+    Raises:
+        ResourceError: The request has no member for a property.
+    """
+    shape = _model(service).operation_model(operation).input_shape
+    request: dict[str, Any] = _as_request(properties, shape, operation)
+    return request
 
 
 def _as_request(value: Any, shape: Any, path: str) -> Any:

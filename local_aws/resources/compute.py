@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Final
+from uuid import uuid4
 
 from local_aws.resources import api
 from local_aws.resources.api import Client, Kind, Made, Properties
@@ -58,6 +59,7 @@ def _compute_environment(client: Client, properties: Properties) -> Made:
     if kind not in {"FARGATE", "FARGATE_SPOT"}:
         raise api.ResourceError(f"compute of type {kind}: only Fargate is known here")
     own = api.without(properties, "ReplaceComputeEnvironment")
+    own.setdefault("ComputeEnvironmentName", f"compute-{uuid4().hex[:12]}")
     own["ServiceRole"] = _service_linked_role(client)
     made = api.send(client, "batch", "CreateComputeEnvironment", own)
     return Made(made["computeEnvironmentArn"])
@@ -105,7 +107,15 @@ def _job_definition(client: Client, properties: Properties) -> Made:
     size = {need["Type"]: need["Value"] for need in needs}
     if int(size["MEMORY"]) not in FARGATE_MIB.get(size["VCPU"], ()):
         raise api.ResourceError(f"Fargate has no {size['VCPU']} vCPU with {size['MEMORY']} MiB")
-    return _register(client, properties)
+    return _register(client, api.without(properties, "ResourceRetentionPolicy"))
+
+
+def _update_job_definition(client: Client, old: Made, properties: Properties) -> Made:
+    """Register a new revision; the old one cannot be submitted any more unless it is retained."""
+    new = _job_definition(client, properties)
+    if not properties.get("ResourceRetentionPolicy", {}).get("SkipDeregisterOnUpdate"):
+        client("batch").deregister_job_definition(jobDefinition=old.ref)
+    return new
 
 
 KINDS: Final[Mapping[str, Kind]] = {
@@ -124,11 +134,15 @@ KINDS: Final[Mapping[str, Kind]] = {
     ),
     "AWS::Batch::ComputeEnvironment": Kind(_compute_environment, _delete_compute_environment),
     "AWS::Batch::JobQueue": Kind(
-        api.created_by("batch", "CreateJobQueue", "jobQueueArn"), _delete_queue
+        api.created_by("batch", "CreateJobQueue", "jobQueueArn"),
+        _delete_queue,
+        api.updated_by("batch", "UpdateJobQueue", "JobQueueName", JobQueue="Ref"),
+        frozenset({"JobQueueName"}),
     ),
     "AWS::Batch::JobDefinition": Kind(
         _job_definition,
         api.deleted_by("batch", "DeregisterJobDefinition", jobDefinition="Ref"),
-        api.same_call(_job_definition),
+        _update_job_definition,
+        frozenset({"JobDefinitionName"}),
     ),
 }

@@ -53,11 +53,14 @@ def _bucket_policy(client: Client, properties: Properties) -> Made:
 
 
 def _repository(client: Client, properties: Properties) -> Made:
-    own = api.without(properties, "EmptyOnDelete", "LifecyclePolicy")
+    own = api.without(properties, "EmptyOnDelete", "LifecyclePolicy", "RepositoryPolicyText")
     made = api.send(client, "ecr", "CreateRepository", own)["repository"]
     name = made["repositoryName"]
     lifecycle = {"RepositoryName": name, **properties["LifecyclePolicy"]}
     api.send(client, "ecr", "PutLifecyclePolicy", lifecycle)
+    if policy := properties.get("RepositoryPolicyText"):
+        pull = {"RepositoryName": name, "PolicyText": policy}
+        api.send(client, "ecr", "SetRepositoryPolicy", pull)
     return Made(name, {"Arn": made["repositoryArn"], "RepositoryUri": made["repositoryUri"]})
 
 

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 from cfnlint.api import ManualArgs, lint
 
+from local_aws.events import takes_from_rules
+from local_aws.pipeline import SCRIPT
 from local_aws.resources import KINDS
 from local_aws.stacks import MAX_BODY_BYTES
-from local_aws.template import read_template, references
+from local_aws.template import (
+    Scope,
+    TemplateError,
+    parameter_values,
+    read_template,
+    references,
+    require_rules,
+)
 
 ORCHESTRATION = Path(__file__).parents[2] / "orchestration"
 MACHINES = sorted((ORCHESTRATION / "state_machines").glob("*.asl.json"))
@@ -66,7 +78,8 @@ def test_every_state_is_reached_and_every_next_is_there(machine: dict[str, Any])
 
 def shape_findings(machine: dict[str, Any]) -> list[str]:
     """Return what cfn-lint finds in a definition; in the template it stands behind a file name."""
-    properties = {"RoleArn": "arn:aws:iam::123456789012:role/any", "Definition": machine}
+    filled = json.loads(json.dumps(machine).replace("${Partition}", "aws"))
+    properties = {"RoleArn": "arn:aws:iam::123456789012:role/any", "Definition": filled}
     resource = {"Type": "AWS::StepFunctions::StateMachine", "Properties": properties}
     body = json.dumps({"Resources": {"Machine": resource}})
     return [str(found) for found in lint(body, config=ManualArgs(regions=["us-east-1"]))]
@@ -101,11 +114,45 @@ def test_state_names_are_unique_so_that_history_is_clear(machine: dict[str, Any]
     assert len(names) == len(set(names))
 
 
-def test_every_task_and_the_whole_have_a_time_limit(machine: dict[str, Any]) -> None:
+def longest_s(state: dict[str, Any]) -> float:
+    """Return the longest time that a state can take with all its retries."""
+    inner = [scope["States"] for scope in scopes({"States": {"": state}})][1:]
+    if inner:  # the branches of a Parallel and the items of a Map run side by side
+        return max(sum(map(longest_s, states.values())) for states in inner)
+    total_s = once_s = state.get("TimeoutSeconds", 0)
+    for retry in state.get("Retry", []):
+        pauses = (retry["BackoffRate"] ** number for number in range(retry["MaxAttempts"]))
+        total_s += retry["MaxAttempts"] * once_s + retry["IntervalSeconds"] * sum(pauses)
+    return float(total_s)
+
+
+def test_every_task_and_the_whole_have_time_for_what_is_in_them(machine: dict[str, Any]) -> None:
     tasks = [state for state in states(machine).values() if state["Type"] == "Task"]
 
-    assert machine["TimeoutSeconds"] > 0
     assert all(task["TimeoutSeconds"] > 0 for task in tasks)
+    assert machine["TimeoutSeconds"] >= sum(map(longest_s, machine["States"].values()))
+    assert machine["TimeoutSeconds"] < 26 * 3600, "the alarm on a missing success comes first"
+
+
+@pytest.mark.parametrize(
+    ("job", "state"), [("ConsolidatorJob", "Consolidate"), ("ResamplerJob", "ResampleInterval")]
+)
+def test_a_state_waits_for_every_attempt_of_its_job(
+    pipeline: dict[str, Any], job: str, state: str
+) -> None:
+    definition = TEMPLATE["Resources"][job]["Properties"]
+    attempt_s = definition["Timeout"]["AttemptDurationSeconds"]
+
+    waiting_for_capacity_s = 1800
+    needed_s = attempt_s * definition["RetryStrategy"]["Attempts"] + waiting_for_capacity_s
+    assert states(pipeline)[state]["TimeoutSeconds"] >= needed_s
+
+
+@pytest.mark.parametrize("function", ["FetchDailyBars", "FetchReference"])
+def test_a_state_waits_for_its_function(pipeline: dict[str, Any], function: str) -> None:
+    limit_s = TEMPLATE["Resources"][function]["Properties"]["Timeout"]
+
+    assert limit_s < states(pipeline)[function]["TimeoutSeconds"]
 
 
 def test_a_definition_names_no_account_region_or_resource(machine: dict[str, Any]) -> None:
@@ -113,7 +160,7 @@ def test_a_definition_names_no_account_region_or_resource(machine: dict[str, Any
 
     assert not re.search(r"\d{12}|[a-z]{2}-(east|west|central|north|south)\w*-\d|condvest", text)
     arns = set(re.findall(r"arn:[^\"]+", text))
-    assert all(re.fullmatch(r"arn:aws:states:::[\w:.-]+", arn) for arn in arns)
+    assert all(re.fullmatch(r"arn:\$\{Partition\}:states:::[\w:.-]+", arn) for arn in arns)
 
 
 def test_the_template_fills_every_placeholder_and_no_other(machine: dict[str, Any]) -> None:
@@ -160,8 +207,142 @@ def test_all_six_intervals_run_at_once_by_default(pipeline: dict[str, Any]) -> N
     assert resample["MaxConcurrency"] == 0
 
 
-def test_the_template_can_be_passed_in_a_request() -> None:
-    assert len(TEMPLATE_TEXT.encode()) < MAX_BODY_BYTES
+def packaged(function: str, reader: str) -> str:
+    """Return the template as a function of the deploy script leaves it."""
+    program = f'source "$1"; work=$2; known[output:Bucket]=b; {function}; {reader}'
+    with TemporaryDirectory() as work:
+        done = subprocess.run(
+            ["bash", "-c", program, "bash", str(SCRIPT), work],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+    return done.stdout
+
+
+def test_a_change_set_of_the_template_can_be_passed_in_a_request() -> None:
+    text = packaged("package", "without_descriptions")
+
+    assert len(text.encode()) < MAX_BODY_BYTES
+    assert read_template(text)["Resources"].keys() == TEMPLATE["Resources"].keys()
+
+
+def test_the_first_pass_is_what_needs_no_image() -> None:
+    text = packaged("package_first_pass", 'cat "$work/packaged.yaml"')
+    first = read_template(text)["Resources"]
+
+    assert len(text.encode()) < MAX_BODY_BYTES
+    assert first == {
+        name: resource
+        for name, resource in TEMPLATE["Resources"].items()
+        if resource.get("Condition") != "HasImages"
+    }
+    assert {"Bucket", "FetchersRepository", "ConsolidatorQueue", "AlertTopic"} < first.keys()
+
+
+def test_the_section_rules_uses_the_functions_of_rules_alone() -> None:
+    require_rules(scope_in("us-east-1", ExistingVpc="v", ExistingSubnets="a,b"))
+
+    with pytest.raises(TemplateError, match="needs ExistingSubnets"):
+        require_rules(scope_in("us-east-1", ExistingVpc="v"))
+
+
+REGIONS = {
+    "us-east-1": "aws",
+    "eu-central-1": "aws",
+    "ap-southeast-2": "aws",
+    "il-central-1": "aws",
+    "cn-north-1": "aws-cn",
+    "us-gov-west-1": "aws-us-gov",
+    "us-gov-east-1": "aws-us-gov",
+}
+
+
+def scope_in(region: str, **given: str) -> Scope:
+    """Return the template's names in a region, with resources that stand for real ones."""
+    images = {f"{name}Image": "i" for name in ("Fetchers", "Consolidator", "Resampler")}
+    values = parameter_values(TEMPLATE, {**images, **given})
+    values |= {"AWS::AccountId": "123456789012", "AWS::Region": region, "AWS::StackName": "s"}
+    values |= {"AWS::Partition": REGIONS[region]}
+    scope = Scope(TEMPLATE, values, zones=("a", "b"))
+    for name in TEMPLATE["Resources"]:
+        names = ("Arn", "RepositoryUri", "QueueName")
+        scope.publish(name, name.lower(), {key: f"{name}.{key}" for key in names})
+    return scope
+
+
+@pytest.mark.parametrize("region", REGIONS)
+def test_every_name_and_link_is_of_the_region_and_its_partition(region: str) -> None:
+    scope = scope_in(region)
+    text = json.dumps(scope.resolve(TEMPLATE["Resources"]))
+    filled = TEMPLATE["Resources"]["Pipeline"]["Properties"]["DefinitionSubstitutions"]
+    links = scope.resolve(filled["Console"])
+
+    assert set(re.findall(r"\barn:([\w-]+):", text)) == {REGIONS[region]}
+    domain = {
+        "aws": "console.aws.amazon.com",
+        "aws-cn": "console.amazonaws.cn",
+        "aws-us-gov": "console.amazonaws-us-gov.com",
+    }[REGIONS[region]]
+    assert links == f"https://{region}.{domain}"
+    assert scope.resolve(filled["Partition"]) == REGIONS[region]
+
+
+def test_a_role_of_one_region_is_not_in_the_way_of_another() -> None:
+    names = [
+        resource["Properties"]["RoleName"]["Fn::Sub"]
+        for resource in TEMPLATE["Resources"].values()
+        if resource["Type"] == "AWS::IAM::Role"
+    ]
+
+    assert len(names) == len(set(names)) == 8
+    assert all(name.endswith("-${AWS::Region}") for name in names)
+
+
+@pytest.mark.parametrize("region", REGIONS)
+def test_names_with_the_longest_prefix_are_short_enough(region: str) -> None:
+    scope = scope_in(region, Prefix="a" * TEMPLATE["Parameters"]["Prefix"]["MaxLength"])
+    limits = {
+        "RoleName": 64,
+        "BucketName": 63,
+        "FunctionName": 64,
+        "StateMachineName": 80,
+        "Name": 64,
+        "JobQueueName": 128,
+        "RepositoryName": 256,
+    }
+    for resource in TEMPLATE["Resources"].values():
+        for key, limit in limits.items():
+            name = scope.resolve(resource.get("Properties", {}).get(key, ""))
+
+            assert len(name) <= limit, name
+
+
+@pytest.mark.parametrize("prefix", ["a--b", "-a", "a-", "A", "a" * 21, "a"])
+def test_a_prefix_that_some_name_would_not_take_is_refused(prefix: str) -> None:
+    with pytest.raises(TemplateError, match="Prefix"):
+        scope_in("us-east-1", Prefix=prefix)
+
+
+def test_rules_and_alarms_may_publish_alerts() -> None:
+    policy = TEMPLATE["Resources"]["AlertTopicPolicy"]["Properties"]["PolicyDocument"]
+    (alarms,) = [
+        statement
+        for statement in policy["Statement"]
+        if statement["Principal"]["Service"] == "cloudwatch.amazonaws.com"
+    ]
+
+    assert takes_from_rules(policy)
+    assert set(alarms["Condition"]) == {"StringEquals"}
+
+
+def test_what_cannot_be_changed_has_no_name_in_its_way() -> None:
+    for resource in TEMPLATE["Resources"].values():
+        if resource["Type"] == "AWS::Batch::ComputeEnvironment":
+            assert "ComputeEnvironmentName" not in resource["Properties"]
+        if resource["Type"] == "AWS::Batch::JobDefinition":
+            policy = resource["Properties"]["ResourceRetentionPolicy"]
+            assert policy == {"SkipDeregisterOnUpdate": True}
 
 
 def test_the_local_aws_knows_every_type_of_the_template() -> None:
@@ -184,7 +365,7 @@ def statements() -> Iterator[tuple[str, dict[str, Any]]]:
     for name, resource in TEMPLATE["Resources"].items():
         for policy in resource.get("Properties", {}).get("Policies", []):
             for statement in policy["PolicyDocument"]["Statement"]:
-                yield name, statement
+                yield name, statement["Fn::If"][1] if "Fn::If" in statement else statement
 
 
 def test_no_role_may_do_everything_of_anything() -> None:
@@ -213,6 +394,8 @@ def test_a_failed_attempt_is_tried_again_for_infrastructure_reasons_only() -> No
         assert len(entries) <= 5
         assert entries[-1] == {"OnReason": "*", "Action": "EXIT"}
         assert all("OnExitCode" not in entry for entry in entries)
+        by_status = {entry.get("OnStatusReason") for entry in entries} - {None}
+        assert by_status == {"Your Spot Task was interrupted*", "ResourceInitializationError*"}
 
 
 def test_job_roles_write_under_their_own_prefixes_only() -> None:
@@ -224,7 +407,13 @@ def test_job_roles_write_under_their_own_prefixes_only() -> None:
 
     assert written["FetchDailyBarsRole"].isdisjoint(written["ConsolidatorRole"] - {"_runs/*"})
     assert not [path for path in written["ConsolidatorRole"] if path.startswith("bronze")]
-    assert written["ResamplerRole"] == {"silver/*d/*", "_state/*d.json.gz", "_runs/*"}
+    assert written["ResamplerRole"] == {
+        "silver/*d/*",
+        "silver/1d_calendar/*",
+        "_state/*d.json.gz",
+        "_state/1d_calendar.json.gz",
+        "_runs/*",
+    }
 
 
 def test_logs_are_kept_for_a_time_only() -> None:
@@ -243,12 +432,82 @@ def test_the_key_of_the_vendor_is_not_in_the_template() -> None:
     assert "GenerateSecretString" not in TEMPLATE_TEXT
 
 
-def test_the_tag_of_an_image_changes_with_everything_that_is_copied_into_it() -> None:
-    script = (ORCHESTRATION / "deploy_step_functions.sh").read_text()
+def tag_of(target: str, script: Path) -> str:
+    program = 'source "$1"; source_tag "$2"'
+    done = subprocess.run(
+        ["bash", "-c", program, "bash", str(script), target],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return done.stdout
+
+
+COPIED = {
+    "fetchers": {"batch", "fetchers", "simulation", "requirements/functions.lock"},
+    "consolidator": {"batch", "requirements/jobs.lock"},
+    "resampler": {"batch", "requirements/jobs.lock"},
+}
+"""What is copied into each image, beside what every build reads."""
+
+
+def test_the_sources_of_the_images_are_those_of_the_dockerfile() -> None:
     dockerfile = (ORCHESTRATION.parent / "docker" / "Dockerfile").read_text()
-    copied = re.findall(r"^COPY (?!--from)(\S+) ", dockerfile, re.MULTILINE)
+    copied = set(re.findall(r"^COPY (?!--from)(\S+) ", dockerfile, re.MULTILINE))
 
-    (hashed,) = re.findall(r"find (.+) -type f", script)
+    assert copied == set().union(*COPIED.values()) | {"docker/trim.sh", "docker/compile.sh"}
 
-    assert {"batch", "fetchers", "simulation"} < set(copied)
-    assert all(path.startswith(tuple(hashed.split())) for path in copied)
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        "batch/core/errors.py",
+        "simulation/market.py",
+        "requirements/jobs.lock",
+        "docker/trim.sh",
+        "docker/compile.sh",
+        "docker/Dockerfile",
+        ".dockerignore",
+        "orchestration/template.yaml",
+        "reporting/page.py",
+        "README.md",
+    ],
+)
+def test_the_tag_of_an_image_changes_with_what_it_is_made_from_and_nothing_else(
+    tmp_path: Path, changed: str
+) -> None:
+    project = ORCHESTRATION.parent
+    tracked = ("batch", "fetchers", "simulation", "reporting", "requirements", "docker")
+    for name in tracked:
+        shutil.copytree(project / name, tmp_path / name)
+    (tmp_path / "orchestration").mkdir()
+    for name in (SCRIPT.name, "template.yaml"):
+        shutil.copy(ORCHESTRATION / name, tmp_path / "orchestration")
+    for name in (".dockerignore", "README.md"):
+        shutil.copy(project / name, tmp_path)
+    script = tmp_path / "orchestration" / SCRIPT.name
+    before = {target: tag_of(target, script) for target in COPIED}
+
+    with (tmp_path / changed).open("a") as file:
+        file.write("\n")
+
+    everywhere = {"docker/trim.sh", "docker/compile.sh", "docker/Dockerfile", ".dockerignore"}
+    for target, sources in COPIED.items():
+        is_source = changed in everywhere or changed.startswith(tuple(sources))
+        assert (tag_of(target, script) != before[target]) is is_source
+
+
+def test_another_way_of_building_is_another_tag(tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    for name in ("batch", "requirements", "docker", "orchestration", ".dockerignore"):
+        (project / name).symlink_to(ORCHESTRATION.parent / name)
+    (project / "orchestration").unlink()
+    (project / "orchestration").mkdir()
+    script = project / "orchestration" / SCRIPT.name
+    script.write_text(SCRIPT.read_text())
+    before = tag_of("resampler", script)
+
+    script.write_text(SCRIPT.read_text().replace("linux/amd64", "linux/arm64"))
+
+    assert tag_of("resampler", script) != before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -29,8 +30,15 @@ def usage(*options: str) -> tuple[int, str]:
         (["--start", "--session", "yesterday"], "expected a date"),
         (["--start", "--status"], "exclude each other"),
         (["--image", "sampler=x"], "expected one of fetchers consolidator resampler"),
-        (["--delete-data"], "goes with --delete"),
+        (["--delete-data"], "go with --delete"),
         (["--prefix", "A b"], "lower-case letters"),
+        (["--prefix", "a--b"], "single hyphens"),
+        (["--prefix", "abcdefghijklmno", "--stage", "staging"], "2 to 20"),
+        (["--session", "2025-11-20"], "go with --start"),
+        (["--full"], "go with --start"),
+        (["--status", "--intervals", "5"], "go with --start"),
+        (["--disable-schedule", "--parameter", "ScheduleHour=17"], "go with a deployment"),
+        (["--parameter", "Prefix=other"], "use --prefix"),
     ],
 )
 def test_a_wrong_option_is_named_before_anything_is_called(
@@ -56,7 +64,11 @@ def test_a_dry_run_shows_the_change_and_changes_nothing(deployed: Deployed) -> N
     stack = deployed.aws.stacks.find(deployed.operator.stack)
     before = dict(stack.parameters)
 
-    done = deployed.operator.script("--dry-run", "--parameter", "ScheduleMinute=20")
+    options = [
+        part for name, uri in STAND_IN_IMAGES.items() for part in ("--image", f"{name}={uri}")
+    ]
+
+    done = deployed.operator.script("--dry-run", *options, "--parameter", "ScheduleMinute=20")
 
     changed = [line.split()[-1] for line in done.stdout.splitlines() if line]
     assert changed == ["Schedule"]
@@ -75,12 +87,17 @@ def test_a_stack_is_made_and_removed_and_its_data_only_when_asked(running_aws: L
         TopicArn=operator.output("AlertTopic")
     )["Subscriptions"]
 
+    unasked = operator.script(*named, "--delete", check=False)
     refused = operator.script(*named, "--delete", "--delete-data", check=False)
+    protected = running_aws.stacks.find(operator.stack).is_protected
     operator.script(*named, "--delete", "--delete-data", "--yes")
 
     assert [found["Endpoint"] for found in subscriptions] == ["somebody@example.com"]
-    assert refused.returncode == 2
-    assert "add --yes" in refused.stderr
+    assert (unasked.returncode, refused.returncode) == (2, 2)
+    assert "the vendor's key" in unasked.stderr
+    assert "every object" in refused.stderr
+    assert "Add --yes" in refused.stderr
+    assert protected
     assert "other-try-ohlcv-pipeline" not in running_aws.stacks.stacks
     names = [found["Name"] for found in running_aws.client("s3").list_buckets()["Buckets"]]
     assert bucket not in names
@@ -93,7 +110,7 @@ def machine_without_engine(tmp_path: Path) -> str:
     """A PATH on which everything is but docker and podman."""
     tools = tmp_path / "tools"
     tools.mkdir()
-    names = "aws bash cat cp cut date dirname find git grep mktemp python3 rm sed sha256sum sort tr"
+    names = "aws awk bash cat cp cut date dirname find grep mktemp python3 rm sed sha256sum sort tr"
     for name in names.split():
         found = Path(sys.executable).with_name(name)
         place = found if found.exists() else shutil.which(name)
@@ -115,7 +132,7 @@ def test_a_first_deployment_that_failed_is_removed_and_made_again(
     failed = operator.script(*named, check=False)
     status = running_aws.stacks.find(operator.stack).status
     refused = operator.script(*named, check=False)
-    operator.script(*named, "--delete")
+    operator.script(*named, "--delete", "--yes")
     buckets = [found["Name"] for found in running_aws.client("s3").list_buckets()["Buckets"]]
     in_the_way.delete_repository(repositoryName="unlucky-resampler")
     for name in ("CONTAINER_CLI", "CONTAINER_BUILD"):
@@ -153,4 +170,114 @@ def test_images_are_built_and_pushed_once_and_pinned_by_digest(
 
     assert calls == ["build", "login", "push", "build", "push", "build", "push"]
     assert again == calls
+    assert f"nothing would change{os.linesep}" in deployed.operator.script("--dry-run").stderr
     assert "/condvest-resampler@sha256:" in newest["containerProperties"]["image"]
+
+
+@pytest.mark.troubleshooting("deploying: an index of images")
+def test_an_index_of_images_is_removed_from_the_registry_and_refused(
+    deployed: Deployed, image_client: Path
+) -> None:
+    client = image_client.with_name("client")
+    text = client.read_text()
+    client.write_text(text.replace("image.manifest.v1+json", "image.index.v1+json"))
+    images = deployed.aws.client("ecr")
+
+    def tags() -> set[str]:
+        found = images.list_images(repositoryName="condvest-fetchers")["imageIds"]
+        return {image["imageTag"] for image in found if "imageTag" in image}
+
+    before = tags()
+    for tag in before:
+        images.batch_delete_image(repositoryName="condvest-fetchers", imageIds=[{"imageTag": tag}])
+
+    foreseen = deployed.operator.script("--dry-run")
+    refused = deployed.operator.script(check=False)
+    left = tags()
+    client.write_text(text)
+    deployed.operator.script()
+
+    assert "fetchers would be built" in foreseen.stderr
+    assert {line.split()[-1] for line in foreseen.stdout.splitlines()} == {
+        "FetchDailyBars",
+        "FetchReference",
+    }
+    assert refused.returncode == 1
+    assert "--provenance=false" in refused.stderr
+    assert left == set()
+    assert tags()
+
+
+def test_the_emergency_brake_deploys_nothing_but_the_schedule(
+    deployed: Deployed, tmp_path: Path
+) -> None:
+    stack = deployed.aws.stacks.find(deployed.operator.stack)
+    before, body = len(stack.events), stack.body
+    images = {name: stack.parameters[f"{name.capitalize()}Image"] for name in STAND_IN_IMAGES}
+    objects = deployed.aws.client("s3").list_objects_v2(Bucket=deployed.bucket)["KeyCount"]
+    elsewhere = tmp_path / "linked.sh"  # called through a link
+    elsewhere.symlink_to(SCRIPT)
+
+    deployed.operator.script("--disable-schedule", script=elsewhere)
+    changed = {event.logical_resource_id for event in stack.events[before:]} - {stack.name}
+    again = deployed.operator.script("--disable-schedule")
+    deployed.operator.script("--enable-schedule")
+
+    assert changed == {"Schedule", "NoSuccessAlarm"}
+    assert "already" in again.stderr
+    assert stack.body == body
+    assert {
+        name: stack.parameters[f"{name.capitalize()}Image"] for name in STAND_IN_IMAGES
+    } == images
+    assert deployed.aws.client("s3").list_objects_v2(Bucket=deployed.bucket)["KeyCount"] == objects
+
+
+def test_the_vendors_key_is_read_from_the_standard_input(deployed: Deployed) -> None:
+    secrets = deployed.aws.client("secretsmanager")
+    secret = deployed.operator.output("Secret")
+    before = secrets.get_secret_value(SecretId=secret)["SecretString"]
+
+    done = deployed.operator.script("--set-key", given="a-new-key\n")
+    found = secrets.get_secret_value(SecretId=secret)["SecretString"]
+    empty = deployed.operator.script("--set-key", given="", check=False)
+    deployed.operator.put_vendor_key(before)
+
+    assert found == "a-new-key"
+    assert "a-new-key" not in done.stdout + done.stderr
+    assert empty.returncode == 2
+    assert "empty" in empty.stderr
+
+
+@pytest.mark.troubleshooting("nobody gets the alerts")
+def test_alerts_that_nobody_gets_are_warned_of(running_aws: LocalAws) -> None:
+    operator = Operator(running_aws, stack="mute-ohlcv-pipeline")
+    images = {name: uri.replace("condvest", "mute") for name, uri in STAND_IN_IMAGES.items()}
+    operator.deploy("--prefix", "mute", images=images)
+    unheard = operator.script("--prefix", "mute", "--status")
+    operator.subscribe()
+    heard = operator.script("--prefix", "mute", "--status")
+    operator.script("--prefix", "mute", "--delete", "--delete-data", "--yes")
+
+    assert "warning: nobody gets the alerts" in unheard.stderr
+    assert "warning" not in heard.stderr
+
+
+@pytest.mark.troubleshooting("deploying: `UPDATE_ROLLBACK_FAILED`")
+@pytest.mark.troubleshooting("deploying: `DELETE_FAILED`")
+@pytest.mark.parametrize(
+    ("status", "advice"),
+    [
+        ("UPDATE_ROLLBACK_FAILED", "continue-update-rollback"),
+        ("DELETE_FAILED", "then --delete again"),
+    ],
+)
+def test_a_stack_that_is_stuck_gets_advice(deployed: Deployed, status: str, advice: str) -> None:
+    stack = deployed.aws.stacks.find(deployed.operator.stack)
+    before, stack.status = stack.status, status
+    try:
+        stuck = deployed.operator.script(check=False)
+    finally:
+        stack.status = before
+
+    assert stuck.returncode == 1
+    assert advice in stuck.stderr

@@ -76,7 +76,10 @@ def test_removing_is_the_only_operation_that_is_tried_elsewhere() -> None:
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of this checkout, as its reader has one."""
     folder = tmp_path_factory.mktemp("reader") / "checkout"
-    ignored = shutil.ignore_patterns(".*", "__pycache__", "benchmarks", "tests", "docs", "lake")
+    ignored = shutil.ignore_patterns(
+        *(".git", ".venv", ".*_cache", ".hypothesis", "__pycache__"),
+        *("benchmarks", "tests", "docs", "lake"),
+    )
     shutil.copytree(PROJECT, folder, ignore=ignored)
     return folder
 
@@ -92,7 +95,7 @@ class Operation:
         self.reader = Reader(checkout, {**environment, **deployed.aws.environment})
         newest = deployed.keys("bronze/daily/")[-1].split("/")[2].removeprefix("date=")
         self.own = {
-            "YOUR_POLYGON_KEY": KEY,
+            "--set-key ": f"--set-key <<<{KEY} ",
             "REGION": REGION,
             "ACCOUNT": ACCOUNT,
             "2025-11-20": newest,

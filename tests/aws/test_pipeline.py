@@ -15,7 +15,8 @@ import pytest
 
 from batch.runtime.command import run_main
 from local_aws.access import Call, statement_covers
-from local_aws.pipeline import Alert, Execution
+from local_aws.endpoint import REGION
+from local_aws.pipeline import STAND_IN_IMAGES, Alert, Execution
 from orchestration.cli.verify import command as verify_command
 from simulation.vendor_server import Fault, FaultKind
 from tests.aws.conftest import KEY, Deployed
@@ -143,12 +144,22 @@ def test_a_second_firing_of_the_same_day_starts_nothing(quiet: Deployed) -> None
 
 
 @pytest.mark.troubleshooting("alert: `InputRefused`")
-def test_an_input_that_makes_no_sense_is_refused_with_an_alert(quiet: Deployed) -> None:
-    ended = quiet.run(intervals=[])
+@pytest.mark.parametrize("intervals", [[], [5, "eight"], [3, 0]], ids=str)
+def test_an_input_that_makes_no_sense_is_refused_with_an_alert(
+    quiet: Deployed, intervals: list[object]
+) -> None:
+    ended = quiet.run(intervals=intervals)
+    alert = only_alert(quiet)
+    refused = quiet.operator.script("--redrive", check=False)
+    status = quiet.operator.script("--status").stdout
 
     assert (ended.status, ended.error) == ("FAILED", "PipelineFailed")
     assert "intervals a list of numbers" in ended.cause
-    assert failures_of(only_alert(quiet))[0]["error"] == "InputRefused"
+    assert failures_of(alert)[0]["error"] == "InputRefused"
+    assert "start-execution" not in alert.message
+    assert (refused.returncode, "was refused" in refused.stderr) == (2, True)
+    assert "state:   CheckInput" in status
+    assert "--redrive" not in status
 
 
 @pytest.mark.troubleshooting("alert: `FetchDailyBars`, key refused or not found")
@@ -278,7 +289,7 @@ def stopping(deployed: Deployed, kind: str, *, reason: str) -> Iterator[list[str
     stopped: list[str] = []
 
     def stop_at_first_call(call: Call) -> None:
-        if call.role != kind:
+        if call.role != f"{kind}-{REGION}":
             return
         running = batch.list_jobs(jobQueue=kind, jobStatus="RUNNING")
         for job in running["jobSummaryList"]:
@@ -324,16 +335,94 @@ def test_intervals_that_fail_are_reported_together_and_redriven_alone(
     assert redrive_input(alert)["intervals"] == forbidden
     assert alert.subject.isascii()
     assert len(alert.subject) < 100
-    assert ended.arn in alert.message
+    assert f"/states/home?region={REGION}#/v2/executions/details/{ended.arn}" in alert.message
     assert repaired.states[-1] == "PipelineComplete"
     assert repaired.states.count("ResampleInterval") == len(forbidden)
+
+
+def test_a_failure_with_a_long_history_is_reported_and_redriven_by_the_script(
+    quiet: Deployed,
+) -> None:
+    quiet.operator.forbid_intervals([8])
+    try:
+        ended = quiet.run()
+    finally:
+        quiet.operator.allow_intervals()
+        quiet.aws.denied.clear()
+    steps = quiet.aws.client("stepfunctions")
+    first_page = steps.get_execution_history(executionArn=ended.arn)
+    status = quiet.operator.script("--status").stdout
+    repaired = redriven(quiet)
+    quiet.operator.alerts()
+
+    assert len(first_page["events"]) == 100
+    assert first_page["nextToken"]
+    assert "state:   Resample" in status
+    assert "cause:   Resample 8d failed" in status
+    assert repaired.states.count("ResampleInterval") == 1
+    assert repaired.states[-1] == "PipelineComplete"
+
+
+def test_a_deployment_during_a_run_leaves_its_jobs_alone(quiet: Deployed) -> None:
+    deployments: list[object] = []
+
+    def deploy_once(call: Call) -> None:
+        if call.role == f"condvest-consolidator-{REGION}" and not deployments:
+            images = {name: f"{uri[:-4]}beef" for name, uri in STAND_IN_IMAGES.items()}
+            deployments.append(images)
+            quiet.operator.deploy(images=images)
+
+    with watching(quiet, deploy_once):
+        ended = quiet.run(full=True, intervals=[34])
+    quiet.operator.deploy()
+
+    assert len(deployments) == 1
+    assert ended.states[-1] == "PipelineComplete", ended.cause
+    assert quiet.operator.alerts() == []
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [{"Container": None}, {"Container": {"LogStreamName": None}}, "cut"],
+    ids=["no container", "no log", "cut in the middle"],
+)
+def test_a_cause_that_cannot_be_taken_apart_is_reported_all_the_same(
+    quiet: Deployed, monkeypatch: pytest.MonkeyPatch, spoilt: object
+) -> None:
+    from moto.batch.models import Job
+
+    describes = Job.describe
+
+    def describe(job: Any) -> dict[str, Any]:
+        found: dict[str, Any] = describes(job)
+        if found["status"] == "FAILED":
+            container = None if spoilt == {"Container": None} else {"logStreamName": None}
+            found["container"] = container
+            if spoilt == "cut":
+                found["statusReason"] = '{"JobId": broken}'
+        return found
+
+    quiet.operator.forbid_intervals([8])
+    monkeypatch.setattr(Job, "describe", describe)
+    try:
+        ended = quiet.run(intervals=[8])
+    finally:
+        monkeypatch.undo()
+        quiet.operator.allow_intervals()
+        quiet.aws.denied.clear()
+    alert = only_alert(quiet)
+    repaired = quiet.run(**redrive_input(alert))
+
+    assert (ended.status, ended.error) == ("FAILED", "PipelineFailed"), ended.cause
+    assert "Resample 8d" in alert.message
+    assert repaired.states[-1] == "PipelineComplete"
 
 
 @contextmanager
 def forbidding(deployed: Deployed, sid: str) -> Iterator[None]:
     """Take a permission from the state machine's role."""
     iam = deployed.aws.client("iam")
-    role = {"RoleName": "condvest-pipeline-step-functions-role", "PolicyName": "work"}
+    role = {"RoleName": f"condvest-pipeline-step-functions-role-{REGION}", "PolicyName": "work"}
     before = iam.get_role_policy(**role)["PolicyDocument"]
     left = [item for item in before["Statement"] if item["Sid"] != sid]
     assert len(left) == len(before["Statement"]) - 1
@@ -357,7 +446,7 @@ def test_a_permission_that_is_missing_is_reported_by_role_and_action(quiet: Depl
     assert failure["step"] == "LookForArrivals"
     expected = (
         "is not authorized to perform",
-        "condvest-pipeline-step-functions-role",
+        f"condvest-pipeline-step-functions-role-{REGION}",
         "s3:ListBucket",
         quiet.bucket,
     )
@@ -384,7 +473,7 @@ def test_an_execution_that_was_stopped_by_hand_is_reported_and_redriven(quiet: D
     stopped: list[str] = []
 
     def stop_at_first_fetch(call: Call) -> None:
-        if call.role == "condvest-fetch-daily-bars" and not stopped:
+        if call.role == f"condvest-fetch-daily-bars-{REGION}" and not stopped:
             machine = quiet.operator.output("Pipeline")
             found = steps.list_executions(stateMachineArn=machine, statusFilter="RUNNING")
             stopped.append(found["executions"][0]["executionArn"])
@@ -400,6 +489,7 @@ def test_an_execution_that_was_stopped_by_hand_is_reported_and_redriven(quiet: D
     assert "without an alert of its own" in alert.message
     assert stopped == [ended.arn]
     assert f"last failure: {ended.arn.rsplit(':', 1)[-1]}" in status
+    assert f"#/v2/executions/details/{ended.arn}" in status
     assert "ABORTED" in status
     assert repaired.states[-1] == "PipelineComplete"
     assert repaired.states.count("ResampleInterval") == 1
@@ -417,7 +507,8 @@ def test_the_schedule_is_in_new_york_time_with_a_dead_letter_queue(deployed: Dep
 def test_what_moto_alone_would_ignore_was_applied(deployed: Deployed) -> None:
     aws = deployed.aws
     policy = json.loads(aws.client("s3").get_bucket_policy(Bucket=deployed.bucket)["Policy"])
-    (alarm,) = aws.client("cloudwatch").describe_alarms(AlarmNamePrefix="condvest-")["MetricAlarms"]
+    found = aws.client("cloudwatch").describe_alarms(AlarmNamePrefix="condvest-")["MetricAlarms"]
+    alarms = {alarm["AlarmName"].removeprefix("condvest-"): alarm for alarm in found}
     machine = aws.client("stepfunctions").describe_state_machine(
         stateMachineArn=deployed.operator.output("Pipeline")
     )
@@ -425,9 +516,13 @@ def test_what_moto_alone_would_ignore_was_applied(deployed: Deployed) -> None:
     topic = aws.client("sns").get_topic_attributes(TopicArn=deployed.operator.output("AlertTopic"))
 
     assert policy["Statement"][0]["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
-    assert alarm["TreatMissingData"] == "breaching"
-    assert alarm["EvaluationPeriods"] == 26
-    assert alarm["AlarmActions"] == [deployed.operator.output("AlertTopic")]
+    assert alarms["pipeline-silent"]["TreatMissingData"] == "breaching"
+    assert alarms["pipeline-silent"]["EvaluationPeriods"] == 26
+    assert alarms["pipeline-silent"]["AlarmActions"] == []
+    assert alarms["pipeline-in-use"]["TreatMissingData"] == "notBreaching"
+    topic_arn = deployed.operator.output("AlertTopic")
+    for name in ("pipeline-slow-run", "undelivered"):
+        assert alarms[name]["AlarmActions"] == [topic_arn]
     assert machine["tracingConfiguration"] == {"enabled": True}
     assert machine["loggingConfiguration"]["level"] == "ERROR"
     assert "${" not in machine["definition"]
