@@ -103,6 +103,9 @@ class BarsFetched:
             "unchanged_sessions": self.unchanged_sessions,
             "rows": self.rows,
             "refused_rows": self.refused_rows,
+            "refused_share": self.refused_rows / max(self.rows + self.refused_rows, 1),
+            "sessions_missing": sum(one.change is None for one in self.done),
+            "sessions_incomplete": len(self.incomplete),
             "incomplete": [note.summary for note in self.incomplete],
         }
 

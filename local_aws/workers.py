@@ -203,7 +203,7 @@ class Workers:
         options = container["logConfiguration"]["options"]
         strategy = definition.retry_strategy
         for attempt in range(1, int(strategy["attempts"]) + 1):
-            variables["AWS_BATCH_JOB_ATTEMPT"] = str(attempt)
+            variables |= {"AWS_BATCH_JOB_ID": job.job_id, "AWS_BATCH_JOB_ATTEMPT": str(attempt)}
             job.job_started_at = datetime.now(UTC)
             job.status = "RUNNING"
             job.log_stream_name = f"{options['awslogs-stream-prefix']}/default/{uuid4().hex}"

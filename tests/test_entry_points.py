@@ -222,3 +222,43 @@ def test_as_of_a_day_is_its_end_in_utc(lake: Filled) -> None:
 
     assert done.code == 0
     assert json.loads(done.out)["newest_session"] == str(day)
+
+
+IN_BATCH = {"AWS_BATCH_JOB_ID": "6fe0f2b4-job", "AWS_BATCH_JOB_ATTEMPT": "1"}
+
+
+def log_of(*arguments: str, **environment: str) -> tuple[int, list[dict[str, str]]]:
+    """Run an entry point as a Batch job; every line that it leaves must be JSON."""
+    done = run_python(*arguments, **IN_BATCH, **environment)
+    return done.code, [json.loads(line) for line in (done.out + done.err).splitlines()]
+
+
+def test_every_line_of_a_batch_job_carries_its_id(lake: Filled) -> None:
+    code, lines = log_of(*CONSOLIDATOR, OHLCV_LAKE=lake.store.uri)
+
+    assert code == 0
+    assert {(line["job_id"], line["attempt"]) for line in lines} == {("6fe0f2b4-job", "1")}
+    assert "newest session 2022" in lines[-1]["message"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("--shards", "0"), 2, "--shards"),
+        (("--colour", "red"), 2, "No such option"),
+        (("--lake", "/dev/null/lake"), 2, "there is no lake"),
+    ],
+)
+def test_a_batch_job_that_fails_says_so_in_one_line_with_its_id(
+    arguments: tuple[str, ...], code: int, message: str
+) -> None:
+    ended, lines = log_of(*RESAMPLER, *arguments)
+
+    assert ended == code
+    (line,) = lines
+    assert message in line["message"]
+    assert (line["level"], line["job_id"], line["exit_code"]) == (
+        "ERROR",
+        "6fe0f2b4-job",
+        str(code),
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import click
 
 from batch.core.errors import ExitCode, OhlcvError
+from batch.runtime.aws_logs import JsonLines, batch_job
 from batch.runtime.environment import environment
 from batch.runtime.formats import wrapped
 
@@ -29,7 +31,7 @@ def run_main(command: click.Command, arguments: list[str] | None = None, *, name
         err.show()
         return err.exit_code
     except click.ClickException as err:
-        if isinstance(err, click.UsageError) and err.ctx:
+        if isinstance(err, click.UsageError) and err.ctx and not batch_job():
             click.echo(err.ctx.get_usage(), err=True)
             click.echo(f"Try '{err.ctx.command_path} --help' for help.\n", err=True)
         return _fail(err.format_message(), err.exit_code)
@@ -65,6 +67,10 @@ def command_name() -> str:
 
 
 def _fail(text: str, code: int) -> int:
+    if job := batch_job():
+        record = logging.makeLogRecord({"levelname": "ERROR", "msg": text})
+        click.echo(JsonLines({**job, "exit_code": str(int(code))}).format(record), err=True)
+        return int(code)
     plain = bool(environment().get("NO_COLOR"))
     lead = "error:" if plain else click.style("error:", fg="red", bold=True)
     if sys.stderr.isatty():

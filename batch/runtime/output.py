@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from batch.runtime.aws_logs import JsonLines, batch_job
 from batch.runtime.formats import wrapped
 from batch.runtime.progress import LOGGER, LoggedProgress, Progress
 from batch.runtime.tables import Rows, folded_table
@@ -40,12 +41,15 @@ class Output:
     _live: list[Drawing] = field(default_factory=list, repr=False, compare=False)
 
     def set_up_logs(self) -> None:
-        """Send log lines to stderr, in UTC."""
+        """Send log lines to stderr, in UTC; in an AWS Batch job as JSON with the job's id."""
         level = logging.DEBUG if self.debug else logging.WARNING if self.quiet else logging.INFO
+        job = batch_job()
         formatter = logging.Formatter(
             "%(asctime)sZ %(levelname)s %(message)s", datefmt="%Y-%m-%dT%H:%M:%S"
         )
         formatter.converter = time.gmtime
+        if job:
+            formatter = JsonLines(job)
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(formatter)
         LOGGER.handlers[:] = [handler]
@@ -66,6 +70,10 @@ class Output:
         """
         self._settle()
         if self.as_json or self.quiet:
+            return
+        if batch_job():
+            for line in text.splitlines():
+                LOGGER.info(line)
             return
         if hanging is not None and sys.stdout.isatty():
             text = wrapped(text, hanging)

@@ -14,6 +14,7 @@ from uuid import uuid4
 from pydantic import BaseModel
 
 from batch.core.errors import DataRefused, ExitCode, OhlcvError
+from batch.runtime.aws_logs import metrics_line
 from batch.runtime.output import Output
 from batch.runtime.progress import LOGGER, Progress
 from batch.runtime.run_report import RunOutcome, RunReport
@@ -80,12 +81,15 @@ def job_run(job: str, store: ObjectStore, settings: BaseModel, output: Output) -
     run_id, started_at = uuid4().hex[:8], datetime.now(UTC)
 
     def keep_report(outcome: RunOutcome, code: int, error: str | None = None) -> None:
+        finished_at = datetime.now(UTC)
+        if line := metrics_line(job, outcome.counts, finished_at):
+            print(line, flush=True)  # noqa: T201 - CloudWatch reads it from the log
         RunReport(
             job=job,
             run_id=run_id,
             started_at=started_at,
             settings=settings.model_dump(mode="json"),
-            finished_at=datetime.now(UTC),
+            finished_at=finished_at,
             exit_code=int(code),
             error=error,
             counts=outcome.counts,

@@ -7,10 +7,8 @@ counts as success where it is called from.
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
-import time
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
@@ -18,6 +16,7 @@ from typing import Any, Protocol, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from batch.core.errors import Interrupted, SettingsError
+from batch.runtime.aws_logs import JsonLines
 from fetchers.request import FetchRequest
 
 LOGGER = logging.getLogger("ohlcv")
@@ -114,30 +113,10 @@ def read_event(kind: type[Event], event: Any) -> Event:
         raise SettingsError(f"the event is not usable: {problems}") from err
 
 
-class _JsonLines(logging.Formatter):
-    """One JSON object a line, as log queries read them."""
-
-    def __init__(self, function: str, request_id: str) -> None:
-        super().__init__()
-        self._fixed = {"function": function, "request_id": request_id}
-
-    def format(self, record: logging.LogRecord) -> str:
-        instant = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-        line = {
-            "time": f"{instant}.{int(record.msecs):03d}Z",
-            "level": record.levelname,
-            "message": record.getMessage(),
-            **self._fixed,
-        }
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line)
-
-
 def set_up_logs(function: str, context: LambdaContext) -> None:
     """Send log lines to stdout as JSON, each with the id of the request."""
     handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(_JsonLines(function, context.aws_request_id))
+    handler.setFormatter(JsonLines({"function": function, "request_id": context.aws_request_id}))
     LOGGER.handlers[:] = [handler]
     LOGGER.setLevel(logging.INFO)
     LOGGER.propagate = False

@@ -269,3 +269,39 @@ def test_the_lake_of_a_handler_is_read_from_its_settings(
 
     assert len(sessions_in(open_store(str(tmp_path / "elsewhere")))) == 6
     assert sessions_in(s3_lake) == []
+
+
+def metrics_of(said: list[dict[str, Any]]) -> dict[str, float]:
+    """Return the metrics that CloudWatch takes from a log, by the format's specification."""
+    (line,) = [line for line in said if "_aws" in line]
+    assert abs(line["_aws"]["Timestamp"] / 1000 - time.time()) < 3600
+    (declared,) = line["_aws"]["CloudWatchMetrics"]
+    assert declared["Namespace"] == "OHLCV"
+    assert [line[name] for (name,) in declared["Dimensions"]] == ["condvest"]
+    return {metric["Name"]: float(line[metric["Name"]]) for metric in declared["Metrics"]}
+
+
+def test_a_deployed_function_leaves_metrics_of_the_data_in_its_log(
+    on_lambda: Vendor,
+    today: date,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OHLCV_PIPELINE", "condvest")
+    on_lambda.stub.faults.append(Fault(FaultKind.EMPTY, on=f"/stocks/{today}"))
+
+    answer = daily_bars({}, Context())
+    found = metrics_of(lines(capsys))
+
+    assert found["rows"] == answer["rows"] > 0
+    assert found["refused_share"] == 0.0
+    assert found["sessions_missing"] == 1.0
+    assert found["sessions_incomplete"] == 1.0
+
+
+def test_metrics_are_left_by_a_deployed_function_alone(
+    on_lambda: Vendor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    daily_bars({}, Context())
+
+    assert not [line for line in lines(capsys) if "_aws" in line]
