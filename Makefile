@@ -43,7 +43,7 @@ imports: $(VENV)/dev.done ## import-linter: dependencies point one way
 	@$(BIN)/lint-imports
 
 templates: $(VENV)/dev.done ## cfn-lint and hadolint
-	@$(BIN)/cfn-lint orchestration/template.yaml
+	@$(BIN)/cfn-lint orchestration/template.yaml orchestration/deployer.yaml
 	@$(BIN)/hadolint docker/Dockerfile
 
 rehearse: $(VENV)/dev.done ## Deploy, run, break and repair the pipeline on a local AWS

@@ -11,13 +11,16 @@ from local_aws.resources.api import Client, Kind, Made, Properties
 
 
 def _role(client: Client, properties: Properties) -> Made:
-    role = api.send(client, "iam", "CreateRole", api.without(properties, "Policies"))["Role"]
+    own = api.without(properties, "Policies", "ManagedPolicyArns")
+    role = api.send(client, "iam", "CreateRole", own)["Role"]
+    for policy in properties.get("ManagedPolicyArns", []):
+        client("iam").attach_role_policy(RoleName=role["RoleName"], PolicyArn=policy)
     return _update_role(client, Made(role["RoleName"], {"Arn": role["Arn"]}), properties)
 
 
 def _update_role(client: Client, made: Made, properties: Properties) -> Made:
     name = {"RoleName": made.ref}
-    trust = api.without(properties, "Policies", "AssumeRolePolicyDocument")
+    trust = api.without(properties, "Policies", "ManagedPolicyArns", "AssumeRolePolicyDocument")
     trust["PolicyDocument"] = properties["AssumeRolePolicyDocument"]
     api.send(client, "iam", "UpdateAssumeRolePolicy", trust)
     wanted = properties.get("Policies", [])
@@ -33,7 +36,20 @@ def _delete_role(client: Client, ref: str, _properties: Properties) -> None:
     iam = client("iam")
     for policy in iam.list_role_policies(RoleName=ref)["PolicyNames"]:
         iam.delete_role_policy(RoleName=ref, PolicyName=policy)
+    for attached in iam.list_attached_role_policies(RoleName=ref)["AttachedPolicies"]:
+        iam.detach_role_policy(RoleName=ref, PolicyArn=attached["PolicyArn"])
     iam.delete_role(RoleName=ref)
+
+
+def _managed_policy(client: Client, properties: Properties) -> Made:
+    request = api.renamed(properties, ManagedPolicyName="PolicyName")
+    return Made(api.send(client, "iam", "CreatePolicy", request)["Policy"]["Arn"])
+
+
+def _identity_provider(client: Client, properties: Properties) -> Made:
+    request = api.renamed(properties, ClientIdList="ClientIDList")
+    made = api.send(client, "iam", "CreateOpenIDConnectProvider", request)
+    return Made(made["OpenIDConnectProviderArn"])
 
 
 def _log_group(client: Client, properties: Properties) -> Made:
@@ -120,6 +136,13 @@ def _update_job_definition(client: Client, old: Made, properties: Properties) ->
 
 KINDS: Final[Mapping[str, Kind]] = {
     "AWS::IAM::Role": Kind(_role, _delete_role, _update_role, frozenset({"RoleName"})),
+    "AWS::IAM::ManagedPolicy": Kind(
+        _managed_policy, api.deleted_by("iam", "DeletePolicy", PolicyArn="Ref")
+    ),
+    "AWS::IAM::OIDCProvider": Kind(
+        _identity_provider,
+        api.deleted_by("iam", "DeleteOpenIDConnectProvider", OpenIDConnectProviderArn="Ref"),
+    ),
     "AWS::Logs::LogGroup": Kind(
         _log_group,
         api.deleted_by("logs", "DeleteLogGroup", logGroupName="Ref"),

@@ -137,6 +137,23 @@ def test_what_the_page_says_of_deploying_and_alerts_works(operation: Operation) 
 
 
 @pytest.mark.slow
+def test_what_the_page_says_of_who_may_deploy_works(operation: Operation) -> None:
+    (allowing,) = shell_blocks("Who may deploy")
+
+    operation.type(allowing.content.replace("OWNER/NAME", "somebody/fork"))
+    deployers = operation.deployed.aws.stacks.find("condvest-deployer")
+    role = deployers.outputs["WorkflowRole"].value.rsplit("/", 1)[-1]
+    iam = operation.deployed.aws.client("iam")
+    attached = iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"]
+    operation.deployed.aws.stacks.delete(deployers)
+
+    assert {it["PolicyName"] for it in attached} == {
+        f"condvest-pipeline-deploy-{REGION}",
+        f"condvest-pipeline-operate-{REGION}",
+    }
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("given", [it for it in OPERATIONS if "--start " in it])
 def test_starting_by_hand_does_what_the_table_says(operation: Operation, given: str) -> None:
     ended = operation.see_through(operation.type(f"{SCRIPT} {given}"))
