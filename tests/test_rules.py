@@ -12,10 +12,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batch.consolidator.job import consolidate
+from batch.core import schema
+from batch.core.frames import to_arrow
 from batch.core.layout import Anchor
+from batch.core.sessions import Calendar
+from batch.lake.landing import land
+from batch.storage.local import LocalStore
+from batch.storage.parquet import table_bytes
 from batch.version import RESULTS_VERSION
 from tests.oracle import Row, Split, library_sessions, sift
-from tests.support.bars import bar
+from tests.support.bars import bar, frame, received_after
 from tests.support.examples import fewer_examples
 from tests.support.lakes import (
     Filled,
@@ -272,3 +279,34 @@ def test_an_instant_is_the_same_in_every_time_zone() -> None:
         lake.run(as_of=instant.astimezone(ZoneInfo("America/New_York")))
 
         assert silver_bytes(lake.store) == in_utc
+
+
+@pytest.mark.parametrize("symbol", ["\x1c", "\x00", "\u200b", "\ufeff", "\u00ad", " \u2060 "])
+def test_a_symbol_that_shows_nothing_is_none_to_landing_and_to_consolidation(
+    lake: LocalStore, calendar: Calendar, symbol: str
+) -> None:
+    day = library_sessions()[13000]
+    rows = frame([bar("A", day), bar(symbol, day)])
+
+    landed = land(lake, rows, received_at=received_after(day), source="a", calendar=calendar)
+    outcome = consolidate(lake, calendar=calendar)
+    # Such a row in a file that came another way than by landing.
+    table = to_arrow(rows.sort("symbol"), schema.DELIVERY)
+    lake.write(landed.deliveries[0].key, table_bytes(table))
+    foreign = consolidate(lake, full=True, calendar=calendar)
+
+    assert landed.reasons == {"no symbol": 1}
+    assert outcome.problems == ()
+    assert "a row has no symbol" in foreign.problems[0]
+
+
+@pytest.mark.parametrize("symbol", ["A\u200b", "\ufeffA", "A\x00", "A\u00adA"])
+def test_a_symbol_that_only_looks_like_another_is_refused(
+    lake: LocalStore, calendar: Calendar, symbol: str
+) -> None:
+    day = library_sessions()[13000]
+    rows = frame([bar("A", day), bar(symbol, day)])
+
+    landed = land(lake, rows, received_at=received_after(day), source="a", calendar=calendar)
+
+    assert landed.reasons == {"symbol with invisible characters": 1}

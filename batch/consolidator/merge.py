@@ -17,6 +17,7 @@ import pyarrow as pa
 from batch.core import schema
 from batch.core.frames import empty_frame, polars_schema
 from batch.core.layout import Delivery
+from batch.core.rules import is_blank
 from batch.core.sessions import date_of, day_of
 from batch.kernel.columns import (
     NO_TRADES,
@@ -80,8 +81,9 @@ def find_unsound(received: Received) -> dict[Delivery, str]:
             counts = np.bincount(sender[broken])
             for at in np.flatnonzero(counts).tolist():
                 found.setdefault(deliveries[at], f"{counts[at]} rows have {what}")
-    blank = [at for at, symbol in enumerate(rows.symbols.to_pylist()) if not symbol.strip()]
-    if blank:
+    symbols = pl.DataFrame({"symbol": rows.symbols.to_pylist()}, schema={"symbol": pl.String})
+    blank = symbols.select(is_blank("symbol"))["symbol"].arg_true()
+    if len(blank):
         for at in np.unique(sender[np.isin(rows.code, blank)]).tolist():
             found.setdefault(deliveries[at], "a row has no symbol")
     descends = (rows.code[1:] <= rows.code[:-1]) & (sender[1:] == sender[:-1])

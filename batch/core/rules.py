@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 import polars as pl
 
@@ -11,11 +12,15 @@ from batch.core import schema
 from batch.core.frames import conform
 from batch.core.sessions import Calendar
 
+_UNSEEN: Final = r"\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}"
+"""Control, format and other characters that make two tickers look like one."""
+
 
 class Reason(StrEnum):
     """Why a row is refused; several may apply."""
 
     NO_SYMBOL = "no symbol"
+    SYMBOL_UNSEEN = "symbol with invisible characters"
     NO_DATE = "no date"
     NOT_A_SESSION = "not a session of the exchange"
     PRICE_MISSING = "price null or NaN"
@@ -41,6 +46,11 @@ class SiftedRows:
     refused: pl.DataFrame
 
 
+def is_blank(column: str) -> pl.Expr:
+    """Tell which symbols show nothing: only blanks, controls and characters without width."""
+    return ~pl.col(column).str.contains(rf"[^\s{_UNSEEN}]")
+
+
 def sift(rows: pl.DataFrame, calendar: Calendar) -> SiftedRows:
     """Separate the rows that may be consolidated from those that may not.
 
@@ -57,7 +67,8 @@ def sift(rows: pl.DataFrame, calendar: Calendar) -> SiftedRows:
     volume = pl.col("volume")
     any_price = pl.any_horizontal
     broken = {
-        Reason.NO_SYMBOL: pl.col("symbol").is_null() | (pl.col("symbol").str.strip_chars() == ""),
+        Reason.NO_SYMBOL: pl.col("symbol").is_null() | is_blank("symbol"),
+        Reason.SYMBOL_UNSEEN: pl.col("symbol").str.contains(f"[{_UNSEEN}]") & ~is_blank("symbol"),
         Reason.NO_DATE: pl.col("date").is_null(),
         Reason.NOT_A_SESSION: pl.col("date").is_not_null() & ~near_calendar,
         Reason.PRICE_MISSING: any_price([p.is_null() | p.is_nan() for p in prices]),
