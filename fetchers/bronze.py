@@ -6,7 +6,12 @@ from collections.abc import Collection
 from datetime import date
 
 from batch.core.errors import DeliveryUnreadable, ObjectMissing
-from batch.core.layout import BRONZE, Delivery, bronze_session_prefix
+from batch.core.layout import (
+    BRONZE,
+    Delivery,
+    bronze_session_prefix,
+    vacuumed_session_prefix,
+)
 from batch.core.sessions import Calendar
 from batch.storage.parquet import read_footer
 from batch.storage.store import ObjectStore
@@ -71,6 +76,17 @@ class BronzeListing:
     def deliveries(self, session: date) -> Collection[Delivery]:
         """Return the deliveries of a session that was listed."""
         return self._sizes_bytes.get(session, {})
+
+    def newest_sent(self, session: date, sender: str) -> Delivery | None:
+        """Return the newest delivery of one sender and session, removed by a vacuum or not."""
+        sent = [one for one in self.deliveries(session) if one.sender == sender]
+        # Listed after the deliveries: a vacuum writes the marker before it removes.
+        if session in self.present:
+            for item in self._store.list(vacuumed_session_prefix(session)):
+                removed = Delivery.of_vacuumed(item.key)
+                if removed and removed.sender == sender:
+                    sent.append(removed)
+        return max(sent, default=None)
 
     def add(self, delivery: Delivery, rows: int) -> None:
         """Add a delivery that was just written, and the row count of its session."""

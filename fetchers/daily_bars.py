@@ -210,8 +210,7 @@ class _Landing:
     def _keep(self, answer: SessionAnswer, received_at: datetime) -> SessionFetched:
         session, context = answer.session, self.context
         was_present = session in self.bronze.present
-        known = self.bronze.deliveries(session)
-        before = max((one for one in known if one.sender == self.source_name), default=None)
+        before = self.bronze.newest_sent(session, self.source_name)
         landed = land(
             context.store,
             answer.rows,

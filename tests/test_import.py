@@ -5,21 +5,33 @@ from __future__ import annotations
 import gzip
 import json
 import os
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime
+from itertools import pairwise, permutations
 from pathlib import Path
 
+import pandas as pd
 import polars as pl
+import pyarrow as pa
+import pyarrow.dataset as pa_dataset
 import pytest
 
+from batch.audit.vacuum import plan_vacuum
+from batch.consolidator.job import consolidate
 from batch.core.errors import DeliveryUnreadable, SettingsError
+from batch.core.layout import Delivery
 from batch.core.sessions import Calendar
+from batch.lake import Lake
 from batch.lake.reference import read_splits
+from batch.runtime.command import run_main
 from batch.runtime.progress import Silent, never
 from batch.storage.local import LocalStore
 from batch.storage.store import ObjectStore
 from fetchers.files.columns import recognise_columns, symbol_of_name
 from fetchers.files.imports import Import, import_files, import_splits
 from fetchers.files.reader import find_files, instant_in_name, read_file
+from orchestration.cli.main import cli
 from tests.support.command_line import run_ohlcv
 
 POLYGON_FLAT_FILE = """ticker,volume,open,close,high,low,window_start,transactions
@@ -39,7 +51,11 @@ TRUE,2025-04-08,10,12,9,11,1000,5.5
 
 
 def take(
-    store: ObjectStore, place: Path, calendar: Calendar, received_at: datetime | None = None
+    store: ObjectStore,
+    place: Path,
+    calendar: Calendar,
+    received_at: datetime | None = None,
+    now: datetime | None = None,
 ) -> Import:
     return import_files(
         store,
@@ -47,6 +63,7 @@ def take(
         calendar=calendar,
         source="test",
         received_at=received_at,
+        now=now or datetime.now(UTC),
         max_refused_share=0.01,
         workers=2,
         progress=Silent(),
@@ -143,6 +160,8 @@ def test_dates_are_read_in_every_usual_form(
         ("2015-13-16.csv", None),
         ("AAPL.csv", None),
         ("part-0123456789.csv", None),
+        ("a20150716bee0a47d1b5f23e0d9f890b-0.parquet", None),
+        ("part-00000-20150716-ee0a-47d1-b5f2-3e0d9f890b31-c000.snappy.parquet", None),
     ],
 )
 def test_a_file_was_received_at_the_date_in_its_name(name: str, instant: datetime | None) -> None:
@@ -255,6 +274,169 @@ def test_importing_again_writes_nothing(
     assert list(lake.list("bronze/")) == before
 
 
+def day_file(path: Path, close: float) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(
+        f"symbol,date,open,high,low,close,volume\nA,2025-03-14,{close},{close},{close},{close},1\n"
+    )
+    return path
+
+
+def closes(store: LocalStore) -> list[float]:
+    daily = Lake(store).bars("1d")
+    return daily["close"].to_list()
+
+
+@pytest.mark.parametrize("order", [*permutations([10.0, 11.0, 12.0])])
+def test_a_corrected_file_of_the_same_name_replaces_the_values_of_the_older_one(
+    lake: LocalStore, tmp_path: Path, calendar: Calendar, order: tuple[float, ...]
+) -> None:
+    for days, close in enumerate(order):
+        path = day_file(tmp_path / "2025-03-14.csv", close)
+        take(lake, path, calendar, now=datetime(2025, 3, 15 + days, tzinfo=UTC))
+        consolidate(lake, calendar=calendar)
+    at_once = {item.key: lake.read(item.key) for item in lake.list("silver/")}
+
+    consolidate(lake, full=True, calendar=calendar)
+
+    changes = Lake(lake).restatements().filter(field="close").select("old", "new").rows()
+    assert closes(lake) == [order[-1]]
+    assert sorted(changes) == sorted(pairwise(order))
+    assert {item.key: lake.read(item.key) for item in lake.list("silver/")} == at_once
+
+
+@pytest.mark.parametrize("close", [11.0, 12.0, 13.0, 14.0])
+def test_of_files_of_one_date_imported_together_the_one_written_last_wins(
+    lake: LocalStore, tmp_path: Path, calendar: Calendar, close: float
+) -> None:
+    corrected = day_file(tmp_path / "files" / "corrected" / "2025-03-14.csv", close)
+    first = day_file(tmp_path / "files" / "first" / "2025-03-14.csv", 10.0)
+    os.utime(first, (1_742_000_000, 1_742_000_000))
+    os.utime(corrected, (1_742_200_000, 1_742_200_000))
+    day_file(tmp_path / "files" / "2025-03-20.csv", 20.0)
+
+    take(lake, tmp_path / "files", calendar)
+    consolidate(lake, calendar=calendar)
+
+    known = Lake(lake).bars("1d", as_of=datetime(2025, 3, 18, tzinfo=UTC))
+    changes = Lake(lake).restatements().filter(field="close").select("old", "new").rows()
+    assert known["close"].to_list() == [close]
+    assert changes == [(10.0, close), (close, 20.0)]
+
+
+@pytest.mark.parametrize("close", [11.0, 12.0, 13.0, 14.0])
+def test_versions_of_a_bar_in_symbol_folders_keep_their_order_whatever_they_are_dated(
+    lake: LocalStore, tmp_path: Path, calendar: Calendar, close: float
+) -> None:
+    old_file(tmp_path / "old", "A", "data.parquet", {"2025-03-14": 10.0}, 1_742_000_000)
+    old_file(tmp_path / "old", "A", "corrected.parquet", {"2025-03-14": close}, 1_742_200_000)
+
+    take(lake, tmp_path / "old", calendar, datetime(2025, 3, 20, tzinfo=UTC))
+    consolidate(lake, calendar=calendar)
+
+    assert closes(lake) == [close]
+
+
+def test_an_older_file_imported_again_after_its_correction_changes_nothing(
+    lake: LocalStore, tmp_path: Path, calendar: Calendar
+) -> None:
+    older = day_file(tmp_path / "older" / "2025-03-14.csv", 10.0)
+    take(lake, older, calendar)
+    take(lake, day_file(tmp_path / "newer" / "2025-03-14.csv", 11.0), calendar)
+    before = list(lake.list("bronze/"))
+
+    again = take(lake, older, calendar)
+    consolidate(lake, calendar=calendar)
+
+    assert (again.deliveries, again.written) == (1, 0)
+    assert list(lake.list("bronze/")) == before
+    assert closes(lake) == [11.0]
+
+
+def test_a_lake_whose_deliveries_lack_their_arrival_takes_corrections_and_no_repetition(
+    lake: LocalStore, tmp_path: Path, calendar: Calendar
+) -> None:
+    path = day_file(tmp_path / "2025-03-14.csv", 10.0)
+    take(lake, path, calendar)
+    (landed,) = lake.list("bronze/daily/")
+    delivery = Delivery.parse(landed.key)
+    assert delivery is not None
+    (lake.root / landed.key).rename(lake.root / delivery.as_sent.key)
+
+    again = take(lake, path, calendar)
+    take(lake, day_file(path, 9.0), calendar)
+    consolidate(lake, calendar=calendar)
+
+    assert again.written == 0
+    assert closes(lake) == [9.0]
+
+
+def test_a_delivery_that_arrived_twice_counts_as_it_arrived_first(
+    lake: LocalStore, tmp_path: Path, calendar: Calendar
+) -> None:
+    path = day_file(tmp_path / "2025-03-14.csv", 10.0)
+    take(lake, path, calendar, now=datetime(2025, 3, 15, tzinfo=UTC))
+    take(lake, day_file(path, 11.0), calendar, now=datetime(2025, 3, 16, tzinfo=UTC))
+    consolidate(lake, calendar=calendar)
+    first = min(filter(None, (Delivery.parse(item.key) for item in lake.list("bronze/daily/"))))
+    # As two imports at the same time leave it: neither sees what the other one lands.
+    repeat = replace(first, arrived_at=datetime(2025, 3, 17, tzinfo=UTC))
+    lake.write(repeat.arrival_key, b"")
+    lake.write(repeat.key, lake.read(first.key))
+
+    outcome = consolidate(lake, full=True, calendar=calendar)
+
+    assert outcome.problems == ()
+    assert closes(lake) == [11.0]
+    assert list(lake.list("_state/arrivals/")) == []
+    removed = plan_vacuum(lake, now=datetime(2025, 4, 1, tzinfo=UTC)).superseded
+    assert [(one.delivery, one.by) for one in removed] == [(repeat, first)]
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("2099-03-14.csv", "is in the future"),
+        ("1969-12-31.csv", "expected 1970-01-01 or later"),
+        ("0999-03-14.csv", "expected 1970-01-01 or later"),
+    ],
+)
+def test_a_file_dated_when_it_cannot_have_been_received_is_a_problem(
+    lake: LocalStore, tmp_path: Path, calendar: Calendar, name: str, why: str
+) -> None:
+    outcome = take(lake, day_file(tmp_path / name, 10.0), calendar)
+
+    assert name in outcome.problems[0]
+    assert why in outcome.problems[0]
+    assert list(lake.list("")) == []
+
+
+def test_a_file_dated_today_is_accepted_before_the_day_is_over(
+    lake: LocalStore, tmp_path: Path, calendar: Calendar
+) -> None:
+    path = day_file(tmp_path / "2025-03-14.csv", 10.0)
+
+    outcome = take(lake, path, calendar, now=datetime(2025, 3, 14, 21, tzinfo=UTC))
+
+    assert (outcome.problems, outcome.written) == ([], 1)
+
+
+@pytest.mark.parametrize("instant", ["2099-01-01", "1969-12-31T23:59Z", "0999-01-01"])
+def test_an_option_that_cannot_be_when_files_were_received_is_a_usage_error(
+    tmp_path: Path, instant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = day_file(tmp_path / "2025-03-14.csv", 10.0)
+    lake = str(tmp_path / "lake")
+
+    code = run_main(
+        cli, ["import", str(path), "--lake", lake, "--received-at", instant], name="ohlcv"
+    )
+
+    assert code == 2
+    assert f"--received-at {instant}: received at" in capsys.readouterr().err
+    assert not (tmp_path / "lake").exists()
+
+
 def old_file(folder: Path, symbol: str, name: str, closes: dict[str, float], at: int) -> None:
     path = folder / f"symbol={symbol}" / name
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -296,6 +478,101 @@ def test_a_lake_of_symbol_folders_keeps_every_version_of_a_bar(
     }
 
 
+Writer = Callable[[pd.DataFrame, Path], None]
+
+
+def with_pandas(bars: pd.DataFrame, folder: Path) -> None:
+    bars.to_parquet(folder, partition_cols=["symbol"])
+
+
+def with_pandas_by_symbol_and_date(bars: pd.DataFrame, folder: Path) -> None:
+    bars.to_parquet(folder, partition_cols=["symbol", "date"])
+
+
+def with_pandas_by_timestamp_and_symbol(bars: pd.DataFrame, folder: Path) -> None:
+    bars.assign(date=pd.to_datetime(bars["date"])).to_parquet(
+        folder, partition_cols=["date", "symbol"]
+    )
+
+
+def with_pyarrow(bars: pd.DataFrame, folder: Path) -> None:
+    by_symbol = pa_dataset.partitioning(pa.schema([("symbol", pa.string())]), flavor="hive")
+    table = pa.Table.from_pandas(bars)
+    pa_dataset.write_dataset(table, folder, format="parquet", partitioning=by_symbol)
+
+
+def with_polars(bars: pd.DataFrame, folder: Path) -> None:
+    pl.from_pandas(bars).write_parquet(folder, partition_by=["symbol"], mkdir=True)
+
+
+WRITERS = [
+    with_pandas,
+    with_pandas_by_symbol_and_date,
+    with_pandas_by_timestamp_and_symbol,
+    with_pyarrow,
+    with_polars,
+]
+
+
+def hive_bars(*symbols: str | None) -> pd.DataFrame:
+    count = range(1, len(symbols) + 1)
+    values = {name: [float(n) for n in count] for name in ("open", "high", "low", "close")}
+    days = [date(2025, 3, 14)] * len(symbols)
+    return pd.DataFrame({"symbol": symbols, "date": days, **values, "volume": 100.0})
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_symbols_and_dates_that_only_the_folders_have_are_taken_from_them(
+    lake: LocalStore, tmp_path: Path, calendar: Calendar, write: Writer
+) -> None:
+    write(hive_bars("AAPL", "BRK/B", "NA", "50%", "A B", None), tmp_path / "old")
+
+    outcome = take(lake, tmp_path / "old", calendar)
+
+    expected = {"50%": 4.0, "A B": 5.0, "AAPL": 1.0, "BRK/B": 2.0, "NA": 3.0}
+    assert dict(bronze(lake).select("symbol", "close").rows()) == expected
+    assert bronze(lake)["date"].unique().to_list() == [date(2025, 3, 14)]
+    assert len(list(lake.list("bronze/daily/"))) == 1
+    assert dict(outcome.reasons) == {"no symbol": 1}
+
+
+@pytest.mark.parametrize("write", WRITERS[:4])
+@pytest.mark.parametrize("named", ["folder", "file", "from inside"])
+def test_a_symbol_folder_or_a_file_in_it_may_be_named_by_itself(
+    lake: LocalStore,
+    tmp_path: Path,
+    calendar: Calendar,
+    monkeypatch: pytest.MonkeyPatch,
+    write: Writer,
+    named: str,
+) -> None:
+    write(hive_bars("AAPL", "BRK/B"), tmp_path / "old")
+    file = next(tmp_path.glob("old/**/symbol=BRK%2FB/**/*.parquet"))
+    folder = next(parent for parent in file.parents if parent.name.startswith("symbol="))
+    if named == "from inside":
+        monkeypatch.chdir(folder)
+    place = {"folder": folder, "file": file, "from inside": Path()}[named]
+
+    outcome = take(lake, place, calendar)
+
+    assert outcome.problems == []
+    assert bronze(lake).select("symbol", "date", "close").rows() == [
+        ("BRK/B", date(2025, 3, 14), 2.0)
+    ]
+
+
+def test_a_file_whose_symbol_contradicts_its_folder_is_refused_by_name(
+    lake: LocalStore, tmp_path: Path, calendar: Calendar
+) -> None:
+    old_file(tmp_path / "old", "A", "data.parquet", {"2025-04-08": 1.0}, 1_744_100_000)
+    (tmp_path / "old" / "symbol=A").rename(tmp_path / "old" / "symbol=B")
+
+    outcome = take(lake, tmp_path / "old", calendar)
+
+    assert "symbol=B/data.parquet: its folder stands for symbol B" in outcome.problems[0]
+    assert list(lake.list("")) == []
+
+
 def test_files_on_s3_are_imported_as_those_on_disk(
     s3_lake: ObjectStore, lake: LocalStore, calendar: Calendar
 ) -> None:
@@ -307,6 +584,7 @@ def test_files_on_s3_are_imported_as_those_on_disk(
         calendar=calendar,
         source="test",
         received_at=None,
+        now=datetime.now(UTC),
         max_refused_share=0.01,
         workers=1,
         progress=Silent(),

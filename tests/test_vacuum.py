@@ -6,6 +6,7 @@ import json
 import os
 import time
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +20,9 @@ from batch.lake import Lake
 from batch.runtime.command import run_main
 from batch.storage.local import LocalStore
 from batch.storage.store import ObjectStore
+from fetchers.request import SessionRange
 from orchestration.cli.main import cli
+from tests.fetchers.support import new_york, vendor
 from tests.support.bars import bar, land_rows, received_after
 
 DAY = date(2025, 1, 15)
@@ -125,6 +128,55 @@ def test_whatever_is_removed_a_rebuild_gives_the_same_bars_and_restatements(
 
     assert [item.key for item in lake.list(BRONZE)] == [deliveries[n].key for n in left]
     assert published(lake) == before
+
+
+def test_an_answer_that_a_vacuum_removed_is_no_news_when_it_is_fetched_again(
+    any_lake: ObjectStore, calendar: Calendar
+) -> None:
+    with vendor(calendar, new_york(DAY, 18)) as polygon:
+        polygon.fetch(any_lake, SessionRange(DAY, DAY))
+        answer = polygon.stub.market.rows(DAY, polygon.clock()).to_dicts()
+        corrected = [{**row, "volume": row["volume"] + 5_000.0} for row in answer]
+        later = received_after(DAY, days=1)
+        land_rows(any_lake, corrected, calendar, received_at=later, source="import")
+        consolidate(any_lake, calendar=calendar)
+        before = Lake(any_lake).bars("1d")
+        plan = plan_vacuum(any_lake, now=NOW, forget_corrections=True)
+        apply_vacuum(any_lake, plan)
+
+        again = polygon.fetch(any_lake, SessionRange(DAY, DAY, again=True))
+    consolidate(any_lake, full=True, calendar=calendar)
+
+    assert [one.delivery.sender for one in plan.superseded] == ["polygon"]
+    assert again.unchanged_sessions == 1
+    assert Lake(any_lake).bars("1d").equals(before)
+
+
+def test_a_file_that_a_vacuum_removed_is_no_news_when_it_is_imported_again(
+    lake: LocalStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / f"{DAY}.csv"
+
+    def run(*words: str) -> Any:
+        assert run_main(cli, [*words, "--lake", lake.uri, "--json"], name="ohlcv") == 0
+        return json.loads(capsys.readouterr().out)
+
+    def import_close(close: int) -> Any:
+        row = f"A,{DAY},{close},{close},{close},{close},1"
+        file.write_text(f"symbol,date,open,high,low,close,volume\n{row}\n")
+        return run("import", str(file))
+
+    import_close(10)
+    import_close(11)
+    run("consolidate")
+    forgotten = run("vacuum", "--forget-corrections", "--yes")
+    left = list(lake.list(BRONZE))
+
+    again = import_close(10)
+
+    assert len(forgotten["superseded"]) == 1
+    assert again["new_deliveries"] == 0
+    assert list(lake.list(BRONZE)) == left
 
 
 def test_an_incremental_run_after_a_vacuum_changes_nothing(

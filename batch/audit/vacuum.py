@@ -4,6 +4,9 @@ A delivery may go only where the daily bars stay as they are: one newer delivery
 same session has every symbol of it. Removing it can still take history away: what was
 known before the newer one came, and a restatement that compares with it. The plan counts
 the second, and keeps the delivery for it unless corrections may be forgotten.
+
+What was removed is remembered by name: the same rows, received again, are as little news
+as they would be were the delivery still there.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from batch.core import schema
 from batch.core.errors import DataRefused, DeliveryUnreadable, ObjectMissing
 from batch.core.frames import empty_frame, to_polars
 from batch.core.layout import ARRIVALS, BRONZE, Delivery
+from batch.lake.inputs import ListedDeliveries
 from batch.lake.manifest import load_daily_manifest, load_inputs
 from batch.storage.parquet import read_table
 from batch.storage.store import ObjectStore
@@ -41,6 +45,11 @@ class Superseded:
     size_bytes: int
     by: Delivery
     restated_values: int
+
+    @property
+    def is_repeat(self) -> bool:
+        """Whether it counts for nothing, as the same rows arrived before."""
+        return self.delivery.as_sent == self.by.as_sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,19 +99,22 @@ def plan_vacuum(
         DataRefused: The lake shows a past instant, or the daily bars were never made.
     """
     used = _consolidated(store)
+    listing = ListedDeliveries.of(store.list(BRONZE))
     by_session: dict[date, list[Delivery]] = {}
-    passed_over: dict[str, str] = {}
-    count = 0
-    for item in store.list(BRONZE):
-        count += 1
-        delivery = Delivery.parse(item.key)
-        if delivery is None:
-            passed_over[item.key] = "is not a delivery's name"
-        elif used.get(item.key) != item.size_bytes:
-            passed_over[item.key] = "has not been consolidated, or could not be"
+    passed_over = dict.fromkeys(listing.strays, "is not a delivery's name")
+    first: dict[Delivery, Delivery] = {}
+    for delivery, size_bytes in listing.deliveries.items():
+        if used.get(delivery.key) != size_bytes:
+            passed_over[delivery.key] = "has not been consolidated, or could not be"
         else:
             by_session.setdefault(delivery.session, []).append(delivery)
-    found: list[Superseded] = []
+            first[delivery.as_sent] = delivery
+    # Repeats count for nothing, and go before what they repeat: alone, they would count.
+    found = [
+        Superseded(repeat, size_bytes, first[repeat.as_sent], 0)
+        for repeat, size_bytes in listing.repeats.items()
+        if repeat.as_sent in first and repeat.received_at <= now - keep
+    ]
     with ThreadPoolExecutor(workers) as pool:
         for deliveries in map(sorted, by_session.values()):
             if len(deliveries) == 1:
@@ -120,16 +132,23 @@ def plan_vacuum(
         kept_for_restatements=tuple(
             one for one in found if one.restated_values and not forget_corrections
         ),
-        deliveries=count,
+        deliveries=len(listing.deliveries) + len(listing.repeats) + len(listing.strays),
         passed_over=passed_over,
         orphaned=tuple(_orphaned(store, now)),
         scratch=tuple(str(path) for path in store.abandoned_scratch()),
     )
 
 
-def apply_vacuum(store: ObjectStore, plan: VacuumPlan) -> None:
-    """Remove what a plan found; refused rows of the deliveries stay under rejected."""
-    store.delete(one.delivery.key for one in plan.superseded)
+def apply_vacuum(store: ObjectStore, plan: VacuumPlan, *, workers: int = 2) -> None:
+    """Remove what a plan found; refused rows of the deliveries stay under rejected.
+
+    Each delivery is remembered before any is removed, so that none is ever news again.
+    """
+    going = [one.delivery for one in plan.superseded]
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(lambda one: store.write(one.vacuumed_key, b""), going))
+    store.delete(one.delivery.key for one in plan.superseded if one.is_repeat)
+    store.delete(delivery.key for delivery in going)
     store.delete(plan.orphaned)
     with store.scratch():
         pass  # opening it removes what was left there

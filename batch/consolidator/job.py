@@ -170,6 +170,7 @@ def _read_plan(
         daily=TablePartitions.list(store, DAILY_TABLE),
         restated=TablePartitions.list(store, RESTATEMENTS_TABLE),
         arrivals=arrivals,
+        repeats=frozenset(listing.repeats),
         problems=tuple(
             f"{store.uri}/{key}: {why}; remove it and use `ohlcv import`"
             for key, why in listing.unusable(calendar).items()
@@ -397,6 +398,7 @@ class _Job:
         """
         years = [inputs for year, inputs in self.plan.inputs.items() if self.shard.owns(year)]
         consolidated = {one.arrival_key for inputs in years for one in inputs.deliveries}
+        consolidated |= {one.arrival_key for one in self.plan.repeats}
         self.store.delete(key for key in self.plan.arrivals if key in consolidated)
 
 

@@ -8,7 +8,7 @@ from enum import Enum
 
 import polars as pl
 
-from batch.core.layout import carry_key, inputs_key
+from batch.core.layout import Delivery, carry_key, inputs_key
 from batch.core.sessions import Calendar
 from batch.lake.carry import Carry
 from batch.lake.inputs import YearInputs
@@ -31,6 +31,7 @@ class Plan:
         restated: Those of restatements.
         kept: Keys of the carried states and lists of deliveries beside the manifest.
         arrivals: Keys of the announcements.
+        repeats: Deliveries that count for nothing, as the same rows arrived before.
         problems: Objects under bronze that count for nothing: key and reason.
     """
 
@@ -42,6 +43,7 @@ class Plan:
     restated: TablePartitions
     kept: frozenset[str]
     arrivals: tuple[str, ...]
+    repeats: frozenset[Delivery]
     problems: tuple[str, ...]
 
     @property

@@ -7,15 +7,17 @@ basic ISO 8601 form with microseconds, so that text order is time order.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from enum import StrEnum
+from functools import total_ordering
 from typing import Final
 
 from batch.core.errors import SettingsError
 
 BRONZE: Final = "bronze/daily/"
 REJECTED: Final = "bronze/rejected/"
+VACUUMED: Final = "bronze/vacuumed/"
 SILVER: Final = "silver/"
 STATE: Final = "_state/"
 ARRIVALS: Final = "_state/arrivals/"
@@ -40,13 +42,15 @@ INTERVALS: Final = (3, 5, 8, 13, 21, 34)
 WIDEST: Final = 10_000
 """Widest interval, in sessions: about forty years."""
 
-NO_DATE: Final = "__HIVE_DEFAULT_PARTITION__"
+NO_VALUE: Final = "__HIVE_DEFAULT_PARTITION__"
 """Where refused rows without a readable date go: Hive's name for null."""
 
+_NOT_RECORDED = datetime.min.replace(tzinfo=UTC)
 _INSTANT = "%Y%m%dT%H%M%S%fZ"
 _SOURCE = re.compile(r"[a-z0-9][a-z0-9._-]{0,80}")
 _DELIVERY = re.compile(
-    r"bronze/daily/date=(?P<date>\d{4}-\d\d-\d\d)/(?P<at>\d{8}T\d{12}Z)-(?P<source>[^/]+)\.parquet"
+    r"bronze/daily/date=(?P<date>\d{4}-\d\d-\d\d)/(?P<at>\d{8}T\d{12}Z)-"
+    r"(?:(?P<arrived>\d{8}T\d{12}Z)-)?(?P<source>[^/]+)\.parquet"
 )
 _INCOMPLETE = re.compile(r"_state/incomplete/date=(\d{4}-\d\d-\d\d)\.json")
 _RUN_REPORT = re.compile(rf"{RUNS}\d{{8}}T\d{{12}}Z-.+-[^-]+\.json")
@@ -71,19 +75,38 @@ def instant_text(instant: datetime) -> str:
     return instant.astimezone(UTC).strftime(_INSTANT)
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@total_ordering
+@dataclass(frozen=True, slots=True)
 class Delivery:
-    """One session's bars as one source sent them at one instant; the last in order is newest."""
+    """One session's bars as one source sent them at one instant; the last in order is newest.
+
+    ``received_at`` may be assumed, such as the end of the day in a file's name. What was
+    received at the same instant is ordered by ``arrived_at``, when it reached the lake: one
+    whose arrival was not recorded comes first.
+    """
 
     session: date
     received_at: datetime
     source: str
+    arrived_at: datetime | None = None
 
     def __post_init__(self) -> None:
         if not _SOURCE.fullmatch(self.source):
             raise ValueError(
                 f"source {self.source!r} must match {_SOURCE.pattern}: it is part of a file name"
             )
+
+    def __lt__(self, other: Delivery) -> bool:
+        return self._precedence < other._precedence
+
+    @property
+    def _precedence(self) -> tuple[date, datetime, datetime, str]:
+        return (self.session, self.received_at, self.arrived_at or _NOT_RECORDED, self.source)
+
+    @property
+    def as_sent(self) -> Delivery:
+        """The same without its arrival: equal for equal rows received at the same instant."""
+        return replace(self, arrived_at=None)
 
     @property
     def sender(self) -> str:
@@ -93,7 +116,7 @@ class Delivery:
     @property
     def name(self) -> str:
         """File name, without its folder."""
-        return delivery_name(self.received_at, self.source)
+        return delivery_name(self.received_at, self.source, self.arrived_at)
 
     @property
     def key(self) -> str:
@@ -110,6 +133,11 @@ class Delivery:
         """The marker that announces the delivery until it has been consolidated."""
         return f"{ARRIVALS}date={self.session}/{self.name}"
 
+    @property
+    def vacuumed_key(self) -> str:
+        """The marker that remembers the delivery once a vacuum has removed it."""
+        return f"{VACUUMED}date={self.session}/{self.name.removesuffix('.parquet')}"
+
     @classmethod
     def parse(cls, key: str) -> Delivery | None:
         """Return the delivery of a key under bronze, or None for any other key."""
@@ -117,8 +145,9 @@ class Delivery:
         if not found:
             return None
         try:
-            received_at = datetime.strptime(found["at"], _INSTANT).replace(tzinfo=UTC)
-            return cls(date.fromisoformat(found["date"]), received_at, found["source"])
+            received_at = _parse_instant(found["at"])
+            arrived_at = _parse_instant(found["arrived"]) if found["arrived"] else None
+            return cls(date.fromisoformat(found["date"]), received_at, found["source"], arrived_at)
         except ValueError:
             return None
 
@@ -127,15 +156,27 @@ class Delivery:
         """Return the delivery that an arrival marker announces."""
         return cls.parse(BRONZE + key.removeprefix(ARRIVALS)) if key.startswith(ARRIVALS) else None
 
+    @classmethod
+    def of_vacuumed(cls, key: str) -> Delivery | None:
+        """Return the delivery that a vacuum's marker remembers."""
+        if not key.startswith(VACUUMED):
+            return None
+        return cls.parse(f"{BRONZE}{key.removeprefix(VACUUMED)}.parquet")
 
-def delivery_name(received_at: datetime, source: str) -> str:
+
+def delivery_name(received_at: datetime, source: str, arrived_at: datetime | None = None) -> str:
     """File name of what a source sent at an instant."""
-    return f"{instant_text(received_at)}-{source}.parquet"
+    arrival = f"{instant_text(arrived_at)}-" if arrived_at else ""
+    return f"{instant_text(received_at)}-{arrival}{source}.parquet"
+
+
+def _parse_instant(text: str) -> datetime:
+    return datetime.strptime(text, _INSTANT).replace(tzinfo=UTC)
 
 
 def rejected_key(session: date | None, name: str) -> str:
     """Where refused rows dated ``session`` of the delivery file ``name`` are kept."""
-    return f"{REJECTED}date={session or NO_DATE}/{name}"
+    return f"{REJECTED}date={session or NO_VALUE}/{name}"
 
 
 def source_slug(text: str) -> str:
@@ -147,6 +188,11 @@ def source_slug(text: str) -> str:
 def bronze_session_prefix(session: date) -> str:
     """Prefix of every delivery of one session."""
     return f"{BRONZE}date={session}/"
+
+
+def vacuumed_session_prefix(session: date) -> str:
+    """Prefix of the markers of what vacuums removed of one session."""
+    return f"{VACUUMED}date={session}/"
 
 
 def incomplete_key(session: date) -> str:
@@ -166,6 +212,11 @@ def incomplete_session(key: str) -> date | None:
 def bronze_year_prefix(year: int) -> str:
     """Prefix of every delivery of a year's sessions."""
     return f"{BRONZE}date={year:04d}-"
+
+
+def vacuumed_year_prefix(year: int) -> str:
+    """Prefix of the markers of what vacuums removed of a year's sessions."""
+    return f"{VACUUMED}date={year:04d}-"
 
 
 def bars_table(interval: int, anchor: Anchor = Anchor.CALENDAR) -> str:

@@ -51,10 +51,13 @@ class YearInputs:
 class ListedDeliveries:
     """What a listing under bronze shows: deliveries with their sizes in bytes, and strays.
 
-    Strays are the keys that are not a delivery's, hidden files left out.
+    Equal rows received at the same instant count once, as the delivery that arrived first;
+    the later ones are ``repeats``. So a file that two processes import at once changes nothing
+    the second time. Strays are the keys that are not a delivery's, hidden files left out.
     """
 
     deliveries: Mapping[Delivery, int]
+    repeats: Mapping[Delivery, int]
     strays: tuple[str, ...]
 
     @classmethod
@@ -68,7 +71,11 @@ class ListedDeliveries:
                 deliveries[delivery] = item.size_bytes
             elif not item.key.rpartition("/")[2].startswith((".", "_")):
                 strays.append(item.key)
-        return cls(deliveries, tuple(strays))
+        first: dict[Delivery, Delivery] = {}
+        for delivery in deliveries:
+            first[delivery.as_sent] = min(delivery, first.get(delivery.as_sent, delivery))
+        repeats = {one: deliveries.pop(one) for one in [*deliveries] if first[one.as_sent] != one}
+        return cls(deliveries, repeats, tuple(strays))
 
     @property
     def oldest(self) -> date | None:

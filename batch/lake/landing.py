@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +14,15 @@ import polars as pl
 from batch.core import schema
 from batch.core.errors import CommitConflict, DataRefused
 from batch.core.frames import to_arrow
-from batch.core.layout import Delivery, delivery_name, rejected_key, source_slug
+from batch.core.instants import receipt_refusal
+from batch.core.layout import (
+    Delivery,
+    bronze_year_prefix,
+    delivery_name,
+    rejected_key,
+    source_slug,
+    vacuumed_year_prefix,
+)
 from batch.core.rules import sift
 from batch.core.sessions import Calendar
 from batch.storage.parquet import table_bytes
@@ -39,6 +48,40 @@ class Landed:
     unchanged: tuple[date, ...] = ()
 
 
+class Arrivals:
+    """What arrived in a lake, whether still there or removed by a vacuum.
+
+    Threads may share it. A year is listed when a delivery of it is first sought.
+    """
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+        self._years: dict[int, dict[Delivery, Delivery]] = {}
+        self._lock = threading.Lock()
+
+    def before(self, delivery: Delivery) -> Delivery | None:
+        """Return what arrived before it with equal rows, received at the same instant.
+
+        Where there is none, it counts as arrived itself from then on.
+        """
+        year = delivery.session.year
+        with self._lock:
+            if year not in self._years:
+                self._years[year] = self._list(year)
+            first = self._years[year].setdefault(delivery.as_sent, delivery)
+            if first <= delivery and first is not delivery:
+                return first
+            self._years[year][delivery.as_sent] = delivery
+        return None
+
+    def _list(self, year: int) -> dict[Delivery, Delivery]:
+        # The deliveries first: a vacuum writes the marker before it removes.
+        there = [Delivery.parse(one.key) for one in self._store.list(bronze_year_prefix(year))]
+        markers = self._store.list(vacuumed_year_prefix(year))
+        there += [Delivery.of_vacuumed(one.key) for one in markers]
+        return {one.as_sent: one for one in sorted(filter(None, there), reverse=True)}
+
+
 def land(
     store: ObjectStore,
     rows: pl.DataFrame,
@@ -47,6 +90,8 @@ def land(
     source: str,
     calendar: Calendar,
     received_before: Mapping[date, Delivery] | None = None,
+    arrived_at: datetime | None = None,
+    arrivals: Arrivals | None = None,
 ) -> Landed:
     """Write what was received together as one delivery per session.
 
@@ -62,10 +107,21 @@ def land(
         calendar: Must cover the dates of the rows.
         received_before: A delivery of the same source per session; a session whose accepted
             rows are those of that delivery is not kept a second time.
+        arrived_at: When they reached the lake, where ``received_at`` is not that instant
+            itself: of what was received at the same instant, the last to arrive wins.
+        arrivals: What arrived before; needed with ``arrived_at``, by which the same rows
+            would otherwise have another name each time.
+
+    Raises:
+        DataRefused: They cannot have been received then; nothing landed.
     """
+    refusal = receipt_refusal(received_at, now=arrived_at or received_at)
+    if refusal:
+        raise DataRefused(refusal)
     sifted = sift(rows, calendar)
     slug = source_slug(source)
     known = {session: found.source for session, found in (received_before or {}).items()}
+    deliveries: list[Delivery] = []
     content: dict[Delivery, bytes] = {}
     unchanged: list[date] = []
     for part in sifted.accepted.partition_by("date", maintain_order=True):
@@ -74,9 +130,12 @@ def land(
         if known.get(session) == sent:
             unchanged.append(session)
             continue
-        body = table_bytes(to_arrow(part, schema.DELIVERY))
-        content[Delivery(session, received_at, sent)] = body
-    names: dict[date | None, str] = {delivery.session: delivery.name for delivery in content}
+        delivery = Delivery(session, received_at, sent, arrived_at)
+        first = arrivals.before(delivery) if arrivals else None
+        if first is None:
+            content[delivery] = table_bytes(to_arrow(part, schema.DELIVERY))
+        deliveries.append(first or delivery)
+    names: dict[date | None, str] = {delivery.session: delivery.name for delivery in deliveries}
     refused: dict[str, bytes] = {}
     for part in sifted.refused.partition_by("date", maintain_order=True):
         dated: date | None = part["date"][0]
@@ -97,7 +156,7 @@ def land(
         reason for text in sifted.refused["reason"].to_list() for reason in text.split("; ")
     )
     return Landed(
-        tuple(sorted(content)),
+        tuple(sorted(deliveries)),
         tuple(written),
         sifted.accepted.height,
         sifted.refused.height,

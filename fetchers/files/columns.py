@@ -65,6 +65,11 @@ class Columns:
         return "adj_close" in names and "symbol" not in self.taken
 
 
+def has_column(header: Sequence[str], ours: str) -> bool:
+    """Tell whether a file's columns include one that stands for ours."""
+    return not _by_plain_name(header).keys().isdisjoint(_NAMES[ours])
+
+
 def recognise_columns(header: Sequence[str], *, label: str) -> Columns:
     """Find our columns among a file's, by the names that vendors use.
 
@@ -75,9 +80,7 @@ def recognise_columns(header: Sequence[str], *, label: str) -> Columns:
     Raises:
         DeliveryUnreadable: A required column is missing.
     """
-    theirs: dict[str, str] = {}
-    for name in header:
-        theirs.setdefault("symbol" if name == "T" else _plain(name), name)
+    theirs = _by_plain_name(header)
     taken = {
         ours: next(theirs[name] for name in names if name in theirs)
         for ours, names in _NAMES.items()
@@ -125,6 +128,13 @@ def symbol_of_name(stem: str) -> str:
     """
     stooq = re.fullmatch(r"([a-z0-9.-]+?)[._]us(?:_d)?", stem)
     return stooq[1].upper().replace("-", ".") if stooq else stem
+
+
+def _by_plain_name(header: Sequence[str]) -> dict[str, str]:
+    theirs: dict[str, str] = {}
+    for name in header:
+        theirs.setdefault("symbol" if name == "T" else _plain(name), name)
+    return theirs
 
 
 def _plain(name: str) -> str:

@@ -6,20 +6,20 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 import polars as pl
 
 from batch.core.errors import DataRefused, DeliveryUnreadable
 from batch.core.sessions import EARLIEST, Calendar, load_calendar
-from batch.lake.landing import Landed, land, require_few_refused
+from batch.lake.landing import Arrivals, Landed, land, require_few_refused
 from batch.lake.reference import add_splits
 from batch.runtime.progress import Progress, StopRequested, require_going
 from batch.storage.store import ObjectStore
 from fetchers.files.reader import SourceFile, read_file, read_splits_file
 from fetchers.files.symbol_folders import gather_sessions, is_symbol_folder
 
-_FOLDERS = "one folder per symbol (symbol=*/data.parquet, date=*.parquet)"
+_FOLDERS = "one folder per symbol (symbol=*)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,7 @@ def import_files(
     calendar: Calendar,
     source: str,
     received_at: datetime | None,
+    now: datetime,
     max_refused_share: float,
     workers: int,
     progress: Progress,
@@ -70,12 +71,15 @@ def import_files(
     """Bring the deliveries of files into bronze: read, recognise the columns, land the rows.
 
     A file that cannot be read is a problem, and the others go on. Importing a file again
-    writes nothing.
+    writes nothing. Of files received at the same instant, as are all that have the same date
+    in their name, the one imported last wins, and of those imported together the one written
+    last.
 
     Args:
         calendar: The exchange calendar; rows older than it are judged by the library's.
         source: Who the deliveries are from; part of their names.
         received_at: When the files were received; None takes each file's own time.
+        now: When they reach the lake.
         max_refused_share: Share of refused rows above which a file is a problem.
         workers: Files read side by side.
 
@@ -84,17 +88,28 @@ def import_files(
     """
     folders = [file for file in files if is_symbol_folder(file)]
     singles = [file for file in files if not is_symbol_folder(file)]
+    by_age = sorted(singles, key=lambda file: file.modified_at)
+    places = {file: place for place, file in enumerate(by_age)}
+    arrivals = Arrivals(store)
 
-    def land_rows(rows: pl.DataFrame, at: datetime, label: str) -> _Imported:
+    def land_rows(rows: pl.DataFrame, at: datetime, place: int, label: str) -> _Imported:
         oldest = rows["date"].min()
         too_old = isinstance(oldest, date) and oldest < calendar.first
-        landed = land(
-            store,
-            rows,
-            received_at=at,
-            source=source,
-            calendar=load_calendar(EARLIEST) if too_old else calendar,
-        )
+        try:
+            landed = land(
+                store,
+                rows,
+                received_at=at,
+                source=source,
+                calendar=load_calendar(EARLIEST) if too_old else calendar,
+                arrived_at=now + timedelta(microseconds=place),
+                arrivals=arrivals,
+            )
+        except DataRefused as err:
+            return _Imported(
+                problem=f"{label}: {err}; that is its name's date or its modification time,"
+                " give --received-at"
+            )
         try:
             require_few_refused(landed, label=label, share=max_refused_share)
         except DataRefused as err:
@@ -112,7 +127,7 @@ def import_files(
             " import splits only for dates after the files were downloaded"
         )
         return replace(
-            land_rows(read.rows, received_at or file.received_at, file.uri),
+            land_rows(read.rows, received_at or file.received_at, places[file], file.uri),
             layout=read.columns.summary,
             note=note if read.columns.is_adjusted_vendor else None,
         )
@@ -128,7 +143,7 @@ def import_files(
                 yield _Imported(problem=str(found))
             else:
                 label = f"session {found.rows['date'][0]} of the symbol folders"
-                yield land_rows(found.rows, found.received_at, label)
+                yield land_rows(found.rows, found.received_at, found.version, label)
 
     progress.begin("importing", len(files), "files")
     imported = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import re
 import zlib
 from dataclasses import dataclass
@@ -10,12 +11,20 @@ from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import Final
+from urllib.parse import unquote
 
 import polars as pl
 
 from batch.core.errors import DeliveryUnreadable, ObjectMissing, SettingsError, StoreDenied
+from batch.core.layout import NO_VALUE
 from batch.storage.store import ObjectStore, open_store
-from fetchers.files.columns import Columns, recognise_columns, symbol_of_name, to_delivery_rows
+from fetchers.files.columns import (
+    Columns,
+    has_column,
+    recognise_columns,
+    symbol_of_name,
+    to_delivery_rows,
+)
 
 SUFFIXES: Final = (".csv", ".csv.gz", ".txt", ".txt.gz", ".parquet")
 
@@ -24,6 +33,11 @@ _INSTANT_IN_NAME = re.compile(
 )
 _DATE_IN_NAME = re.compile(r"(?<!\d)(\d{4})-?(\d\d)-?(\d\d)(?!\d)")
 _SUFFIX = re.compile(r"\.(?:csv|txt|parquet)")
+_RANDOM = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+"""What pandas and Spark name their files after; eight digits in it are no date."""
+
+_PARTITIONS: Final = {"symbol": "symbol", "ticker": "symbol", "date": "date"}
+"""Which of our columns a folder such as ``symbol=AAPL`` stands for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +62,21 @@ class SourceFile:
     def received_at(self) -> datetime:
         """The instant or date in its name, else its modification time."""
         return instant_in_name(self.name) or self.modified_at
+
+    @property
+    def partition(self) -> dict[str, str | None]:
+        """Our columns that its path has a value for, as in ``symbol=BRK%2FB/date=2025-01-15``.
+
+        The folders above the place that was named count too; None stands for Hive's null.
+        """
+        path = self.uri if "://" in self.uri else os.path.abspath(self.uri)  # noqa: PTH100 - not to follow links
+        found: dict[str, str | None] = {}
+        for part in (*PurePosixPath(path).parent.parts, _SUFFIX.split(self.name)[0]):
+            name, equals, value = part.partition("=")
+            if equals and name.lower() in _PARTITIONS:
+                text = unquote(value)
+                found[_PARTITIONS[name.lower()]] = None if text in ("", NO_VALUE) else text
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +113,28 @@ def find_files(place: str) -> list[SourceFile]:
 
 
 def read_file(file: SourceFile) -> ReadFile:
-    """Read a file and recognise its columns.
+    """Read a file and recognise its columns; what its folders stand for is a column too.
 
     Raises:
-        DeliveryUnreadable: It is empty, cut off, or not what its name says.
+        DeliveryUnreadable: It is empty, cut off, or not what its name or its folder says.
     """
     table = read_table(file)
+    partition = file.partition
+    for name, value in partition.items():
+        if not has_column(table.columns, name):
+            table = table.with_columns(pl.lit(value, dtype=pl.String).alias(name))
     columns = recognise_columns(table.columns, label=file.uri)
     symbol = symbol_of_name(_SUFFIX.split(file.name)[0])
-    return ReadFile(to_delivery_rows(table, columns, symbol=symbol), columns)
+    rows = to_delivery_rows(table, columns, symbol=symbol)
+    if "symbol" in partition:
+        of_folder = partition["symbol"]
+        others = rows.filter(pl.col("symbol").ne_missing(of_folder))["symbol"].drop_nulls()
+        if len(others):
+            raise DeliveryUnreadable(
+                f"{file.uri}: its folder stands for symbol {of_folder or 'null'}, its column has"
+                f" {others[0]}; correct the one that is wrong"
+            )
+    return ReadFile(rows, columns)
 
 
 def read_table(file: SourceFile) -> pl.DataFrame:
@@ -161,6 +203,7 @@ def instant_in_name(name: str) -> datetime | None:
     A date stands for the end of that day in UTC: after the session's close, before the next
     one's.
     """
+    name = _RANDOM.sub("", name)
     at = _INSTANT_IN_NAME.search(name)
     found = at or _DATE_IN_NAME.search(name)
     if not found:

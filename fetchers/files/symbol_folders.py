@@ -1,14 +1,14 @@
-"""An existing lake of ``symbol=*/data.parquet`` and ``symbol=*/date=*.parquet`` files.
+"""An existing lake with a folder per symbol, such as ``symbol=AAPL/data.parquet``.
 
-Columns: symbol, open, high, low, close, volume, timestamp, interval. Each file holds one
-symbol; a session's rows are gathered across all of them into one delivery. Where files
-disagree about a (symbol, session), every version is kept: the n-th oldest of each goes
-into the session's n-th delivery, so the newest one wins and the others are restatements.
+pandas and pyarrow write such folders when told to partition by the symbol, and leave the
+column out of the files. Each file holds one symbol; a session's rows are gathered across all
+of them into one delivery. Where files disagree about a (symbol, session), every version is
+kept: the n-th oldest of each goes into the session's n-th delivery, so the newest one wins and
+the others are restatements.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,7 +19,6 @@ from batch.core.errors import DeliveryUnreadable
 from batch.runtime.progress import Progress
 from fetchers.files.reader import SourceFile, read_file
 
-_PLACE = re.compile(r"(?:^|/)symbol=[^/]+/(?:data|date=[^/]+)\.parquet$")
 ROWS_AT_ONCE = 4_000_000
 
 
@@ -27,16 +26,18 @@ ROWS_AT_ONCE = 4_000_000
 class SessionVersion:
     """The rows of one session that are received together, as far as can be known.
 
-    ``received_at`` is the newest time that a file with one of the rows was written.
+    ``received_at`` is the newest time that a file with one of the rows was written;
+    ``version`` counts the session's from 0, the oldest.
     """
 
     received_at: datetime
+    version: int
     rows: pl.DataFrame
 
 
 def is_symbol_folder(file: SourceFile) -> bool:
     """Tell whether a file lies where such a lake keeps its bars."""
-    return bool(_PLACE.search(file.key))
+    return "symbol" in file.partition
 
 
 def gather_sessions(
@@ -45,7 +46,8 @@ def gather_sessions(
     """Read a lake of symbol folders, year by year where it is large.
 
     Yields the files that cannot be read, as errors, then each session in its versions.
-    ``received_at`` stands for every file's own time, where given.
+    ``received_at`` is what a session is stamped with, where given; files are ordered by their
+    own times even so.
     """
     readable: list[SourceFile] = []
     years: dict[int, list[SourceFile]] = {}
@@ -74,7 +76,7 @@ def _versions(
     files: Sequence[SourceFile], received_at: datetime | None, year: int | None
 ) -> Iterator[SessionVersion]:
     parts = []
-    for file in files:
+    for file in sorted(files, key=lambda one: (one.received_at, one.modified_at)):
         rows = read_file(file).rows
         if year is not None:
             rows = rows.filter(pl.col("date").dt.year().fill_null(0) == year)
@@ -85,9 +87,9 @@ def _versions(
     columns = [name for name in parts[0].columns if name != "received_at"]
     versions = (
         pl.concat(parts)
-        .sort("received_at", maintain_order=True)
         .unique(columns, keep="last", maintain_order=True)
         .with_columns(version=pl.int_range(pl.len()).over("symbol", "date"))
     )
     for part in versions.partition_by("date", "version", maintain_order=True):
-        yield SessionVersion(max(part["received_at"].to_list()), part.select(columns))
+        received = max(part["received_at"].to_list())
+        yield SessionVersion(received, part["version"][0], part.select(columns))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import click
 
-from batch.core.instants import parse_instant
+from batch.core.errors import SettingsError
+from batch.core.instants import parse_instant, receipt_refusal
 from batch.core.sessions import load_calendar
 from batch.runtime.options import output_options, settings_options
 from batch.runtime.output import Output
@@ -32,7 +35,8 @@ class ImportSettings(WorkerSettings, RefusalSettings):
     "--received-at",
     metavar="INSTANT",
     help="When the files were received, such as 2025-01-10T21:30Z; by default the date in"
-    " a file's name, else its modification time.",
+    " a file's name, else its modification time. Of files received at the same instant, the one"
+    " imported last wins.",
 )
 @click.option("--source", metavar="NAME", default="import", help="Name of their source.")
 @settings_options(ImportSettings)
@@ -48,8 +52,8 @@ def command(
     """Bring deliveries into the lake: CSV, CSV.gz or Parquet files and folders.
 
     Columns may be named as by Polygon, Yahoo, Stooq or in any other sensible way; prints
-    which column was read as what. A folder of symbol=*/data.parquet and
-    symbol=*/date=*.parquet files is read as an existing lake. Rows that cannot be true
+    which column was read as what. symbol=* and date=* folders are read as an existing
+    lake, with the symbols and dates that only the folders have. Rows that cannot be true
     are kept under bronze/rejected with a reason.
 
     \b
@@ -58,7 +62,11 @@ def command(
       ohlcv import AAPL.csv --received-at 2025-01-10T21:30Z
       ohlcv import s3://old-bucket/processed/
     """
+    now = datetime.now(UTC)
     received = parse_instant(received_at) if received_at else None
+    refusal = receipt_refusal(received, now=now) if received else None
+    if refusal:
+        raise SettingsError(f"--received-at {received_at}: {refusal}")
     store = open_store(settings.lake)
     store.exists()
     found = [file for place in files for file in find_files(place)]
@@ -70,6 +78,7 @@ def command(
             calendar=load_calendar(),
             source=source,
             received_at=received,
+            now=now,
             max_refused_share=settings.max_refused_share,
             workers=settings.workers,
             progress=run.progress,

@@ -44,7 +44,8 @@ def command(
 
     A delivery goes only where one newer delivery of its session, already consolidated, has
     every symbol of it, so the daily bars stay as they are. Reports what is lost: bars as
-    they were known before the newer one came. Announcements and scratch files that killed
+    they were known before the newer one came. What was removed stays known by name, so that
+    the same rows are not news when they come again. Announcements and scratch files that killed
     jobs left are removed as well. The run's report lists what was removed.
 
     \b
@@ -67,7 +68,7 @@ def command(
         with job_run("vacuum", store, settings, output) as run:
             found = plan()
             run.outcome = RunOutcome(_summary(found))
-            apply_vacuum(store, found)
+            apply_vacuum(store, found, workers=settings.workers)
     else:
         found = plan()
     output.result({"lake": store.uri, "removed": yes, **_summary(found)})

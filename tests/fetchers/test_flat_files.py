@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -12,8 +12,10 @@ import boto3
 import polars as pl
 import pytest
 
+from batch.consolidator.job import consolidate
 from batch.core.errors import Interrupted, SettingsError
 from batch.core.sessions import Calendar
+from batch.lake import Lake
 from batch.runtime.progress import Silent, StopRequested, never
 from batch.storage.local import LocalStore
 from batch.storage.s3 import S3Store
@@ -137,6 +139,19 @@ def test_filling_again_reads_only_what_is_missing(flat: FlatBucket, lake: LocalS
     assert again.bars is not None
     assert again.bars.planned == ()
     assert list(lake.list("")) == before
+
+
+def test_a_corrected_flat_file_that_is_fetched_again_wins(
+    flat: FlatBucket, lake: LocalStore
+) -> None:
+    one = SessionRange(LAST, LAST, again=True)
+    for volume in (4.0, 3.0, 2.0, 1.0):
+        flat.put(LAST, flat_file(flat.market.rows(LAST, NOW).with_columns(volume=volume), LAST))
+        flat.fill(lake, wanted=one, now=NOW + timedelta(hours=5 - volume))
+
+    consolidate(lake, calendar=flat.calendar)
+
+    assert Lake(lake).bars("1d")["volume"].unique().to_list() == [1.0]
 
 
 def test_a_stopped_backfill_is_continued(flat: FlatBucket, lake: LocalStore) -> None:
