@@ -125,6 +125,93 @@ def test_refused_conditions_are_lost_races(store: S3Store, status: int, code: st
     assert store.read("k") == b"theirs"
 
 
+UNDECIDED = says(409, "ConditionalRequestConflict")
+
+
+@pytest.fixture(params=["nothing", "version"])
+def expect(store: S3Store, request: pytest.FixtureRequest) -> Expect | str:
+    """What a write of ``k`` expects, and what is there."""
+    return Expect.NOTHING if request.param == "nothing" else store.write("k", b"old").version
+
+
+def test_a_write_is_made_again_where_s3_did_not_decide_its_condition(
+    store: S3Store, expect: Expect | str
+) -> None:
+    far_side(store, "PutObject", UNDECIDED, UNDECIDED)
+
+    written = store.write("k", b"mine", expect=expect)
+
+    assert store.read("k") == b"mine"
+    assert store.head("k") == written
+
+
+def test_a_condition_that_s3_never_decides_is_not_a_lost_race(
+    store: S3Store, expect: Expect | str
+) -> None:
+    before = [(item.key, item.version) for item in store.list("")]
+    far_side(store, "PutObject", always=UNDECIDED)
+
+    with pytest.raises(StoreUnavailable, match=r"market/data/k: S3 answered .*run the job again"):
+        store.write("k", b"mine", expect=expect)
+
+    assert [(item.key, item.version) for item in store.list("")] == before
+
+
+def test_an_object_that_contradicts_an_undecided_condition_is_a_lost_race(
+    store: S3Store, expect: Expect | str
+) -> None:
+    other = boto3.client("s3")
+
+    def other_writes(request: Any) -> AWSResponse | None:
+        other.put_object(Bucket=store.bucket, Key="market/data/k", Body=b"theirs")
+        return UNDECIDED(request)
+
+    far_side(store, "PutObject", always=other_writes)
+
+    with pytest.raises(CommitConflict, match="another job wrote it first"):
+        store.write("k", b"mine", expect=expect)
+
+    assert store.read("k") == b"theirs"
+
+
+@pytest.mark.parametrize("conflicts", [1, 2])
+def test_an_upload_in_parts_starts_again_where_s3_did_not_decide_its_condition(
+    store: S3Store, expect: Expect | str, conflicts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("batch.storage.s3.PART_BYTES", 5 * 1024 * 1024)
+    far_side(store, "CompleteMultipartUpload", *[UNDECIDED] * conflicts)
+    started: list[str] = []
+    far_side(store, "CreateMultipartUpload", always=lambda request: started.append(request.url))
+    content = bytes(21 * 1024 * 1024)
+
+    with store.scratch() as folder:
+        (folder / "large").write_bytes(content)
+        written = store.write("k", folder / "large", expect=expect)
+
+    assert len(started) == 1 + conflicts
+    assert store.head("k") == written
+    assert written.size_bytes == len(content)
+    assert not store.client.list_multipart_uploads(Bucket=store.bucket).get("Uploads")
+
+
+def test_a_delivery_is_never_taken_for_landed_without_being_there(
+    store: S3Store, calendar: Calendar
+) -> None:
+    day = calendar.session_at(13000)
+
+    def undecided_delivery(request: Any) -> AWSResponse | None:
+        return UNDECIDED(request) if "/bronze/daily/" in request.url else None
+
+    throttled = open_store(store.uri)
+    assert isinstance(throttled, S3Store)
+    far_side(throttled, "PutObject", always=undecided_delivery)
+
+    with pytest.raises(StoreUnavailable):
+        land_rows(throttled, [bar("A", day)], calendar, received_at=received_after(day))
+
+    assert [*store.list("bronze/daily/")] == []
+
+
 @pytest.mark.parametrize("breaks", [lost, timed_out])
 def test_a_connection_that_stays_broken_leaves_a_doubt_only_where_there_is_one(
     store: S3Store, breaks: Answer

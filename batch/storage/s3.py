@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
@@ -26,7 +28,14 @@ PART_BYTES = 16 * 1024 * 1024
 _WRITER = "ohlcv-writer"
 _MISSING = {"404", "NoSuchKey", "NotFound"}
 _DENIED = {"403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"}
-_CONFLICT = {"412", "409", "PreconditionFailed", "ConditionalRequestConflict"}
+_CONFLICT = {"412", "PreconditionFailed"}
+_UNDECIDED = {"409", "ConditionalRequestConflict", "OperationAborted"}
+_PAUSES_S = (0.1, 0.2, 0.4, 0.8)
+"""Longest pauses between the tries of a write whose condition S3 did not decide."""
+
+
+class _ConditionUndecided(errors.StoreUnavailable):
+    """S3 answered 409: others write or delete the key, so the condition was not decided."""
 
 
 class S3Store:
@@ -35,7 +44,9 @@ class S3Store:
     Conditional writes are S3's own (``If-Match``, ``If-None-Match``); a version is an ETag.
     The SDK repeats a write whose answer was lost, and the repetition of a write that took
     effect fails its own condition. So every write carries a random id in the object's
-    metadata: a conflict with an object of that id is a success.
+    metadata: a conflict with an object of that id is a success. A failed condition (412) is a
+    lost race; 409 says that S3 decided nothing because others write or delete the key, so the
+    write is made again.
     Credentials, region and endpoint come from where every AWS tool takes them.
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
     """
@@ -136,24 +147,19 @@ class S3Store:
     ) -> StoredObject:
         """Put an object under S3's own condition; see :class:`ObjectStore`."""
         writer = uuid4().hex
-        condition = _condition(expect)
-        size_bytes = content.stat().st_size if isinstance(content, Path) else len(content)
-        try:
-            with self._translated(key, condition):
-                if isinstance(content, Path) and size_bytes > 4 * PART_BYTES:
-                    answer = self._put_parts(key, content, writer, condition)
-                else:
-                    whole = content if isinstance(content, bytes) else content.open("rb")
-                    with nullcontext(whole) if isinstance(whole, bytes) else whole as body:
-                        answer = self.client.put_object(
-                            **self._at(key), Body=body, Metadata={_WRITER: writer}, **condition
-                        )
-        except errors.CommitConflict:
-            # An object of this writer is the write whose answer was lost.
-            if ours := self.head(key, writer=writer):
-                return ours
-            raise
-        return StoredObject(key, size_bytes, _etag(answer))
+        for longest_s in (*_PAUSES_S, None):
+            try:
+                return self._put(key, content, writer, _condition(expect))
+            except errors.CommitConflict:
+                # An object of this writer is the write whose answer was lost.
+                if ours := self.head(key, writer=writer):
+                    return ours
+                raise
+            except _ConditionUndecided as err:
+                undecided = err
+            if longest_s is not None:
+                time.sleep(random.uniform(longest_s / 2, longest_s))  # noqa: S311 - keeps writers apart
+        return self._decide(key, expect, writer, undecided)
 
     def delete(self, keys: Iterable[str]) -> None:
         """Remove up to 1,000 objects a request; see :class:`ObjectStore`."""
@@ -227,6 +233,36 @@ class S3Store:
     def _at(self, key: str) -> dict[str, str]:
         return {"Bucket": self.bucket, "Key": self.prefix + key}
 
+    def _put(
+        self, key: str, content: bytes | Path, writer: str, condition: dict[str, str]
+    ) -> StoredObject:
+        size_bytes = content.stat().st_size if isinstance(content, Path) else len(content)
+        with self._translated(key, condition):
+            if isinstance(content, Path) and size_bytes > 4 * PART_BYTES:
+                answer = self._put_parts(key, content, writer, condition)
+            else:
+                whole = content if isinstance(content, bytes) else content.open("rb")
+                with nullcontext(whole) if isinstance(whole, bytes) else whole as body:
+                    answer = self.client.put_object(
+                        **self._at(key), Body=body, Metadata={_WRITER: writer}, **condition
+                    )
+        return StoredObject(key, size_bytes, _etag(answer))
+
+    def _decide(
+        self, key: str, expect: Expectation, writer: str, undecided: _ConditionUndecided
+    ) -> StoredObject:
+        """Look at what is under a key whose condition S3 never decided.
+
+        Only an object that contradicts the condition is a lost race.
+        """
+        if ours := self.head(key, writer=writer):
+            return ours
+        there = self.head(key)
+        found = there.version if there else None
+        if expect is Expect.ANYTHING or found == (None if expect is Expect.NOTHING else expect):
+            raise undecided
+        raise _lost_race(self.location(key)) from undecided
+
     def _put_parts(self, key: str, path: Path, writer: str, condition: dict[str, str]) -> Any:
         where = self._at(key)
         upload = self.client.create_multipart_upload(**where, Metadata={_WRITER: writer})
@@ -268,9 +304,11 @@ class S3Store:
             answer = err.response.get("Error", {})
             code = str(answer.get("Code", "unknown"))
             if code in _CONFLICT or (condition and "IfMatch" in condition and code in _MISSING):
-                raise errors.CommitConflict(
-                    f"{where}: another job wrote it first; nothing was published over it,"
-                    " run the job again"
+                raise _lost_race(where) from err
+            if code in _UNDECIDED:
+                raise _ConditionUndecided(
+                    f"{where}: S3 answered {code} again and again because others write or delete"
+                    " it; nothing was published, run the job again"
                 ) from err
             raise self._refusal(where, code, answer.get("Message", code)) from err
         except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError) as err:
@@ -322,6 +360,12 @@ def _condition(expect: Expectation) -> dict[str, str]:
     if expect is Expect.NOTHING:
         return {"IfNoneMatch": "*"}
     return {"IfMatch": str(expect)}
+
+
+def _lost_race(where: str) -> errors.CommitConflict:
+    return errors.CommitConflict(
+        f"{where}: another job wrote it first; nothing was published over it, run the job again"
+    )
 
 
 def _etag(answer: Any) -> str:
