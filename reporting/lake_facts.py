@@ -16,6 +16,7 @@ from batch.lake.manifest import load_daily_manifest
 from batch.lake.read import Lake
 from batch.runtime.progress import Progress
 from batch.runtime.run_report import RunReport, list_run_reports
+from batch.storage.scan import reading
 from reporting.moves import Moves, find_moves
 
 RUNS_READ = 60
@@ -114,7 +115,8 @@ def gather_facts(lake: Lake, *, now: datetime, progress: Progress) -> LakeFacts:
     manifest = load_daily_manifest(lake.store)
     calendar = load_calendar(min(manifest.oldest or EPOCH, EPOCH))
     splits, restatements, rejected = lake.splits(), lake.restatements(), lake.rejected()
-    coverage = count_coverage(lake.lazy("1d"), calendar)
+    with reading(lake.store.uri):
+        coverage = count_coverage(lake.lazy("1d"), calendar)
     groups = bars_by_group(lake, calendar, progress=progress)
     newest_closed = calendar.newest_closed(now)
     newest = coverage.newest

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import date
+from io import BytesIO
+from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
 from batch.consolidator.job import consolidate
+from batch.core.errors import DataRefused, ExitCode, SettingsError
 from batch.core.sessions import Calendar
+from batch.lake import Lake
+from batch.resampler.job import resample
 from batch.runtime.command import run_main
 from batch.storage.local import LocalStore
+from batch.storage.store import ObjectStore
 from orchestration.cli.main import cli
 from orchestration.cli.sql import command
 from tests.support.bars import bar, land_rows, received_after
+from tests.support.lakes import versions
 
 DAY = date(2025, 1, 15)
 
@@ -84,3 +93,118 @@ def test_csv_and_json_together_are_a_usage_error(filled: LocalStore) -> None:
     arguments = ["sql", "--lake", filled.uri, "select 1", "--csv", "--json"]
 
     assert run_main(cli, arguments, name="ohlcv") == 2
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "copy (select 1) to '{lake}/silver/1d/year=2025/data.parquet'",
+        "copy bars_1d to '{lake}/silver/1d' (format parquet, partition_by (symbol))",
+        "explain analyze copy (select 1) to '{lake}/x.csv'",
+        "export database '{lake}/out'",
+        "import database '{lake}/out'",
+        "attach '{lake}/x.duckdb'",
+        "attach ':memory:' as other",
+        "install httpfs",
+        "load httpfs",
+        "create table t as select 1",
+        "create or replace view bars_1d as select 1",
+        "drop view bars_1d",
+        "call enable_logging(storage = 'file', storage_config = {{'path': '{lake}/log'}})",
+        "set enable_external_access = true",
+        "set threads = 1",
+        "reset lock_configuration",
+        "pragma enable_profiling",
+        "pragma database_list",
+        "select 1; copy (select 1) to '{lake}/x.csv'",
+        "copy (select 1) to '{lake}/x.csv'; select 1",
+        "select * from read_csv('/etc/passwd')",
+        "select * from read_text('/etc/passwd')",
+        "select * from '/etc/passwd'",
+        "select * from glob('/*')",
+        "select * from sniff_csv('/etc/passwd')",
+        "select * from read_parquet('{lake}/silver/1d/year=2025/data.parquet')",
+        "select * from 's3://bucket/key.parquet'",
+        "select * from enable_logging(storage = 'file', storage_config = {{'path': '{lake}/log'}})",
+        "select * from connection",
+        "",
+        "-- nothing",
+    ],
+)
+def test_sql_writes_nothing_and_reads_nothing_but_the_lake(
+    filled: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, statement: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+
+    with pytest.raises(SettingsError, match="SQL"):
+        Lake(filled).sql(statement.format(lake=filled.uri))
+
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+@pytest.mark.parametrize(
+    ("query", "rows"),
+    [
+        ("show tables", 5),
+        ("describe bars_1d", 10),
+        ("summarize bars_1d", 10),
+        ("from bars_1d", 2),
+        ("with a as (select * from BARS_1D) select * from a", 2),
+        ("pivot bars_1d on symbol using max(close)", 2),
+        ("select * from query_table('bars_1d');", 2),
+        ("explain select * from bars_1d", 1),
+        ("select symbol from tickers union all select symbol from dividends", 0),
+    ],
+)
+def test_sql_takes_every_kind_of_query(any_filled: ObjectStore, query: str, rows: int) -> None:
+    assert Lake(any_filled).sql(query).height == rows
+
+
+@pytest.fixture
+def any_filled(any_lake: ObjectStore, calendar: Calendar) -> ObjectStore:
+    """Daily bars and bars of 5 sessions, on disk and on S3."""
+    rows = [bar("A", DAY, 10.125), bar("NA", DAY, 3.0, vwap=None)]
+    land_rows(any_lake, rows, calendar, received_at=received_after(DAY))
+    consolidate(any_lake, calendar=calendar)
+    resample(any_lake, intervals=[5], calendar=calendar)
+    return any_lake
+
+
+def _cut_off(content: bytes) -> bytes:
+    return content[:-20]
+
+
+def _page_overwritten(content: bytes) -> bytes:
+    return content[:4] + bytes(40) + content[44:]
+
+
+def _column_missing(content: bytes) -> bytes:
+    table = pq.read_table(BytesIO(content)).drop_columns(["vwap"])
+    sink = BytesIO()
+    pq.write_table(table, sink)
+    return sink.getvalue()
+
+
+@pytest.mark.parametrize("damage", [_cut_off, _page_overwritten, _column_missing])
+def test_a_damaged_table_is_refused_by_name_and_blocks_no_other(
+    any_filled: ObjectStore, damage: Callable[[bytes], bytes], capfd: pytest.CaptureFixture[str]
+) -> None:
+    key = "silver/5d/year=2025/data.parquet"
+    any_filled.write(key, damage(any_filled.read(key)))
+    any_filled.write("reference/splits/data.parquet", b"PAR1 cut off")
+    before = versions(any_filled)
+    lake = Lake(any_filled)
+
+    code = run_main(
+        cli, ["sql", "--lake", any_filled.uri, "select symbol, vwap from bars_5d"], name="ohlcv"
+    )
+
+    assert code == ExitCode.DATA_REFUSED
+    assert f"{any_filled.location(key)}: " in capfd.readouterr().err
+    with pytest.raises(DataRefused, match=r"reference/splits/data\.parquet"):
+        lake.sql("select * from splits")
+    assert lake.sql("select * from bars_1d").height == 2
+    assert lake.sql("show tables").height == 5
+    assert lake.sql("describe splits").height == 5
+    assert versions(any_filled) == before

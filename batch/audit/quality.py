@@ -21,6 +21,7 @@ from batch.core.sessions import Calendar, calendar_from
 from batch.lake.manifest import load_daily_manifest
 from batch.lake.read import Lake
 from batch.runtime.progress import Progress, Silent, StopRequested, never, require_going
+from batch.storage.scan import reading
 
 SYMBOLS_AT_ONCE = 500
 
@@ -109,7 +110,10 @@ def bars_by_group(
     for first in range(0, len(symbols), SYMBOLS_AT_ONCE):
         require_going(stop_requested)
         group = symbols[first : first + SYMBOLS_AT_ONCE]
-        yield with_neighbours(lake.lazy("1d", group).select(_COLUMNS).collect(), calendar)
+        bars = lake.lazy("1d", group).select(_COLUMNS)
+        with reading(lake.store.uri):
+            rows = bars.collect()
+        yield with_neighbours(rows, calendar)
         progress.advance(len(group))
 
 

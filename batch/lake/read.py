@@ -207,20 +207,17 @@ class Lake:
         """Run a DuckDB query over the lake.
 
         There is a view of every table there is (``bars_1d``, ``bars_3d``, ...,
-        ``restatements``) and the tables ``splits``, ``tickers`` and ``dividends``.
-        Open bars are in the views: ask for ``WHERE complete``.
+        ``restatements``) and of ``splits``, ``tickers`` and ``dividends``. Open bars are in
+        the views: ask for ``WHERE complete``. A query can write nothing and read no other file.
 
         Raises:
             SettingsError: The query is wrong.
+            DataRefused: A table that the query names is damaged.
+            StoreUnavailable: The store does not answer.
         """
         from batch.lake.query import run_query  # noqa: PLC0415 - brings DuckDB
 
-        reference = {
-            "splits": self.splits(),
-            "tickers": self.tickers(),
-            "dividends": self.dividends(),
-        }
-        return run_query(self.store, reference, query)
+        return run_query(self.store, query)
 
     def _years(self, table: str, width: int, anchor: Anchor) -> list[int]:
         years = sorted(TablePartitions.list(self.store, table).objects)

@@ -185,8 +185,11 @@ class LocalStore:
         """Return no options: Polars opens local paths as they are."""
         return {}
 
-    def arrow_filesystem(self) -> None:
-        """Return None: locations are local paths."""
+    def arrow_filesystem(self) -> Any:
+        """Return Arrow's file system of local paths."""
+        from pyarrow.fs import LocalFileSystem  # noqa: PLC0415 - only SQL needs it
+
+        return LocalFileSystem()
 
     def _scratch_base(self) -> Path:
         base = self.root / _SCRATCH

@@ -104,8 +104,8 @@ class ObjectStore(Protocol):
     def polars_options(self) -> dict[str, Any]:
         """Return the keyword arguments with which ``pl.scan_parquet`` opens a location."""
 
-    def arrow_filesystem(self) -> Any | None:
-        """Return the Arrow file system of the objects, None where locations are local paths.
+    def arrow_filesystem(self) -> Any:
+        """Return the Arrow file system of the objects.
 
         Its paths are locations without ``s3://``.
         """

@@ -25,6 +25,11 @@ from batch.storage.objects import Expect, Expectation, StoredObject
 PART_BYTES = 16 * 1024 * 1024
 """Objects above this are read and written in parts of this size, side by side."""
 
+ATTEMPTS = 6
+"""How often a request is sent before the store counts as unavailable, by whichever client."""
+
+_CONNECT_TIMEOUT_S = 10
+_READ_TIMEOUT_S = 60
 _WRITER = "ohlcv-writer"
 _MISSING = {"404", "NoSuchKey", "NotFound"}
 _DENIED = {"403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"}
@@ -205,7 +210,13 @@ class S3Store:
             return given, int(expiry.timestamp()) if expiry else None
 
         endpoint = str(self.client.meta.endpoint_url)
-        storage = {"aws_region": str(self.client.meta.region_name), "aws_endpoint_url": endpoint}
+        storage: dict[str, Any] = {
+            "aws_region": str(self.client.meta.region_name),
+            "aws_endpoint_url": endpoint,
+            "max_retries": ATTEMPTS - 1,
+            "connect_timeout": f"{_CONNECT_TIMEOUT_S}s",
+            "timeout": f"{_READ_TIMEOUT_S}s",
+        }
         if endpoint.startswith("http://"):
             storage["aws_allow_http"] = "true"
         return {
@@ -215,7 +226,7 @@ class S3Store:
 
     def arrow_filesystem(self) -> Any:
         """Return Arrow's S3 file system with the credentials that boto3 finds."""
-        from pyarrow.fs import S3FileSystem  # noqa: PLC0415 - only SQL needs it
+        from pyarrow.fs import AwsStandardS3RetryStrategy, S3FileSystem  # noqa: PLC0415 - only SQL needs it
 
         credentials = boto3.session.Session().get_credentials()
         frozen = credentials.get_frozen_credentials() if credentials else None
@@ -228,6 +239,9 @@ class S3Store:
             region=self.client.meta.region_name,
             scheme=scheme,
             endpoint_override=host,
+            connect_timeout=_CONNECT_TIMEOUT_S,
+            request_timeout=_READ_TIMEOUT_S,
+            retry_strategy=AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
         )
 
     def _at(self, key: str) -> dict[str, str]:
@@ -342,9 +356,9 @@ class S3Store:
 
 def _client(**access: Any) -> Any:
     config = Config(
-        retries={"mode": "standard", "max_attempts": 6},
-        connect_timeout=10,
-        read_timeout=60,
+        retries={"mode": "standard", "max_attempts": ATTEMPTS},
+        connect_timeout=_CONNECT_TIMEOUT_S,
+        read_timeout=_READ_TIMEOUT_S,
         max_pool_connections=32,
         user_agent_extra="ohlcv-batch",
     )

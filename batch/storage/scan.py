@@ -9,9 +9,16 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from batch.core.errors import DataRefused, ObjectMissing, StoreUnavailable
+from batch.core.errors import (
+    DataRefused,
+    DeliveryUnreadable,
+    ObjectMissing,
+    StoreDenied,
+    StoreUnavailable,
+)
 from batch.core.frames import empty_frame, polars_schema
 from batch.storage.objects import ObjectStore
+from batch.storage.parquet import read_table
 
 
 def scan_objects(
@@ -57,18 +64,41 @@ def reading(label: str) -> Iterator[None]:
     Raises:
         ObjectMissing: An object is gone.
         DataRefused: An object is not a whole Parquet file of its schema.
-        StoreUnavailable: The store did not answer.
+        StoreDenied: The store refused access.
+        StoreUnavailable: The store did not answer, or not whole.
     """
     try:
         yield
     except FileNotFoundError as err:
         raise ObjectMissing(f"{label}: {err}; a job may be replacing it, read again") from err
+    except PermissionError as err:
+        raise StoreDenied(
+            f"{label}: access refused ({_first_line(err)}); check the permissions or credentials"
+        ) from err
     except (pl.exceptions.ComputeError, pl.exceptions.SchemaError, pa.ArrowInvalid) as err:
         raise DataRefused(
             f"{label}: {_first_line(err)}; check the lake with `ohlcv verify`"
         ) from err
     except OSError as err:
-        raise StoreUnavailable(f"{label}: {_first_line(err)}; read again") from err
+        raise StoreUnavailable(
+            f"{label}: the store does not answer ({_first_line(err)}); run it again"
+        ) from err
+
+
+def require_whole(store: ObjectStore, keys: Sequence[str], table_schema: Any) -> None:
+    """Read objects to their end, to find what another engine only says in words of its own.
+
+    Raises:
+        ObjectMissing: An object is gone.
+        DataRefused: One is not a whole Parquet file of its schema; the message names it.
+        StoreUnavailable: The store does not answer.
+    """
+    for key in keys:
+        with store.local_copy(key) as path:
+            try:
+                read_table(path, table_schema.names, label=store.location(key))
+            except DeliveryUnreadable as err:
+                raise DataRefused(f"{err}; check the lake with `ohlcv verify`") from err
 
 
 def _first_line(err: BaseException) -> str:

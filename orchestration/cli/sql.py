@@ -25,9 +25,10 @@ from batch.runtime.tables import split_table
 def command(settings: Settings, output: Output, query: str, as_csv: bool, rows: int) -> None:
     """Run a DuckDB query over the lake.
 
-    There is a view of every table: bars_1d, bars_3d ... bars_34d, restatements, and the
-    tables splits, tickers and dividends. Open bars are in the views: ask for WHERE
-    complete. --csv and --json print every row. A query of - is read from standard input.
+    There is a view of every table: bars_1d, bars_3d ... bars_34d, restatements, splits,
+    tickers and dividends. Open bars are in the views: ask for WHERE complete. A query can
+    write nothing and read no other file. --csv and --json print every row. A query of - is
+    read from standard input.
 
     \b
     Examples:
