@@ -13,10 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from batch.audit.quality import check_lake
 from batch.audit.verify import verify
 from batch.consolidator.job import consolidate
 from batch.core.layout import Anchor
 from batch.core.sessions import Calendar
+from batch.lake import Lake
 from batch.lake.reference import add_splits
 from batch.resampler.job import resample
 from batch.storage.local import LocalStore
@@ -24,6 +26,7 @@ from batch.storage.store import ObjectStore
 from simulation.exchange import ExchangeSpec, SyntheticExchange
 from tests.support.bars import bar, land_rows, received_after
 from tests.support.command_line import run_ohlcv
+from tests.support.lakes import silver_bytes
 
 
 def fill(store: ObjectStore, calendar: Calendar) -> None:
@@ -230,3 +233,30 @@ def test_the_command_ends_with_3_and_shows_the_difference(
     assert "5.25" in table.out
     shown = [d for d in json.loads(as_json.out)["shown"] if d["symbol"] == "NA"]
     assert [(d["column"], d["expected"], d["found"]) for d in shown] == [("close", 5.0, 5.25)]
+
+
+def test_a_lake_below_folders_named_like_partitions_reads_as_anywhere_else(
+    filled: Path, tmp_path: Path, calendar: Calendar
+) -> None:
+    root = tmp_path / "date=2001-01-01" / "start=2001-01-01" / "symbol=ZZ" / "year=1999" / "lake"
+    shutil.copytree(filled, root)
+    elsewhere, below = Lake(LocalStore(filled)), Lake(LocalStore(root))
+
+    found = verify(below.store)
+    remade = consolidate(below.store, calendar=calendar, full=True)
+
+    assert found.differences == []
+    assert remade.published
+    assert silver_bytes(below.store) == silver_bytes(elsewhere.store)
+    for answer in (
+        lambda lake: lake.bars("1d"),
+        lambda lake: lake.bars("5d", adjusted=True, complete=False),
+        lambda lake: lake.bars("5d", as_of="2025-01-31", complete=False),
+        lambda lake: lake.bars("21d", anchor="listing"),
+        lambda lake: lake.rejected(),
+        lambda lake: lake.restatements(),
+        lambda lake: lake.sql("select * from bars_5d order by symbol, start"),
+        lambda lake: lake.sql("select * from splits"),
+        lambda lake: check_lake(lake).findings,
+    ):
+        assert answer(below).equals(answer(elsewhere))

@@ -59,7 +59,7 @@ OUT_OF_ORDER = """
 SELECT symbol, {key}::VARCHAR FROM (
     SELECT symbol, {key}, file_row_number,
            lag(symbol) OVER placed AS symbol_before, lag({key}) OVER placed AS key_before
-    FROM read_parquet($path, file_row_number = true)
+    FROM read_parquet($path, file_row_number = true, hive_partitioning = false)
     WINDOW placed AS (ORDER BY file_row_number))
 WHERE symbol < symbol_before OR (symbol = symbol_before AND {key} <= key_before)
 ORDER BY file_row_number

@@ -84,7 +84,7 @@ class DeliveryReader:
         if not base.restatements_version:
             return Merged(bars, session_digests(bars))
         with self.store.local_copy(partition_key(RESTATEMENTS_TABLE, year)) as path:
-            restatements = pl.read_parquet(path)
+            restatements = pl.read_parquet(path, hive_partitioning=False)
         sessions = pl.Series(np.unique(bars.day)).cast(pl.Date)
         kept = restatements.filter(pl.col("date").is_in(sessions.implode()))
         return Merged(bars, session_digests(bars), kept)
