@@ -13,8 +13,10 @@ from datetime import UTC, date, datetime
 from importlib import import_module
 from pathlib import Path
 
+import click
 import pytest
 
+from batch.core.errors import DataRefused, ExitCode, LakeMissing, StoreUnavailable
 from batch.runtime.command import run_main
 from tests.oracle import library_sessions
 from tests.support.bars import bar
@@ -139,14 +141,31 @@ def test_files_that_may_not_be_read_are_one_line_and_exit_code_2(lake: Filled) -
     assert list(lake.store.list("silver/1d/")) == []
 
 
-def test_debug_shows_the_traceback_and_without_it_there_is_none() -> None:
-    quiet = run_python(*CONSOLIDATOR, "--lake", "/no/such/lake")
-    loud = run_python(*CONSOLIDATOR, "--lake", "/no/such/lake", "--debug")
+@pytest.mark.parametrize(
+    ("raised", "code"),
+    [
+        (LakeMissing("no lake"), ExitCode.USAGE),
+        (DataRefused("too many"), ExitCode.DATA_REFUSED),
+        (StoreUnavailable("slow down"), ExitCode.RETRY),
+        (ValueError("never thought of"), ExitCode.BUG),
+    ],
+)
+@pytest.mark.parametrize("debug", [False, True])
+def test_debug_shows_the_traceback_and_changes_no_exit_code(
+    raised: Exception, code: ExitCode, debug: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @click.command()
+    @click.option("--debug", is_flag=True)
+    def command(debug: bool) -> None:
+        raise raised
 
-    assert "Traceback" not in quiet.err
-    assert "Traceback (most recent call last)" in loud.err
-    assert "LakeMissing" in loud.err
-    assert loud.code != 0
+    ended = run_main(command, ["--debug"] if debug else [], name="ohlcv")
+
+    told = capsys.readouterr().err
+    assert ended == code
+    assert ("Traceback (most recent call last)" in told) is debug
+    assert "error: " in told.splitlines()[-1]
+    assert str(raised) in told.splitlines()[-1]
 
 
 def test_options_come_before_the_environment_and_that_before_defaults(lake: Filled) -> None:

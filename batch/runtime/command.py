@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import sys
+import traceback
 from pathlib import Path
 
 import click
@@ -18,8 +19,8 @@ from batch.runtime.formats import wrapped
 def run_main(command: click.Command, arguments: list[str] | None = None, *, name: str) -> int:
     """Run a command line and return its exit code.
 
-    Errors of ours become one line on stderr and their exit code; ``--debug`` shows the
-    traceback. Anything else is a bug: exit code 1.
+    Errors of ours become one line on stderr and their exit code; anything else is a bug: exit
+    code 1. ``--debug`` shows the traceback too and changes no code.
     """
     given = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in given
@@ -39,19 +40,17 @@ def run_main(command: click.Command, arguments: list[str] | None = None, *, name
         return err.exit_code
     except OhlcvError as err:
         if debug:
-            raise
+            traceback.print_exception(err)
         return _fail(str(err), err.exit_code)
     except KeyboardInterrupt:
         return _fail("stopped at once; the next run does the rest", ExitCode.RETRY)
     except BrokenPipeError:
         return ExitCode.DONE
-    except Exception as err:
+    except Exception as err:  # noqa: BLE001 - the one place where a bug ends a command
         if debug:
-            raise
-        return _fail(
-            f"this is a bug: {type(err).__name__}: {err}; run again with --debug for the traceback",
-            ExitCode.BUG,
-        )
+            traceback.print_exception(err)
+        advice = "report the traceback" if debug else "run again with --debug for the traceback"
+        return _fail(f"this is a bug: {type(err).__name__}: {err}; {advice}", ExitCode.BUG)
     return ExitCode.DONE
 
 
