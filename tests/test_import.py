@@ -613,6 +613,22 @@ def test_a_place_without_files_is_a_usage_error(tmp_path: Path) -> None:
         find_files(str(tmp_path))
 
 
+def test_a_pipe_is_refused_by_name_and_never_waited_for(tmp_path: Path) -> None:
+    folder, lake = tmp_path / "files", tmp_path / "lake"
+    folder.mkdir()
+    (folder / "2025-04-08.csv").write_text(HOUSE)
+    os.mkfifo(folder / "2025-04-09.csv")
+
+    done = run_ohlcv("import", folder, "--lake", lake, "--json")
+
+    assert done.code == 3
+    [problem] = json.loads(done.out)["problems"]
+    assert f"{folder / '2025-04-09.csv'}: not a regular file" in problem
+    assert json.loads(done.out)["accepted_rows"] == 1
+    with pytest.raises(SettingsError, match=r"2025-04-09\.csv: a pipe"):
+        find_files(str(folder / "2025-04-09.csv"))
+
+
 def test_the_command_reports_as_json_and_ends_with_the_documented_code(tmp_path: Path) -> None:
     (tmp_path / "2025-04-08.csv").write_text(HOUSE)
     (tmp_path / "2025-04-09.csv").write_text("")

@@ -100,6 +100,7 @@ class LocalStore:
         path = self.root / key
         with _translated(path):
             try:
+                _require_regular(path)
                 return path.read_bytes()
             except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as err:
                 raise errors.ObjectMissing(f"{path}: no such file") from err
@@ -110,6 +111,8 @@ class LocalStore:
         path = self.root / key
         if self.head(key) is None:
             raise errors.ObjectMissing(f"{path}: no such file")
+        with _translated(path):
+            _require_regular(path)
         yield path
 
     def write(
@@ -220,6 +223,13 @@ class LocalStore:
 def _stored(key: str, found: os.stat_result) -> StoredObject:
     modified_at = datetime.fromtimestamp(found.st_mtime, tz=UTC)
     return StoredObject(key, found.st_size, f"{found.st_mtime_ns}-{found.st_size}", modified_at)
+
+
+def _require_regular(path: Path) -> None:
+    """Refuse a pipe, a socket or a device, which a reader might wait on for ever."""
+    mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise errors.DeliveryUnreadable(f"{path}: not a regular file; remove it or replace it")
 
 
 def _date_after(written: Path, path: Path) -> None:

@@ -104,6 +104,10 @@ def find_files(place: str) -> list[SourceFile]:
     elif path.is_dir():
         store = open_store(str(path))
         there = (item for item in store.list("") if item.key.endswith(SUFFIXES))
+    elif path.exists():
+        raise SettingsError(
+            f"{place}: a pipe, a socket or a device; expected a regular file or a folder"
+        )
     else:
         raise SettingsError(f"{place}: no such file or folder")
     found = [SourceFile(store, item.key, item.modified_at) for item in there if item.modified_at]
