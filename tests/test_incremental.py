@@ -6,14 +6,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
+from itertools import permutations
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from batch.core.layout import Anchor
+from batch.core.sessions import load_calendar
+from batch.lake.landing import land
 from tests.oracle import Split, library_sessions
-from tests.support.bars import bar
+from tests.support.bars import bar, frame
 from tests.support.examples import fewer_examples
 from tests.support.lakes import (
     Filled,
@@ -23,6 +26,7 @@ from tests.support.lakes import (
     assert_lake,
     histories,
     new_lake,
+    rows_of,
     silver_bytes,
     versions,
     widths_to_try,
@@ -232,6 +236,28 @@ def test_what_was_received_at_one_instant_has_one_order_on_every_way() -> None:
             lakes.append(silver_bytes(lake.store))
 
     assert lakes[0] == lakes[1]
+
+
+def test_recorded_arrivals_order_what_was_received_at_one_instant_on_every_way() -> None:
+    day = library_sessions()[13000]
+    lakes = []
+    for order in permutations(range(3)):
+        with new_lake() as lake:
+            for place in order:
+                land(
+                    lake.store,
+                    frame([bar("A", day, 3.0 - place)]),
+                    received_at=evening(day),
+                    source="a",
+                    calendar=load_calendar(),
+                    arrived_at=evening(day) + timedelta(days=place),
+                )
+                lake.run()
+            (row,) = rows_of(lake.store, "1d")
+            assert row["close"] == 1.0
+            lakes.append(silver_bytes(lake.store))
+
+    assert all(made == lakes[0] for made in lakes)
 
 
 def test_widths_made_apart_equal_widths_made_together(three_years: Filled) -> None:
