@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
+from reprlib import Repr
+
 from batch.core.errors import DataRefused, ExitCode, OhlcvError, SettingsError
+
+_MOST_SHOWN = 200
+
+_OUTLINE = Repr()
+_OUTLINE.maxlevel = 2  # never deep: the repr of a deeply nested document is a RecursionError
+_OUTLINE.maxstring = _OUTLINE.maxlong = _MOST_SHOWN
+
+
+def shown(sent: object) -> str:
+    """Return what a vendor sent as a message may show it: short, printable, on one line."""
+    text = sent if isinstance(sent, str) else _OUTLINE.repr(sent)
+    line = " ".join("".join(at if at.isprintable() else " " for at in text).split())
+    return f"{line[:_MOST_SHOWN]}..." if len(line) > _MOST_SHOWN else line
 
 
 class KeyMissing(SettingsError):

@@ -63,9 +63,10 @@ def _connect(context: FetchContext, environment: Mapping[str, str]) -> PolygonCl
         key=find_api_key(
             environment, secret=settings.polygon_secret, parameter=settings.polygon_parameter
         ),
-        pacer=Pacer(settings.polygon_requests_per_minute),
+        pacer=Pacer(settings.polygon_requests_per_minute, settings.polygon_share),
         retry_s=settings.polygon_retry_s,
         timeout_s=settings.polygon_timeout_s,
+        answer_s=settings.polygon_answer_s,
         connections=settings.downloads,
         stop_requested=context.stop_requested,
     )

@@ -269,9 +269,13 @@ def _listed_until(store: ObjectStore) -> dict[str, date | None]:
 def calendar_differences(upcoming: Iterable[Holiday], calendar: Calendar, today: date) -> list[str]:
     """Return where the vendor's market holidays and the exchange calendar differ, in words.
 
-    Only days that the vendor's list reaches are compared.
+    Only days that both the vendor's list and the calendar reach are compared.
     """
-    at_exchange = [day for day in upcoming if day.exchange.upper() in _VENUES and day.day > today]
+    at_exchange = [
+        day
+        for day in upcoming
+        if day.exchange.upper() in _VENUES and today < day.day <= calendar.last
+    ]
     closed = {day.day: day.name for day in at_exchange if day.closes_at is None}
     early = {day.day: day.closes_at for day in at_exchange if day.closes_at is not None}
     found = [
@@ -291,7 +295,8 @@ def calendar_differences(upcoming: Iterable[Holiday], calendar: Calendar, today:
     horizon = max((day.day for day in at_exchange), default=today)
     for ahead in range(1, (horizon - today).days + 1):
         day = today + timedelta(days=ahead)
-        if day.weekday() < 5 and not calendar.is_session(day) and day not in closed:
+        expected = day not in closed and day not in early  # an early close is reported above
+        if day.weekday() < 5 and not calendar.is_session(day) and expected:
             found.append(f"{day}: the calendar has no session, the vendor expects one")
     advice = "see the exchange's announcements, and update exchange-calendars if it is behind"
     return [f"{difference}; {advice}" for difference in found]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +24,8 @@ FLAT_FILE_VARIABLES = (
     ("MASSIVE_S3_ACCESS_KEY_ID", "MASSIVE_S3_SECRET_ACCESS_KEY"),
 )
 
+_SHORTEST_REDACTED = 8
+
 _FIELDS = ("api_key", "POLYGON_API_KEY", "MASSIVE_API_KEY", "polygon_api_key", "key")
 
 _HOW = (
@@ -36,12 +40,32 @@ class VendorKey(SecretStr):
     """A key of the vendor; only ``get_secret_value()`` shows it, and it cannot be pickled."""
 
     def redacted(self, text: str) -> str:
-        """Return a text without any trace of the key."""
+        """Return a text without the key: plain, URL-encoded, escaped as in JSON, or in base64.
+
+        One shorter than eight characters stays: the vendor's have 32 characters, and a
+        stand-in's ``any`` would take letters out of words.
+        """
         key = self.get_secret_value()
-        return text.replace(key, "***") if key else text
+        if len(key) < _SHORTEST_REDACTED:
+            return text
+        # The pattern is compiled once: ``re`` remembers it.
+        return re.sub(_pattern_of(key), "***", text)
 
     def __reduce__(self) -> Any:
         raise TypeError("a key is not written to disk")
+
+
+def _pattern_of(key: str) -> str:
+    """Return a pattern of every form of a key, each character of it encoded or not."""
+    whole = key.encode()
+    in_base64 = {encode(whole).decode().rstrip("=") for encode in (b64encode, urlsafe_b64encode)}
+    return "|".join(["".join(map(_pattern_of_character, key)), *map(re.escape, in_base64)])
+
+
+def _pattern_of_character(at: str) -> str:
+    digits = "".join(f"[{digit}{digit.upper()}]" for digit in f"{ord(at):02x}")
+    plain = re.escape(at)
+    return rf"(?:{plain}|\\{plain}|%{digits}|\\u0025{digits}|\\u00{digits})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +160,14 @@ def _request(service: str, operation: str, label: str, **request: Any) -> Mappin
         client = session.client(service, config=config)
         answer: Mapping[str, Any] = getattr(client, operation)(**request)
     except ClientError as err:
-        code = str(err.response.get("Error", {}).get("Code", "unknown"))
+        error = err.response.get("Error", {})
+        code = str(error.get("Code", "unknown"))
+        # A secret that was made and never filled has the code of one that is not there.
+        if "specified secret value" in error.get("Message", ""):
+            raise KeyMissing(
+                f"{label} has no value yet: put the key in with"
+                " `deploy_step_functions.sh --set-key`, or `aws secretsmanager put-secret-value`"
+            ) from err
         if code in {"ResourceNotFoundException", "ParameterNotFound"}:
             raise KeyMissing(f"{label}: AWS has none of that name in this region") from err
         if code in {"AccessDeniedException", "UnrecognizedClientException", "AccessDenied"}:

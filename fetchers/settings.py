@@ -27,11 +27,23 @@ class FetchSettings(RefusalSettings):
     polygon_requests_per_minute: Annotated[int, Option("requests-per-minute")] = Field(
         5, ge=0, description="Most requests in any minute; 0 for no limit (paid plans)."
     )
+    polygon_share: FromEnvironment[float] = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Share of these requests that this process may make; the shares of processes"
+        " with the same key add up to 1 at most.",
+    )
     polygon_retry_s: FromEnvironment[float] = Field(
         180.0, ge=0, description="Seconds for which one request is retried before the run gives up."
     )
     polygon_timeout_s: FromEnvironment[float] = Field(
         60.0, gt=0, description="Seconds of silence after which a request is given up."
+    )
+    polygon_answer_s: FromEnvironment[float] = Field(
+        60.0,
+        gt=0,
+        description="Seconds after which an answer that is still coming is given up.",
     )
     polygon_secret: FromEnvironment[str | None] = Field(
         None, description="Name or ARN of the Secrets Manager secret that holds the API key."

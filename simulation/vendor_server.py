@@ -7,6 +7,7 @@ real client.
 from __future__ import annotations
 
 import gzip
+import io
 import threading
 import time
 from collections import deque
@@ -42,6 +43,10 @@ class FaultKind(StrEnum):
     CUT_JSON = "cut-json"
     NO_RESULTS = "no-results"
     SLOW = "slow"
+    DRIP = "drip"
+    DRIP_HEADERS = "drip-headers"
+    BOMB = "bomb"
+    ODD = "odd"
     HANG_UP = "hang-up"
     UNAUTHORIZED = "unauthorized"
     FORBIDDEN = "forbidden"
@@ -66,6 +71,10 @@ _INSTEAD = {
 }
 """Answers in place of the market's."""
 
+_BOMB_BYTES = 40 * 2**20
+
+_NESTED = Answer(200, b"[" * 100_000)
+
 _SHAPES = {
     FaultKind.DELAYED: SessionShape(status="DELAYED"),
     FaultKind.EMPTY: SessionShape(kept_share=0.0),
@@ -82,8 +91,10 @@ class Fault:
     Attributes:
         times: How many more requests it strikes; None for all.
         on: Part of the path of the requests that it strikes; all paths have "".
-        seconds: Length of a slow answer, or what ``Retry-After`` asks for.
+        seconds: Length of a slow answer, pause between the bytes of a dripping one, or what
+            ``Retry-After`` asks for.
         spared: How many such requests it lets pass first.
+        answer: The odd answer; deeply nested JSON by default.
     """
 
     kind: FaultKind
@@ -91,6 +102,7 @@ class Fault:
     on: str = ""
     seconds: float = 1.0
     spared: int = 0
+    answer: Answer = _NESTED
 
     @classmethod
     def parse(cls, text: str) -> Fault:
@@ -192,6 +204,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     wbufsize = -1
+    wfile: Any
     disable_nagle_algorithm = True
     server_state: VendorServer
     vendor: VendorAnswers
@@ -215,7 +228,12 @@ class _Handler(BaseHTTPRequestHandler):
             headers["Retry-After"] = f"{fault.seconds:g}"
         if kind is FaultKind.HTML:
             headers["Content-Type"] = "text/html"
-        if instead := _INSTEAD.get(kind) if kind else None:
+        instead = _INSTEAD.get(kind) if kind else None
+        if fault and kind is FaultKind.ODD:
+            instead = fault.answer
+        if kind is FaultKind.BOMB:
+            instead = Answer(200, b" " * _BOMB_BYTES)
+        if instead:
             self._send(instead, headers)
             return
         shape = _SHAPES.get(kind, SessionShape()) if kind else SessionShape()
@@ -223,7 +241,25 @@ class _Handler(BaseHTTPRequestHandler):
         answer = self.vendor.answer(parts.path, query, self.server_state.clock(), shape)
         if kind is FaultKind.CUT_JSON:
             answer = Answer(200, answer.body[: len(answer.body) // 2])
+        if fault and kind in (FaultKind.DRIP, FaultKind.DRIP_HEADERS):
+            self._drip(answer, fault)
+            return
         self._send(answer, cut_off=kind is FaultKind.CUT_OFF)
+
+    def _drip(self, answer: Answer, fault: Fault) -> None:
+        """Send headers, body or both a byte at a time."""
+        out, self.wfile = self.wfile, io.BytesIO()
+        self._send(answer)
+        sent, self.wfile = self.wfile.getvalue(), out
+        at_once = 0 if fault.kind is FaultKind.DRIP_HEADERS else sent.index(b"\r\n\r\n") + 4
+        try:
+            self.wfile.write(sent[:at_once])
+            for byte in sent[at_once:]:
+                self.wfile.write(bytes([byte]))
+                self.wfile.flush()
+                time.sleep(fault.seconds)
+        except (BrokenPipeError, ConnectionResetError):
+            self.close_connection = True
 
     def _refusal(self) -> Answer | None:
         given = self.headers.get("Authorization", "").removeprefix("Bearer ").strip()
@@ -234,10 +270,14 @@ class _Handler(BaseHTTPRequestHandler):
         return None
 
     def _send(
-        self, answer: Answer, headers: dict[str, str] | None = None, *, cut_off: bool = False
+        self,
+        answer: Answer,
+        headers: dict[str, str] | None = None,
+        *,
+        cut_off: bool = False,
     ) -> None:
         body = answer.body
-        sent = {"Content-Type": "application/json", **(headers or {})}
+        sent = {"Content-Type": "application/json", **answer.headers, **(headers or {})}
         if "gzip" in self.headers.get("Accept-Encoding", ""):
             body = gzip.compress(body, compresslevel=1)
             sent["Content-Encoding"] = "gzip"

@@ -1,4 +1,4 @@
-"""The pace of requests: a limit per minute that all threads share."""
+"""The pace of requests: a limit per minute that all threads, or several processes, share."""
 
 from __future__ import annotations
 
@@ -16,23 +16,27 @@ _SLICE_S = 0.25
 
 
 class Pacer:
-    """Lets at most ``per_minute`` requests go in any minute, first come, first served.
+    """Lets at most ``share`` of ``per_minute`` requests go in any minute, first come, first served.
 
-    Up to the limit they go at once; 0 is no limit. May be shared by threads.
+    Whole requests go at once: with a share of 2.5 a minute, two of them. With one of less than a
+    request a minute, one goes whenever so many minutes have passed: with 0.2, every fifth.
+    ``per_minute`` 0 is no limit. May be shared by threads.
     """
 
     def __init__(
         self,
         per_minute: int,
+        share: float = 1.0,
         *,
         monotonic_s: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._per_minute = per_minute
+        self._at_once = max(1, int(per_minute * share)) if per_minute else 0
+        self._period_s = _MINUTE_S / min(1.0, per_minute * share) if per_minute else 0.0
         self._monotonic_s = monotonic_s
         self._sleep = sleep
         self._lock = threading.Lock()
-        self._starts: deque[float] = deque(maxlen=per_minute or None)
+        self._starts: deque[float] = deque(maxlen=self._at_once or None)
         self._held_until = float("-inf")
 
     def hold(self, seconds: float) -> None:
@@ -54,8 +58,8 @@ class Pacer:
     def _book(self) -> float:
         with self._lock:
             goes_at = max(self._monotonic_s(), self._held_until)
-            if self._per_minute:
-                if len(self._starts) == self._per_minute:
-                    goes_at = max(goes_at, self._starts[0] + _MINUTE_S)
+            if self._at_once:
+                if len(self._starts) == self._at_once:
+                    goes_at = max(goes_at, self._starts[0] + self._period_s)
                 self._starts.append(goes_at)
             return goes_at

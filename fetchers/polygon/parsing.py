@@ -5,16 +5,17 @@ Fields: https://polygon.io/docs/rest/stocks
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
+from math import isfinite
 from typing import Any
 
 import polars as pl
 
 from batch.core import schema
 from batch.core.frames import polars_schema
-from fetchers.errors import VendorRefused
+from fetchers.errors import VendorRefused, shown
 
 _GROUPED = {
     "symbol": "T",
@@ -28,6 +29,8 @@ _GROUPED = {
 }
 
 _USABLE = ("OK", "DELAYED")
+
+_LONGEST_SYMBOL = 64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,8 +94,10 @@ def session_answer(document: Any, session: date) -> SessionAnswer:
         raise VendorRefused(f"{where}: expected an object, found {type(document).__name__}")
     status = document.get("status")
     if status not in _USABLE:
-        raise VendorRefused(f"{where}: status {status!r}, expected one of {', '.join(_USABLE)}")
-    if document.get("adjusted") is True:
+        raise VendorRefused(
+            f"{where}: status '{shown(status)}', expected one of {', '.join(_USABLE)}"
+        )
+    if document.get("adjusted") not in (None, False):
         raise VendorRefused(f"{where}: adjusted prices came although raw ones were requested")
     results = document.get("results") or []
     if not isinstance(results, list):
@@ -102,10 +107,15 @@ def session_answer(document: Any, session: date) -> SessionAnswer:
         doubts.append("the vendor says it is delayed")
     counted = document.get("resultsCount", len(results))
     if counted != len(results):
-        doubts.append(f"{len(results)} results where {counted} are counted")
+        doubts.append(f"{len(results)} results where {shown(counted)} are counted")
     if not results:
         doubts.append("no results")
-    columns = {name: [row.get(key) for row in results] for name, key in _GROUPED.items()}
+    # What is not an object has no symbol and no price, and is refused with these reasons.
+    bars = [row if isinstance(row, dict) else {} for row in results]
+    columns = {
+        name: [_symbol(row.get(key)) if name == "symbol" else _number(row.get(key)) for row in bars]
+        for name, key in _GROUPED.items()
+    }
     rows = pl.DataFrame(
         {**columns, "date": [session] * len(results)},
         schema_overrides=polars_schema(schema.DELIVERY),
@@ -114,7 +124,28 @@ def session_answer(document: Any, session: date) -> SessionAnswer:
     return SessionAnswer(session, rows.select(schema.DELIVERY.names), tuple(doubts))
 
 
-def ticker_rows(listed: Iterable[Any]) -> pl.DataFrame:
+def items_of(where: str, document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the items of a page of a list.
+
+    Raises:
+        VendorRefused: It is not such a page.
+    """
+    items = document["results"]
+    if not isinstance(items, list):
+        raise VendorRefused(
+            f"{where}: expected a list of results, found {type(items).__name__}; the page is"
+            " not used"
+        )
+    for number, item in enumerate(items, 1):
+        if not isinstance(item, Mapping):
+            raise VendorRefused(
+                f"{where}: result {number} of {len(items)} is {shown(item)}, expected an object;"
+                " the page is not used"
+            )
+    return items
+
+
+def ticker_rows(listed: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
     """Return tickers as rows of :data:`TICKERS_LISTED`, sorted, each symbol once."""
     theirs = {"symbol": "ticker", "currency": "currency_name", "delisted_date": "delisted_utc"}
     return (
@@ -129,7 +160,7 @@ def ticker_rows(listed: Iterable[Any]) -> pl.DataFrame:
     )
 
 
-def split_rows(listed: Iterable[Any]) -> pl.DataFrame:
+def split_rows(listed: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
     """Return splits as rows of :data:`SPLITS_LISTED`, the last one of each symbol and date.
 
     One without a symbol, a date or two positive numbers is left out.
@@ -143,34 +174,47 @@ def split_rows(listed: Iterable[Any]) -> pl.DataFrame:
     )
 
 
-def dividend_rows(listed: Iterable[Any]) -> pl.DataFrame:
-    """Return dividends as rows of :data:`DIVIDENDS_LISTED`, each once."""
+def dividend_rows(listed: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
+    """Return dividends as rows of :data:`DIVIDENDS_LISTED`, each once.
+
+    One without a symbol, a date or an amount is left out.
+    """
     frame = _frame(listed, DIVIDENDS_LISTED, symbol="ticker", date="ex_dividend_date")
-    return frame.drop_nulls(["symbol", "date", "cash_amount"]).unique(maintain_order=True)
+    return (
+        frame.drop_nulls(["symbol", "date", "cash_amount"])
+        .filter(pl.col("cash_amount").is_finite())
+        .unique(maintain_order=True)
+    )
 
 
-def _frame(listed: Iterable[Any], columns: pl.Schema, **theirs: str) -> pl.DataFrame:
-    """Return attributes of items as columns; ``theirs`` are those with another name."""
-    rows = [
-        [
-            day_in(value) if kind == pl.Date else value
-            for name, kind in columns.items()
-            for value in [getattr(item, theirs.get(name, name))]
-        ]
-        for item in listed
-    ]
+def _frame(listed: Iterable[Mapping[str, Any]], columns: pl.Schema, **theirs: str) -> pl.DataFrame:
+    """Return fields of items as columns; ``theirs`` are those with another name."""
+    read = {
+        name: (theirs.get(name, name), _symbol if name == "symbol" else _READ[kind])
+        for name, kind in columns.items()
+    }
+    rows = [[of_kind(item.get(field)) for field, of_kind in read.values()] for item in listed]
     return pl.DataFrame(rows, schema=columns, orient="row", strict=False)
 
 
-def details_of(ticker: str, found: Any) -> Details:
-    """Read what the details endpoint says of a ticker."""
-    cap = found.market_cap
+def details_of(ticker: str, document: Mapping[str, Any]) -> Details:
+    """Read what the details endpoint says of a ticker.
+
+    Raises:
+        VendorRefused: It is not such an answer.
+    """
+    found = document["results"]
+    if not isinstance(found, Mapping):
+        raise VendorRefused(
+            f"Polygon, details of {ticker}: expected an object of results, found {shown(found)}"
+        )
+    cap = pl.Series([_number(found.get("market_cap"))], dtype=pl.Float64, strict=False)[0]
     return Details(
         ticker,
-        market_cap_usd=float(cap) if isinstance(cap, int | float) else None,
-        sic_code=_text(found.sic_code),
-        sic_description=_text(found.sic_description),
-        list_date=day_in(found.list_date),
+        market_cap_usd=cap if cap is not None and isfinite(cap) else None,
+        sic_code=_text(found.get("sic_code")) or None,
+        sic_description=_text(found.get("sic_description")) or None,
+        list_date=day_in(found.get("list_date")),
     )
 
 
@@ -185,23 +229,70 @@ def holidays(document: Any) -> list[Holiday]:
         raise VendorRefused(f"{where}: expected a list, found {type(document).__name__}")
     found = []
     for item in document:
+        if not isinstance(item, Mapping):
+            raise VendorRefused(f"{where}: expected objects, found {shown(item)}")
         day = day_in(item.get("date"))
         if day is None:
-            raise VendorRefused(f"{where}: no date in {item!r}")
-        exchange, name = str(item.get("exchange", "")), str(item.get("name", ""))
+            raise VendorRefused(f"{where}: no date in {shown(item)}")
+        exchange, name = (_text(item.get(field)) or "" for field in ("exchange", "name"))
         early = item.get("status") == "early-close" and item.get("close")
-        closes_at = datetime.fromisoformat(str(item["close"])) if early else None
-        found.append(Holiday(day, exchange, name, closes_at))
+        closes_at = _close_in(early, day) if early else None
+        if early and closes_at is None:
+            raise VendorRefused(f"{where}: {shown(early)} is not a time of {day}")
+        found.append(Holiday(day, exchange, shown(name), closes_at))
     return found
+
+
+def _close_in(text: Any, day: date) -> datetime | None:
+    """Return the instant of a close, None where there is none or it lies on another day."""
+    try:
+        instant = datetime.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+    if instant is None or instant.tzinfo is None or abs(instant.date() - day) > timedelta(days=1):
+        return None
+    return instant
 
 
 def day_in(text: Any) -> date | None:
     """Return the date that a date or a timestamp begins with, or None where there is none."""
     try:
-        return date.fromisoformat(str(text)[:10]) if text else None
+        return date.fromisoformat(text[:10]) if isinstance(text, str) else None
     except ValueError:
         return None
 
 
+def _symbol(value: Any) -> str | None:
+    """Return a ticker, None for what no ticker is: not text, endless, or not printable."""
+    is_one = isinstance(value, str) and len(value) <= _LONGEST_SYMBOL and value.isprintable()
+    return value if is_one else None
+
+
+def _number(value: Any) -> int | float | str | None:
+    """Return what may be a number, which Polars then reads; text is, where it is one."""
+    if isinstance(value, str):
+        return value if value.isascii() else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return value if isinstance(value, float) or abs(value) < 2**63 else None
+
+
 def _text(value: Any) -> str | None:
-    return str(value) if value not in (None, "") else None
+    """Return text as UTF-8 can hold it; a number counts as text, nothing else does."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    return str(value).encode("utf-8", "replace").decode()
+
+
+def _flag(value: Any) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
+_READ: Mapping[Any, Callable[[Any], Any]] = {
+    pl.String: _text,
+    pl.Date: day_in,
+    pl.Boolean: _flag,
+    pl.Float64: _number,
+    pl.Int64: _number,
+}
+"""How a field is read by the type of its column."""

@@ -7,9 +7,10 @@ what is returned has status 200 and is a whole JSON document.
 from __future__ import annotations
 
 import json
-import threading
+import logging
+import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -19,37 +20,35 @@ import stamina.instrumentation
 import urllib3
 from urllib3.util.retry import Retry
 
-from batch.core.errors import OhlcvError
 from batch.runtime.progress import LOGGER, StopRequested, never
-from fetchers.errors import NotListed, VendorDenied, VendorRefused, VendorUnavailable
+from fetchers.errors import NotListed, VendorDenied, VendorRefused, VendorUnavailable, shown
+from fetchers.polygon.connections import TooSlow, pools_with_deadline
 from fetchers.polygon.pacing import Pacer
 from fetchers.secrets import VendorKey
 
 _CONNECT_S = 10.0
+_MOST_BYTES = 32 * 2**20
+"""Unpacked bytes of an answer; a session of the whole market, the largest, has 2 MB."""
+
+_CHUNK_BYTES = 2**16
 _TRANSIENT = frozenset({408, 425, 429, 499, 500, 502, 503, 504, 520, 522, 524})
 _NO_RETRIES = Retry(total=False)
 
 
-class StrictJson:
-    """Reads JSON for the vendor's package, and raises where that would go on without it.
+@dataclass(frozen=True, slots=True)
+class VendorAnswer:
+    """A whole answer with status 200, without any trace of the key.
 
-    Each thread remembers the document read last: the package reads again what was checked
-    here.
+    Attributes:
+        where: The vendor and the path requested, as messages name them.
+        target: Path and query of the request.
+        document: The JSON document.
     """
 
-    def __init__(self) -> None:
-        self._last = threading.local()
-
-    def loads(self, text: str) -> Any:
-        """Return the document, or raise ``VendorUnavailable`` where it is not JSON."""
-        if getattr(self._last, "text", None) == text:
-            return self._last.document
-        try:
-            document = json.loads(text)
-        except ValueError as err:
-            raise VendorUnavailable(f"not JSON: {err}") from err
-        self._last.text, self._last.document = text, document
-        return document
+    where: str
+    target: str
+    document: Any
+    status: int = 200  # the vendor's package looks at it
 
 
 class _NoAnswer(Exception):
@@ -67,9 +66,14 @@ class VendorHttp:
     It takes the place of the client's own pool, which gives up within a second, has no time
     limit and returns error pages as empty answers. May be used by several threads.
 
+    Answers are read whole, and the key is taken out of them before anything else sees them: what
+    the vendor repeats of it reaches no message, report or table.
+
     Attributes:
         retry_s: Seconds from the first try of a request to the start of its last; 0 for one
             try. More than a minute outlasts a limit per minute.
+        timeout_s: Longest silence.
+        answer_s: Longest time from a request to the end of its answer.
         first_pause_s: Pause after the first failure; it doubles, and jitter is added.
         longest_pause_s: Longest pause, except where the vendor asks for a longer one.
     """
@@ -78,13 +82,15 @@ class VendorHttp:
     pacer: Pacer
     retry_s: float
     timeout_s: float
+    answer_s: float
     connections: int
     stop_requested: StopRequested = never
     first_pause_s: float = 1.0
     longest_pause_s: float = 20.0
-    json: StrictJson = field(default_factory=StrictJson, init=False)
 
     def __post_init__(self) -> None:
+        # Its warnings show headers that it cannot read as they came, the key perhaps among them.
+        logging.getLogger("urllib3.connection").setLevel(logging.ERROR)
         self._pool = urllib3.PoolManager(
             num_pools=2,
             maxsize=self.connections,
@@ -93,50 +99,55 @@ class VendorHttp:
             cert_reqs="CERT_REQUIRED",
             ca_certs=certifi.where(),
         )
+        self._pool.pool_classes_by_scheme = pools_with_deadline(self.answer_s)
 
-    def request(self, method: str, url: str, **options: Any) -> urllib3.BaseHTTPResponse:
+    def request(self, method: str, url: str, **options: Any) -> VendorAnswer:
         """Return a whole JSON answer with status 200.
 
-        Takes what ``urllib3.PoolManager.request`` takes.
+        Takes what ``urllib3.PoolManager.request`` takes. A redirect is not followed: it might
+        lead the key to another host.
 
         Raises:
             VendorDenied: Status 401 or 403.
             NotListed: Status 404.
-            VendorRefused: Another status that a retry does not change.
+            VendorRefused: A status or an answer that a retry does not change.
             VendorUnavailable: No whole answer came within the retry budget.
             Interrupted: A stop was requested.
         """
-        where = unquote(urlsplit(url).path)
+        where = f"Polygon {shown(self.key.redacted(unquote(urlsplit(url).path)))}"
         self.pacer.wait(self.stop_requested)  # the budget begins when the request may go
         try:
             for attempt in self._attempts(where):
                 with attempt:
                     if attempt.num > 1:
                         self.pacer.wait(self.stop_requested)
-                    response = self._pool.request(method, url, **options)
-                    self._require_usable(where, response)
-                    return response
+                    response = self._pool.request(
+                        method, url, **options, redirect=False, preload_content=False
+                    )
+                    text = self._read(where, response)
+                    self._require_status_200(where, response, text)
+                    document = self._read_document(where, response, text)
+                    return VendorAnswer(where, response.url or "", document)
         except (_NoAnswer, urllib3.exceptions.HTTPError) as err:
             raise VendorUnavailable(
-                f"Polygon {where}: {self._reason(err)}; tried {attempt.num} times over"
+                f"{where}: {self._reason(err)}; tried {attempt.num} times over"
                 f" {self.retry_s:g} s; nothing of it was kept, run again later"
-            ) from err
+            ) from None  # the cause may quote the answer as it came, with the key in it
         raise AssertionError("unreachable")
 
     def _attempts(self, where: str) -> Iterable[stamina.Attempt]:
         stamina.instrumentation.set_on_retry_hooks([])  # its own hook logs the arguments
+        ends_at_s = time.monotonic() + self.retry_s
 
-        def pause(err: Exception) -> bool | float:
+        def pause(err: Exception) -> bool:
             if not isinstance(err, _NoAnswer | urllib3.exceptions.HTTPError):
                 return False
-            LOGGER.info("Polygon %s: %s; trying again", where, self._reason(err))
-            after_s = err.after_s if isinstance(err, _NoAnswer) else None
-            if after_s is None:
-                return True
-            if after_s > self.retry_s:
-                return False
-            self.pacer.hold(after_s)
-            return 0.0
+            LOGGER.info("%s: %s; trying again", where, self._reason(err))
+            if isinstance(err, _NoAnswer) and err.after_s is not None:
+                if time.monotonic() + err.after_s > ends_at_s:
+                    return False
+                self.pacer.hold(err.after_s)
+            return True  # after the usual pause, and where the vendor asks for a longer one, that
 
         return stamina.retry_context(
             on=pause,
@@ -150,61 +161,101 @@ class VendorHttp:
     def _reason(self, err: _NoAnswer | urllib3.exceptions.HTTPError) -> str:
         if isinstance(err, _NoAnswer):
             return str(err)
+        if isinstance(err.__cause__, TooSlow):
+            return str(err.__cause__)
         lines = str(err).splitlines()
         kind = type(err).__name__
-        return self.key.redacted(f"{kind}: {lines[0]}" if lines else kind)
+        return shown(self.key.redacted(f"{kind}: {lines[0]}" if lines else kind))
 
-    def _require_usable(self, where: str, response: urllib3.BaseHTTPResponse) -> None:
+    def _read(self, where: str, response: urllib3.BaseHTTPResponse) -> str:
+        """Return the text of an answer without the key; what is not UTF-8 does not stay JSON."""
+        body = bytearray()
+        try:
+            for chunk in response.stream(_CHUNK_BYTES, decode_content=True):
+                body += chunk
+                if len(body) > _MOST_BYTES:
+                    raise VendorRefused(
+                        f"{where}: the answer has more than {_MOST_BYTES / 2**20:.0f} MiB unpacked;"
+                        " nothing of it was kept"
+                    )
+        finally:
+            response.close()  # one that was read whole has given its connection back
+        return self.key.redacted(body.decode("utf-8", "backslashreplace"))
+
+    def _require_status_200(
+        self, where: str, response: urllib3.BaseHTTPResponse, text: str
+    ) -> None:
         if response.status == 200:
-            self._require_whole(where, response)
             return
-        message = self.key.redacted(_message(response))
+        message = _message(text)
         if response.status in (401, 403):
             raise VendorDenied(
-                f"Polygon {where}: refused with status {response.status} ({message}); check that"
+                f"{where}: refused with status {response.status} ({message}); check that"
                 " the key is right and active and that its plan includes this: the free plan"
                 " reaches two years back and has a session's bars only at the end of that day"
             )
         if response.status == 404:
-            raise NotListed(f"Polygon {where}: status 404 ({message})")
+            raise NotListed(f"{where}: status 404 ({message})")
         if response.status in _TRANSIENT:
             raise _NoAnswer(
                 f"status {response.status} ({message})", after_s=_retry_after_s(response)
             )
-        raise VendorRefused(f"Polygon {where}: unexpected status {response.status} ({message})")
+        if location := response.headers.get("Location"):
+            origin = origin_of(location)
+            host = self.key.redacted(origin[1]) if origin else "another path"
+            raise VendorRefused(
+                f"{where}: status {response.status} leads to {shown(host)}, where the key is not"
+                " sent; if the vendor has moved, set OHLCV_POLYGON_BASE_URL"
+            )
+        raise VendorRefused(f"{where}: unexpected status {response.status} ({message})")
 
-    def _require_whole(self, where: str, response: urllib3.BaseHTTPResponse) -> None:
+    def _read_document(self, where: str, response: urllib3.BaseHTTPResponse, text: str) -> Any:
         """Refuse what is not a document, and pages of a list without all that they count."""
         try:
-            document = self.json.loads(response.data.decode("utf-8"))
-        except (OhlcvError, UnicodeDecodeError) as err:
+            document = json.loads(text)
+        except RecursionError as err:
+            raise VendorRefused(
+                f"{where}: the answer is nested too deeply; nothing of it was kept"
+            ) from err
+        except ValueError as err:
             kind = response.headers.get("Content-Type", "no content type")
             raise _NoAnswer(
-                f"status 200 with {len(response.data)} bytes of {kind} that are not JSON"
+                f"status 200 with {len(text)} characters of"
+                f" {shown(self.key.redacted(kind))} that are not JSON"
             ) from err
-        if not where.startswith("/v3/"):
-            return
+        if "/v3/" not in urlsplit(response.url or "").path:  # a proxy's path may stand before it
+            return document
         rows = document.get("results") if isinstance(document, dict) else None
         if rows is None:
             raise _NoAnswer("status 200 without results")
         if isinstance(rows, list) and document.get("count", len(rows)) != len(rows):
-            raise _NoAnswer(f"{len(rows)} results where {document['count']} are counted")
+            raise _NoAnswer(f"{len(rows)} results where {shown(document['count'])} are counted")
+        return document
 
 
-def _message(response: urllib3.BaseHTTPResponse) -> str:
-    text = response.data.decode("utf-8", "replace")
+def _message(text: str) -> str:
     try:
         document = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         document = None
     if isinstance(document, dict):
-        text = str(document.get("message") or document.get("error") or text)
-    text = " ".join(text.split())
-    return f"{text[:200]}..." if len(text) > 200 else text or "no message"
+        return shown(document.get("message") or document.get("error") or text)
+    return shown(text) or "no message"
+
+
+def origin_of(url: str) -> tuple[str, str, int | None] | None:
+    """Return scheme, host and port of an address; None where it has none that can be read."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    except ValueError:
+        return None
+    return (parts.scheme, parts.hostname, port) if parts.hostname else None
 
 
 def _retry_after_s(response: urllib3.BaseHTTPResponse) -> float | None:
+    """Return the seconds that the vendor asks to wait, None where it asks for nothing usable."""
     try:
         return _NO_RETRIES.get_retry_after(response)
-    except urllib3.exceptions.InvalidHeader:
+    except (urllib3.exceptions.InvalidHeader, ValueError, OverflowError):
         return None

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 from cfnlint.api import ManualArgs, lint
 
+from fetchers.settings import FetchSettings
 from local_aws.events import takes_from_rules
 from local_aws.pipeline import SCRIPT
 from local_aws.resources import KINDS
@@ -430,6 +432,22 @@ def test_logs_are_kept_for_a_time_only() -> None:
 def test_the_key_of_the_vendor_is_not_in_the_template() -> None:
     assert "SecretString" not in TEMPLATE_TEXT
     assert "GenerateSecretString" not in TEMPLATE_TEXT
+
+
+def test_the_functions_share_the_pace_of_one_key() -> None:
+    functions = [
+        resource["Properties"]["Environment"]["Variables"]
+        for resource in TEMPLATE["Resources"].values()
+        if resource["Type"] == "AWS::Lambda::Function"
+    ]
+    fetching = [variables for variables in functions if "OHLCV_POLYGON_SECRET" in variables]
+
+    shares = [Decimal(variables["OHLCV_POLYGON_SHARE"]) for variables in fetching]
+
+    assert len(shares) == 2
+    assert sum(shares) == 1
+    for share in shares:
+        assert FetchSettings(polygon_share=float(share)).polygon_share == float(share)
 
 
 def tag_of(target: str, script: Path) -> str:

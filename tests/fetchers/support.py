@@ -124,6 +124,7 @@ def vendor(
     symbols: int = 60,
     budget_s: float = 3.0,
     timeout_s: float = 2.0,
+    answer_s: float = 60.0,
     key: str = KEY,
     connections: int = 4,
 ) -> Iterator[Vendor]:
@@ -137,6 +138,7 @@ def vendor(
             pacer=Pacer(0),
             retry_s=budget_s,
             timeout_s=timeout_s,
+            answer_s=answer_s,
             connections=connections,
             first_pause_s=0.01,
             longest_pause_s=0.05,

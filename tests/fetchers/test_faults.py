@@ -108,6 +108,7 @@ def test_a_lasting_fault_keeps_what_came_before_and_nothing_half(
     with vendor(
         calendar, new_york(FRIDAY, 16, 21), timeout_s=timeout_s, budget_s=0.5, symbols=20
     ) as polygon:
+        polygon.stub.market.rows(date(2025, 1, 15), polygon.clock())  # the first rows take longer
         polygon.stub.faults.append(Fault(kind, on="/stocks/2025-01-16", seconds=1.0))
         outcome = polygon.try_fetch(lake, asked)
         left = [str(session) for session in outcome.left]

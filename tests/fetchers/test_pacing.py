@@ -45,6 +45,30 @@ def test_no_minute_sees_more_requests_than_allowed(per_minute: int) -> None:
     assert went[-1] - went[0] < 4 * 62
 
 
+@pytest.mark.parametrize(
+    ("per_minute", "share"), [(5, 0.2), (5, 0.8), (5, 0.5), (1, 0.2), (1, 0.8), (100, 0.29)]
+)
+def test_a_share_is_kept_in_any_minute_and_used(per_minute: int, share: float) -> None:
+    time = Time()
+    pacer = Pacer(per_minute, share, monotonic_s=time.monotonic_s, sleep=time.sleep)
+    at_once = max(1, int(per_minute * share))
+
+    went = starts(pacer, time, 4 * at_once + 1)
+
+    most_in_60_s = max(1.0, per_minute * share)
+    for at, start in enumerate(went):
+        assert sum(start <= other < start + 60 for other in went[at:]) <= most_in_60_s
+    assert went[at_once - 1] == went[0]
+    assert went[-1] - went[0] == pytest.approx(4 * 61 / min(1, per_minute * share), abs=1)
+
+
+def test_a_share_of_no_limit_is_no_limit() -> None:
+    time = Time()
+    pacer = Pacer(0, 0.2, monotonic_s=time.monotonic_s, sleep=time.sleep)
+
+    assert set(starts(pacer, time, 100)) == {1000.0}
+
+
 def test_without_a_limit_nobody_waits() -> None:
     time = Time()
     pacer = Pacer(0, monotonic_s=time.monotonic_s, sleep=time.sleep)

@@ -147,12 +147,10 @@ def test_missing_optional_fields_are_null(polygon: Vendor, lake: LocalStore) -> 
 
 
 def test_a_split_that_is_listed_twice_is_kept_once() -> None:
-    class Listed:
-        def __init__(self, **values: Any) -> None:
-            self.__dict__.update(values)
-
-    def split(ticker: str | None, day: str, before: float, after: float) -> Listed:
-        return Listed(ticker=ticker, execution_date=day, split_from=before, split_to=after)
+    def split(ticker: str | None, day: str, before: float, after: float) -> dict[str, Any]:
+        return {
+            "ticker": ticker, "execution_date": day, "split_from": before, "split_to": after,
+        }  # fmt: skip
 
     rows = split_rows(
         [
@@ -311,6 +309,38 @@ def test_differences_from_the_calendar_are_reported_day_by_day(
     assert "2025-03-12: the vendor expects the exchange to be closed (Day of Mourning)" in found[0]
     assert "2025-07-03: the vendor expects a close at 14:00, the calendar at 13:00" in found[1]
     assert "2025-02-17: the calendar has no session, the vendor expects one" in found[2]
+
+
+@pytest.mark.parametrize(
+    "closes_at", [None, datetime(2025, 7, 3, 17, tzinfo=UTC)], ids=["closed", "early close"]
+)
+def test_a_holiday_that_the_calendar_does_not_reach_is_not_compared(
+    calendar: Calendar, closes_at: datetime | None
+) -> None:
+    last = calendar.last
+    today = last - timedelta(days=30)
+    beyond = [Holiday(date.max, "NYSE", "The last day", closes_at)]
+    within = [Holiday(day, "NYSE", "known") for day in weekdays_without_session(calendar, today)]
+
+    found = calendar_differences(beyond + within, calendar, today)
+
+    assert found == []
+
+
+def weekdays_without_session(calendar: Calendar, after: date) -> list[date]:
+    days = (after + timedelta(days=ahead) for ahead in range(1, (calendar.last - after).days + 1))
+    return [day for day in days if day.weekday() < 5 and not calendar.is_session(day)]
+
+
+def test_an_early_close_on_a_day_without_a_session_is_reported_once(calendar: Calendar) -> None:
+    closes_at = datetime(2025, 1, 20, 18, tzinfo=UTC)
+
+    found = calendar_differences(
+        [Holiday(date(2025, 1, 20), "NYSE", "MLK", closes_at)], calendar, FRIDAY
+    )
+
+    assert len(found) == 1
+    assert "expects an early close, the calendar has no session" in found[0]
 
 
 def test_the_stand_in_refuses_pages_that_the_vendor_would_refuse(polygon: Vendor) -> None:

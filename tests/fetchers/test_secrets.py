@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import pickle
+from urllib.parse import quote
 
 import boto3
 import pytest
@@ -62,6 +64,23 @@ def test_a_secret_shows_itself_in_no_way() -> None:
         pickle.dumps(secret)
 
 
+@pytest.mark.parametrize("key", [KEY, 'odd"key\\with/signs+&', "0123456789abcdefABCDEF"])
+def test_every_form_of_a_key_is_redacted(key: str) -> None:
+    encoded = "".join(f"%{ord(at):02X}" for at in key)
+    forms = [
+        key, quote(key, safe=""), encoded, encoded.lower(), json.dumps(key)[1:-1],
+        key.replace("/", "\\/"), "".join(f"\\u{ord(at):04x}" for at in key),
+        base64.b64encode(key.encode()).decode(), base64.urlsafe_b64encode(key.encode()).decode(),
+    ]  # fmt: skip
+
+    for form in forms:
+        assert VendorKey(key).redacted(f"<{form}>").rstrip("=>") == "<***"
+
+
+def test_a_stand_ins_short_key_takes_no_letters_out_of_words() -> None:
+    assert VendorKey("any").redacted("Acme Company") == "Acme Company"
+
+
 @pytest.mark.parametrize(
     "content", [KEY, json.dumps({"api_key": KEY}), json.dumps({"POLYGON_API_KEY": KEY})]
 )
@@ -83,6 +102,17 @@ def test_the_key_is_read_from_the_parameter_store(aws: None) -> None:
 def test_a_name_that_aws_does_not_know_is_an_error_that_names_it(aws: None, kind: str) -> None:
     with pytest.raises(KeyMissing, match=f"{kind} nowhere: AWS has none of that name"):
         find_api_key({}, **{kind: "nowhere"})
+
+
+def test_a_secret_without_a_value_is_an_error_that_says_how_to_put_it_in(aws: None) -> None:
+    boto3.client("secretsmanager").create_secret(Name="vendor/empty")
+
+    with pytest.raises(KeyMissing, match="secret vendor/empty has no value yet") as failure:
+        find_api_key({}, secret="vendor/empty")
+
+    assert failure.value.exit_code == ExitCode.USAGE
+    assert "deploy_step_functions.sh --set-key" in str(failure.value)
+    assert "aws secretsmanager put-secret-value" in str(failure.value)
 
 
 def test_a_json_secret_without_the_key_names_its_fields_only(aws: None) -> None:
