@@ -190,7 +190,7 @@ def dividend_rows(listed: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
 def _frame(listed: Iterable[Mapping[str, Any]], columns: pl.Schema, **theirs: str) -> pl.DataFrame:
     """Return fields of items as columns; ``theirs`` are those with another name."""
     read = {
-        name: (theirs.get(name, name), _symbol if name == "symbol" else _READ[kind])
+        name: (theirs.get(name, name), _listed_symbol if name == "symbol" else _READ[kind])
         for name, kind in columns.items()
     }
     rows = [[of_kind(item.get(field)) for field, of_kind in read.values()] for item in listed]
@@ -263,9 +263,18 @@ def day_in(text: Any) -> date | None:
 
 
 def _symbol(value: Any) -> str | None:
-    """Return a ticker, None for what no ticker is: not text, endless, or not printable."""
-    is_one = isinstance(value, str) and len(value) <= _LONGEST_SYMBOL and value.isprintable()
-    return value if is_one else None
+    """Return a ticker, None for what no table can hold: not text, endless, or not UTF-8.
+
+    Characters that nobody sees are for the rules of rows to refuse, with that reason.
+    """
+    is_one = isinstance(value, str) and len(value) <= _LONGEST_SYMBOL
+    return value if is_one and _text(value) == value else None
+
+
+def _listed_symbol(value: Any) -> str | None:
+    """Return a ticker of a list, which has no rules of rows: None where it is not printable."""
+    symbol = _symbol(value)
+    return symbol if symbol is not None and symbol.isprintable() else None
 
 
 def _number(value: Any) -> int | float | str | None:
