@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from datetime import date
 from io import BytesIO
@@ -13,9 +14,10 @@ import pytest
 from click.testing import CliRunner
 
 from batch.consolidator.job import consolidate
-from batch.core.errors import DataRefused, ExitCode, SettingsError
+from batch.core.errors import DataRefused, ExitCode, SettingsError, StoreUnavailable
 from batch.core.sessions import Calendar
 from batch.lake import Lake
+from batch.lake.partitions import list_tables
 from batch.resampler.job import resample
 from batch.runtime.command import run_main
 from batch.storage.local import LocalStore
@@ -208,3 +210,15 @@ def test_a_damaged_table_is_refused_by_name_and_blocks_no_other(
     assert lake.sql("show tables").height == 5
     assert lake.sql("describe splits").height == 5
     assert versions(any_filled) == before
+
+
+def test_an_object_that_a_job_removed_meanwhile_is_worth_another_try(
+    any_filled: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = "silver/5d/year=2025/data.parquet"
+    listed = list_tables(any_filled)
+    monkeypatch.setattr("batch.lake.query.list_tables", lambda store: listed)
+    any_filled.delete([key])
+
+    with pytest.raises(StoreUnavailable, match=rf"{re.escape(key)}: .*run it again"):
+        Lake(any_filled).sql("select * from bars_5d")

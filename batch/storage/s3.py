@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -298,7 +298,8 @@ class S3Store:
             )
         except BaseException:
             # S3 keeps, and charges for, the parts of an upload that is not aborted.
-            self.client.abort_multipart_upload(**where)
+            with suppress(self.client.exceptions.NoSuchUpload):
+                self.client.abort_multipart_upload(**where)
             raise
 
     @contextmanager

@@ -89,16 +89,17 @@ def require_whole(store: ObjectStore, keys: Sequence[str], table_schema: Any) ->
     """Read objects to their end, to find what another engine only says in words of its own.
 
     Raises:
-        ObjectMissing: An object is gone.
-        DataRefused: One is not a whole Parquet file of its schema; the message names it.
-        StoreUnavailable: The store does not answer.
+        DataRefused: An object is not a whole Parquet file of its schema; the message names it.
+        StoreUnavailable: The store does not answer, or a job has removed an object meanwhile.
     """
     for key in keys:
-        with store.local_copy(key) as path:
-            try:
+        try:
+            with store.local_copy(key) as path:
                 read_table(path, table_schema.names, label=store.location(key))
-            except DeliveryUnreadable as err:
-                raise DataRefused(f"{err}; check the lake with `ohlcv verify`") from err
+        except DeliveryUnreadable as err:
+            raise DataRefused(f"{err}; check the lake with `ohlcv verify`") from err
+        except ObjectMissing as err:
+            raise StoreUnavailable(f"{err}; a job may be replacing it, run it again") from err
 
 
 def _first_line(err: BaseException) -> str:
