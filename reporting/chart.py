@@ -11,8 +11,10 @@ from html import escape
 import polars as pl
 
 from batch.core.errors import SettingsError
-from batch.core.sessions import EPOCH, Calendar, load_calendar
+from batch.core.layout import DAILY_TABLE, bars_table
+from batch.core.sessions import EPOCH, Calendar, calendar_from
 from batch.lake.read import Lake
+from batch.lake.soundness import require_sound
 from reporting.candles import (
     HATCHES,
     Drawing,
@@ -174,8 +176,12 @@ def load_chart(
         note = f"newest {NEWEST_BARS} bars of {widths[0]}d"
     frames = {widths[0]: narrowest} | {width: read(width, start) for width in widths[1:]}
     frames = {width: bars for width, bars in frames.items() if bars.height}
-    first = min(bars["date" if width == 1 else "start"][0] for width, bars in frames.items())
-    calendar = load_calendar(min(first, EPOCH))
+    starts = [bars["date" if width == 1 else "start"].min() for width, bars in frames.items()]
+    first: date = min(filter(None, starts), default=EPOCH)  # type: ignore[type-var, assignment]
+    calendar = calendar_from(first)
+    for width, bars in frames.items():
+        table = DAILY_TABLE if width == 1 else bars_table(width)
+        require_sound(bars, table, calendar, label=lake.store.uri)
     newest = lake.newest_session() or first
     return Chart(
         symbol=symbol,

@@ -11,6 +11,7 @@ import polars as pl
 from batch.audit.quality import bars_by_group
 from batch.audit.status import StoredTable, list_stored_tables, waiting_deliveries
 from batch.core import schema
+from batch.core.layout import DAILY_TABLE, table_prefix
 from batch.core.sessions import EPOCH, Calendar, load_calendar
 from batch.lake.manifest import load_daily_manifest
 from batch.lake.read import Lake
@@ -115,9 +116,10 @@ def gather_facts(lake: Lake, *, now: datetime, progress: Progress) -> LakeFacts:
     manifest = load_daily_manifest(lake.store)
     calendar = load_calendar(min(manifest.oldest or EPOCH, EPOCH))
     splits, restatements, rejected = lake.splits(), lake.restatements(), lake.rejected()
-    with reading(lake.store.uri):
+    # First, because it requires every bar to be sound.
+    moves = find_moves(bars_by_group(lake, calendar, progress=progress), splits, calendar)
+    with reading(lake.store, table_prefix(DAILY_TABLE), schema.DAILY):
         coverage = count_coverage(lake.lazy("1d"), calendar)
-    groups = bars_by_group(lake, calendar, progress=progress)
     newest_closed = calendar.newest_closed(now)
     newest = coverage.newest
     behind = calendar.session_no(newest_closed) - calendar.session_no(newest) if newest else 0
@@ -127,7 +129,7 @@ def gather_facts(lake: Lake, *, now: datetime, progress: Progress) -> LakeFacts:
         newest_closed=newest_closed,
         behind=max(behind, 0),
         coverage=coverage,
-        moves=find_moves(groups, splits, calendar),
+        moves=moves,
         splits=splits.height,
         restated=restated_fields(restatements),
         restated_values=restatements.height,

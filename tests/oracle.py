@@ -70,8 +70,8 @@ def sift(rows: Iterable[Row], sessions: Sequence[date]) -> tuple[list[Row], list
         vwap, trades = row["vwap"], row["trades"]
         tidy = {
             **row,
-            "vwap": vwap if vwap is not None and math.isfinite(vwap) and vwap > 0 else None,
-            "trades": trades if trades is not None and trades >= 0 else None,
+            "vwap": vwap if vwap is not None and 1e-9 <= vwap <= 1e9 else None,
+            "trades": trades if trades is not None and 0 <= trades <= 1e12 else None,
         }
         sound[tuple(tidy.values())] = tidy
     by_key: dict[Key, list[Row]] = defaultdict(list)
@@ -101,11 +101,16 @@ def _reasons(row: Row, open_days: set[date]) -> list[str]:
         "price null or NaN": len(numbers) < 4,
         "price infinite": any(math.isinf(value) for value in numbers),
         "price not above zero": any(value <= 0 for value in numbers),
+        "price below 1e-9 or above 1e9 USD": any(
+            0 < value < 1e-9 or 1e9 < value < math.inf for value in numbers
+        ),
         "high below open, low or close": any(below(high, value) for value in (open_, low, close)),
         "low above open, high or close": any(below(value, low) for value in (open_, close)),
         "volume null or NaN": volume is None or math.isnan(volume),
         "volume infinite": volume is not None and math.isinf(volume),
         "volume negative": volume is not None and volume < 0,
+        "volume below 1e-9 or above 1e15 shares": volume is not None
+        and (0 < volume < 1e-9 or 1e15 < volume < math.inf),
     }
     return [reason for reason, applies in told.items() if applies]
 

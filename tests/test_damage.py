@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from batch.consolidator.job import consolidate
 from batch.core import schema
 from batch.core.errors import DataRefused
 from batch.core.frames import empty_frame
 from batch.core.layout import Anchor
+from batch.core.sessions import load_calendar
+from batch.resampler.job import resample
 from batch.storage.local import LocalStore
 from tests.oracle import Split
 from tests.support.bars import bar, frame
@@ -282,6 +287,37 @@ def test_a_damaged_partition_is_made_again(
     lake.run([3, 5], BOTH)
 
     assert silver_bytes(lake.store) == sound
+
+
+@pytest.mark.parametrize(
+    "job", [consolidate, partial(resample, intervals=[3], full=True)], ids=["daily", "bars"]
+)
+def test_decay_that_leaves_date_and_size_is_named_by_the_job_that_reads_it(
+    lake: Filled, job: Callable[..., object]
+) -> None:
+    lake.run([3])
+    key = "silver/1d/year=2022/data.parquet"
+    path = Path(lake.store.uri, key)
+    content, dates = path.read_bytes(), path.stat()
+    path.write_bytes(content[:4] + bytes(100) + content[104:])
+    os.utime(path, ns=(dates.st_atime_ns, dates.st_mtime_ns))
+    new = Receipt(datetime(2022, 1, 5, 22, tzinfo=UTC), "new", (bar("A", date(2022, 1, 5)),))
+    lake.receive(new)
+
+    with pytest.raises(DataRefused, match="--full") as refused:
+        job(lake.store, calendar=load_calendar())
+
+    assert key in str(refused.value)
+
+
+def test_a_folder_where_a_partition_belongs_is_named(lake: Filled) -> None:
+    path = Path(lake.store.uri, "silver/1d/year=2022/data.parquet")
+    path.mkdir(parents=True)
+
+    with pytest.raises(DataRefused, match="remove it") as refused:
+        lake.run([3])
+
+    assert str(path) in str(refused.value)
 
 
 def test_a_copied_lake_is_recognised_and_nothing_is_written(lake: Filled, tmp_path: Path) -> None:

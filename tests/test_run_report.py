@@ -8,7 +8,13 @@ import pytest
 
 from batch.core.errors import DataRefused
 from batch.lake.partitions import PublishedPartition
-from batch.runtime.run_report import RunReport, list_run_reports
+from batch.runtime.run_report import (
+    REPORTS_KEPT,
+    REPORTS_KEPT_FOR,
+    RunReport,
+    list_run_reports,
+    old_run_reports,
+)
 from batch.storage.local import LocalStore
 from batch.storage.store import ObjectStore
 
@@ -45,6 +51,19 @@ def test_reports_are_listed_newest_first_up_to_a_limit(any_lake: ObjectStore) ->
         STARTED + timedelta(minutes=2),
         STARTED + timedelta(minutes=1),
     ]
+
+
+def test_reports_are_old_by_age_but_for_the_last_ones(lake: LocalStore) -> None:
+    for days in range(REPORTS_KEPT + 3):
+        RunReport("resample", "id", STARTED + timedelta(days=days), {}).keep(lake)
+    lake.write("_runs/a note.json", b"{}")
+    keys = [item.key for item in lake.list("_runs/2")]
+
+    soon = old_run_reports(lake, STARTED + timedelta(days=1) + REPORTS_KEPT_FOR)
+    later = old_run_reports(lake, STARTED + timedelta(days=9999))
+
+    assert soon == (keys[0],)
+    assert later == tuple(keys[:3])
 
 
 def test_a_report_that_lacks_later_fields_reads_with_their_defaults() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 from datetime import date
 from pathlib import Path
@@ -14,9 +15,19 @@ import pyarrow.parquet as pq
 import pytest
 
 from batch.audit.quality import check_lake
+from batch.audit.vacuum import apply_vacuum, plan_vacuum
 from batch.audit.verify import verify
 from batch.consolidator.job import consolidate
 from batch.core.layout import Anchor
+from batch.core.rules import (
+    LEAST_PRICE,
+    LEAST_RATIO,
+    LEAST_VOLUME,
+    MOST_PRICE,
+    MOST_RATIO,
+    MOST_TRADES,
+    MOST_VOLUME,
+)
 from batch.core.sessions import Calendar
 from batch.lake import Lake
 from batch.lake.reference import add_splits
@@ -26,6 +37,7 @@ from batch.storage.store import ObjectStore
 from simulation.exchange import ExchangeSpec, SyntheticExchange
 from tests.support.bars import bar, land_rows, received_after
 from tests.support.command_line import run_ohlcv
+from tests.support.damage import SESSIONS, SYMBOLS, make_lake
 from tests.support.lakes import silver_bytes
 
 
@@ -75,6 +87,15 @@ def tamper(path: Path, symbol: str, column: str, change: float) -> None:
     at = table.schema.get_field_index(column)
     field = table.schema.field(at)
     pq.write_table(table.set_column(at, field, pa.array(values, field.type)), path)
+
+
+def test_restatements_are_among_what_is_recomputed(
+    corrected: LocalStore, calendar: Calendar
+) -> None:
+    outcome = verify(corrected, calendar=calendar)
+
+    assert outcome.differences == []
+    assert ("restatements", 2, 30) in outcome.checked
 
 
 def test_an_untouched_lake_has_no_differences(any_lake: ObjectStore, calendar: Calendar) -> None:
@@ -158,6 +179,160 @@ def test_a_missing_partition_and_a_stray_one_are_found(
     assert ("5d", 2024, "partition", "missing") in found
     assert ("8d", 1999, "manifest", "an object") not in found
     assert ("8d", 1999, "manifest", "no record") in found
+
+
+def test_every_missing_object_of_a_table_is_reported_where_only_its_manifest_is_left(
+    lake: LocalStore, calendar: Calendar
+) -> None:
+    shutil.rmtree(lake.root / "silver/5d")
+    shutil.rmtree(lake.root / "silver/5d_listing")
+
+    outcome = verify(lake, calendar=calendar)
+
+    missing = {(d.table, d.year) for d in outcome.differences if d.found == "no object"}
+    assert missing == {("5d", 2024), ("5d", 2025), ("5d_listing", 2024), ("5d_listing", 2025)}
+
+
+def test_every_table_is_reported_where_all_daily_bars_are_gone(
+    lake: LocalStore, calendar: Calendar
+) -> None:
+    shutil.rmtree(lake.root / "silver")
+
+    outcome = verify(lake, calendar=calendar)
+
+    assert outcome.checked == []
+    missing = {d.table for d in outcome.differences if d.found == "no object"}
+    assert missing == {
+        *("1d", "1d_calendar", "3d", "5d", "5d_listing", "8d", "13d", "21d", "21d_listing"),
+        *("34d", "50d"),
+    }
+
+
+@pytest.fixture(scope="session")
+def filled_with_corrections(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small lake with restatements in two years, to be copied."""
+    return Path(make_lake(tmp_path_factory.mktemp("corrected") / "lake").store.uri)
+
+
+@pytest.fixture
+def corrected(filled_with_corrections: Path, tmp_path: Path) -> LocalStore:
+    """A small lake with restatements, its own for each test."""
+    return LocalStore(Path(shutil.copytree(filled_with_corrections, tmp_path / "corrected")))
+
+
+@pytest.mark.parametrize(
+    ("table", "at_quarter"), [("1d", 1), ("3d", 2), ("5d_listing", 3), ("restatements", 2)]
+)
+def test_one_flipped_bit_is_found_in_any_table(
+    corrected: LocalStore, calendar: Calendar, table: str, at_quarter: int
+) -> None:
+    path = corrected.root / f"silver/{table}/year=2022/data.parquet"
+    content = bytearray(path.read_bytes())
+    content[len(content) * at_quarter // 4] ^= 1
+    dates = path.stat()
+    path.write_bytes(content)
+    os.utime(path, ns=(dates.st_atime_ns, dates.st_mtime_ns))
+
+    outcome = verify(corrected, calendar=calendar)
+
+    assert (table, 2022) in {(d.table, d.year) for d in outcome.differences}
+
+
+RESTATEMENTS = "silver/restatements/year=2021/data.parquet"
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (pl.col("new") + 1, "20.125 to 22.125"),
+        (pl.col("old") + 1, "21.125 to 21.125"),
+        (pl.lit("closing").alias("field"), "missing"),
+        (pl.lit("others").alias("source"), "missing"),
+        (pl.col("date") + pl.duration(days=1), "missing"),
+        (pl.col("received_at") + pl.duration(days=1), "missing"),
+    ],
+)
+def test_restatements_are_recomputed_from_the_deliveries(
+    corrected: LocalStore, calendar: Calendar, change: pl.Expr, found: str
+) -> None:
+    path = corrected.root / RESTATEMENTS
+    rows = pl.read_parquet(path)
+    rows.with_columns(change).select(rows.columns).write_parquet(path)
+
+    outcome = verify(corrected, calendar=calendar)
+
+    close = ("restatements", "S00", str(SESSIONS[1]), "close", "20.125 to 21.125", found)
+    assert close in {
+        (d.table, d.symbol, d.day, d.column, d.expected, d.found) for d in outcome.differences
+    }
+
+
+def test_restatements_of_deliveries_that_were_removed_are_no_differences(
+    corrected: LocalStore, calendar: Calendar
+) -> None:
+    again = [
+        bar(symbol, SESSIONS[1], 20.125 + at, volume=1001.0, trades=10 + at)
+        for at, symbol in enumerate(SYMBOLS)
+    ]
+    land_rows(corrected, again, calendar, received_at=received_after(SESSIONS[1], 1))
+    consolidate(corrected, calendar=calendar)
+    resample(corrected, intervals=[3, 5], calendar=calendar)
+    resample(corrected, intervals=[3, 5], anchor=Anchor.LISTING, calendar=calendar)
+    now = received_after(date(2025, 12, 1))
+    plan = plan_vacuum(corrected, now=now, forget_corrections=True)
+    apply_vacuum(corrected, plan)
+    kept = verify(corrected, calendar=calendar)
+    path = corrected.root / RESTATEMENTS
+    rows = pl.read_parquet(path)
+    rows.with_columns(pl.col("new") + 1).write_parquet(path)
+
+    changed = verify(corrected, calendar=calendar)
+
+    assert [one.delivery.session for one in plan.superseded] == [SESSIONS[1]] * 2
+    assert kept.differences == []
+    assert ("close", "20.125", "to 21.125") in {
+        (d.column, d.expected, d.found) for d in changed.differences
+    }
+
+
+def test_a_delivery_whose_rows_changed_after_it_landed_is_named(
+    lake: LocalStore, calendar: Calendar
+) -> None:
+    path = next(lake.root.glob("bronze/daily/date=2025-01-08/*.parquet"))
+    tamper(path, "NA", "close", -0.5)
+
+    outcome = verify(lake, calendar=calendar)
+
+    assert [(d.day, d.column) for d in outcome.differences] == [("2025-01-08", "delivery")]
+    assert path.name in str(outcome.differences[0].expected)
+
+
+@pytest.mark.parametrize("last", [1.0, 1e9, 1e-9])
+def test_the_engines_agree_at_the_bounds_of_prices_and_volumes(
+    tmp_path: Path, calendar: Calendar, last: float
+) -> None:
+    lake = LocalStore(tmp_path / "bounds")
+    values = [
+        (LEAST_PRICE, MOST_VOLUME),
+        (MOST_PRICE, LEAST_VOLUME),
+        (MOST_PRICE, MOST_VOLUME),
+        (LEAST_PRICE, LEAST_VOLUME),
+        (last, 0.0),
+    ]
+    sessions = calendar.sessions_between(date(2025, 1, 13), date(2025, 1, 17))
+    for session, (price, volume) in zip(sessions, values, strict=True):
+        row = bar("A", session, price, volume=volume, trades=MOST_TRADES)
+        land_rows(lake, [row], calendar, received_at=received_after(session))
+    for at, ratio in ((1, MOST_RATIO), (3, LEAST_RATIO)):
+        split = {"symbol": ["A"], "date": [sessions[at]], "split_from": [1.0], "split_to": [ratio]}
+        add_splits(lake, pl.DataFrame(split), label="test")
+    consolidate(lake, calendar=calendar)
+    resample(lake, intervals=[3, 5, 8], calendar=calendar)
+
+    outcome = verify(lake, calendar=calendar)
+
+    assert outcome.differences == []
+    assert outcome.checked[0].rows == 5
 
 
 def test_a_lost_manifest_of_the_daily_bars_is_a_difference_of_every_year(

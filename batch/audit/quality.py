@@ -16,10 +16,13 @@ from batch.audit.checks import (
     vanished,
     with_neighbours,
 )
+from batch.core import schema
 from batch.core.errors import SettingsError
+from batch.core.layout import DAILY_TABLE, table_prefix
 from batch.core.sessions import Calendar, calendar_from
 from batch.lake.manifest import load_daily_manifest
 from batch.lake.read import Lake
+from batch.lake.soundness import require_sound
 from batch.runtime.progress import Progress, Silent, StopRequested, never, require_going
 from batch.storage.scan import reading
 
@@ -110,10 +113,10 @@ def bars_by_group(
     for first in range(0, len(symbols), SYMBOLS_AT_ONCE):
         require_going(stop_requested)
         group = symbols[first : first + SYMBOLS_AT_ONCE]
-        bars = lake.lazy("1d", group).select(_COLUMNS)
-        with reading(lake.store.uri):
-            rows = bars.collect()
-        yield with_neighbours(rows, calendar)
+        with reading(lake.store, table_prefix(DAILY_TABLE), schema.DAILY):
+            bars = lake.lazy("1d", group).select(_COLUMNS).collect()
+        require_sound(bars, DAILY_TABLE, calendar, label=lake.store.uri)
+        yield with_neighbours(bars, calendar)
         progress.advance(len(group))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -14,12 +14,28 @@ import polars as pl
 
 from batch.audit import verify_sql as sql
 from batch.core import schema
-from batch.core.layout import Anchor
+from batch.core.errors import DataRefused
+from batch.core.frames import empty_frame, polars_schema, to_arrow
+from batch.core.layout import Anchor, Delivery
 from batch.core.sessions import Calendar
 from batch.storage.store import ObjectStore
 
 WrongValue: TypeAlias = tuple[str, str, str, Any, Any]
 """Symbol and ISO date of a row, column, the value as recomputed, and as found."""
+
+
+def require_decodable(path: Path, *, label: str) -> None:
+    """Read every value of a Parquet file, on a connection of its own, which an error may break.
+
+    Raises:
+        DataRefused: DuckDB cannot read it.
+    """
+    try:
+        with duckdb.connect(":memory:") as database:
+            database.execute(sql.DECODED, {"path": str(path)}).fetchall()
+    except duckdb.Error as err:
+        reason = str(err).splitlines()[0]
+        raise DataRefused(f"{label}: not a readable Parquet file: {reason}") from err
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,19 +71,43 @@ class SecondEngine:
         self._view("daily", daily)
         self.database.execute(sql.SPLIT_ROWS)
 
-    def compare_daily(self, partition: Path, deliveries: Sequence[Path]) -> Iterator[WrongValue]:
-        """Compare a year of daily bars with its deliveries, the oldest first."""
+    def receive(
+        self, deliveries: Mapping[Delivery, Path], partial_sessions: Collection[date]
+    ) -> None:
+        """Take a year's deliveries, one or more, and the sessions of which others are gone."""
+        ordered = sorted(deliveries)
         arrivals = pl.DataFrame(
-            {"filename": [str(path) for path in deliveries], "arrival": range(len(deliveries))}
+            {
+                "filename": [str(deliveries[one]) for one in ordered],
+                "arrival": range(len(ordered)),
+                "received_at": [one.received_at for one in ordered],
+                "source": [one.source for one in ordered],
+            },
+            schema_overrides=polars_schema(schema.RESTATEMENTS, ["received_at", "source"]),
         )
-        self.database.register("arrivals", arrivals.to_arrow())
-        self._view("delivered", deliveries, filename=True)
+        self.database.register("arrivals", to_arrow(arrivals))
+        gone = pl.DataFrame({"date": sorted(partial_sessions)}, schema={"date": pl.Date})
+        self.database.register("partial_sessions", gone.to_arrow())
+        self._view("delivered", [deliveries[one] for one in ordered], filename=True)
         columns = ", ".join(f'"{name}"' for name in schema.DELIVERY.names)
         self.database.execute(
             f"CREATE OR REPLACE TEMP VIEW received AS SELECT {columns}, arrival"
             " FROM delivered JOIN arrivals USING (filename)"
         )
+
+    def compare_daily(self, partition: Path) -> Iterator[WrongValue]:
+        """Compare a year of daily bars with its deliveries."""
         return self._compare(partition, sql.DAILY_DIFFERENCES, {})
+
+    def compare_restatements(self, partition: Path | None) -> Iterator[WrongValue]:
+        """Compare a year of restatements, None where there are none, with its deliveries."""
+        if partition is None:
+            self.database.register("no_rows", to_arrow(empty_frame(schema.RESTATEMENTS)))
+            self.database.sql("SELECT * FROM no_rows").create_view("found", replace=True)
+        else:
+            self._view("found", [partition])
+        for query in (sql.RESTATEMENT_DIFFERENCES, sql.RESTATED_LAST):
+            yield from self.database.execute(query).fetchall()
 
     def compare_bars(
         self, partition: Path, year: int, width: int, anchor: Anchor
@@ -82,11 +122,15 @@ class SecondEngine:
         parameters = {"first_no": first_no, "last_no": last_no, "width": width}
         return self._compare(partition, sql.CALENDAR_DIFFERENCES, parameters)
 
-    def check_order(self, partition: Path, key: str) -> Iterator[WrongValue]:
-        """Find rows that do not come after the one before them by symbol and date."""
-        query = sql.OUT_OF_ORDER.format(key=key)
-        for symbol, day in self.database.execute(query, {"path": str(partition)}).fetchall():
-            yield symbol, day, "order", "after the row before", "not"
+    def check_order(self, partition: Path, day: str, key: str = "") -> Iterator[WrongValue]:
+        """Find rows that do not come after the one before them by symbol and key.
+
+        ``day`` is the column of their date, which is the key where no other is given.
+        """
+        query = sql.OUT_OF_ORDER.format(day=day, key=key or day)
+        found = self.database.execute(query, {"path": str(partition)}).fetchall()
+        for symbol, day_of_row in found:
+            yield symbol, day_of_row, "order", "after the row before", "not"
 
     def gaps(self) -> list[date]:
         """Return the sessions between the first and the newest without any daily bar."""

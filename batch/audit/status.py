@@ -18,6 +18,7 @@ from batch.core.layout import (
     RESTATEMENTS_TABLE,
     Delivery,
     partition_key,
+    table_prefix,
 )
 from batch.core.sessions import Calendar, calendar_from
 from batch.lake.manifest import DailyRecord, Manifest, load_bars_manifest, load_daily_manifest
@@ -229,7 +230,7 @@ def _late(
 def _refused(store: ObjectStore, since: date | None) -> dict[str, int]:
     listed = _list_from_session(store, REJECTED, since)
     keys = [item.key for item in listed if item.key.endswith(".parquet")]
-    with reading(f"{store.uri}/{REJECTED}"):
+    with reading(store, REJECTED, schema.REJECTED):
         reasons = scan_objects(store, keys, schema.REJECTED).select("reason").collect()
     counts = Counter(reason for text in reasons["reason"] for reason in text.split("; "))
     return dict(counts.most_common())
@@ -246,7 +247,7 @@ def _restated(
     rows = scan_objects(store, keys, schema.RESTATEMENTS)
     if since is not None:
         rows = rows.filter(pl.col("date") >= since)
-    with reading(f"{store.uri}/silver/{RESTATEMENTS_TABLE}"):
+    with reading(store, table_prefix(RESTATEMENTS_TABLE), schema.RESTATEMENTS):
         counts = rows.group_by("field").len().sort("len", "field", descending=True).collect()
     return {str(name): int(count) for name, count in counts.rows()}
 

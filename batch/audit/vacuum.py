@@ -26,7 +26,8 @@ from batch.core.frames import empty_frame, to_polars
 from batch.core.layout import ARRIVALS, BRONZE, Delivery
 from batch.lake.inputs import ListedDeliveries
 from batch.lake.manifest import load_daily_manifest, load_inputs
-from batch.storage.parquet import read_table
+from batch.runtime.run_report import old_run_reports
+from batch.storage.parquet import read_table, require_schema
 from batch.storage.store import ObjectStore
 
 ORPHANED_AFTER = timedelta(days=1)
@@ -63,6 +64,7 @@ class VacuumPlan:
         passed_over: Keys that were left alone, and why.
         orphaned: Announcements of deliveries that never came.
         scratch: Files and folders that killed jobs left on the lake's disk.
+        reports: Keys of run reports that :func:`old_run_reports` calls old.
     """
 
     superseded: tuple[Superseded, ...]
@@ -71,6 +73,7 @@ class VacuumPlan:
     passed_over: Mapping[str, str]
     orphaned: tuple[str, ...]
     scratch: tuple[str, ...]
+    reports: tuple[str, ...]
 
     @property
     def size_bytes(self) -> int:
@@ -136,6 +139,7 @@ def plan_vacuum(
         passed_over=passed_over,
         orphaned=tuple(_orphaned(store, now)),
         scratch=tuple(str(path) for path in store.abandoned_scratch()),
+        reports=old_run_reports(store, now),
     )
 
 
@@ -149,7 +153,7 @@ def apply_vacuum(store: ObjectStore, plan: VacuumPlan, *, workers: int = 2) -> N
         list(pool.map(lambda one: store.write(one.vacuumed_key, b""), going))
     store.delete(one.delivery.key for one in plan.superseded if one.is_repeat)
     store.delete(delivery.key for delivery in going)
-    store.delete(plan.orphaned)
+    store.delete([*plan.orphaned, *plan.reports])
     with store.scratch():
         pass  # opening it removes what was left there
 
@@ -177,6 +181,7 @@ def _read(store: ObjectStore, delivery: Delivery) -> pl.DataFrame | str:
     """Read a delivery; where it cannot be read, return the reason."""
     try:
         table = read_table(store.read(delivery.key), schema.DELIVERY.names, label=delivery.name)
+        table = require_schema(table, schema.DELIVERY, label=delivery.name)
     except (DeliveryUnreadable, ObjectMissing) as err:
         return str(err)
     return to_polars(table, schema.DELIVERY)

@@ -2,13 +2,16 @@
 
 The queries read these relations: ``sessions`` (no, date), ``daily`` (the daily bars),
 ``splits`` (symbol, date, ratio), ``split_rows`` (made by :data:`SPLIT_ROWS`), ``received``
-(rows of a year's deliveries with ``arrival``, their order of precedence) and ``found`` (the
-partition that is compared).
+(rows of a year's deliveries with ``arrival``, their order of precedence), ``arrivals`` (what
+their names say), ``partial_sessions`` (of which a delivery is gone) and ``found`` (the partition
+that is compared).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+
+from batch.core import schema
 
 _EXACT = 0.0
 _SUMMED = 1e-12
@@ -56,15 +59,20 @@ JOIN sessions AS opening ON opening.no = window_of(sessions.no, $width) * $width
 """Years in which windows with daily bars start."""
 
 OUT_OF_ORDER = """
-SELECT symbol, {key}::VARCHAR FROM (
-    SELECT symbol, {key}, file_row_number,
+SELECT symbol, {day}::VARCHAR FROM (
+    SELECT symbol, {day}, {key} AS key, file_row_number,
            lag(symbol) OVER placed AS symbol_before, lag({key}) OVER placed AS key_before
     FROM read_parquet($path, file_row_number = true, hive_partitioning = false)
     WINDOW placed AS (ORDER BY file_row_number))
-WHERE symbol < symbol_before OR (symbol = symbol_before AND {key} <= key_before)
+WHERE symbol < symbol_before OR (symbol = symbol_before AND key <= key_before)
 ORDER BY file_row_number
 """
 """Rows that do not come after the one before them: out of order, or a key twice."""
+
+DECODED = """
+SELECT bit_xor(hash(decoded)) FROM read_parquet($path, hive_partitioning = false) AS decoded
+"""
+"""Reads every value of a file."""
 
 _SCALED_ROWS = """
 SELECT *, coalesce(product(split_ratio) OVER (
@@ -187,3 +195,63 @@ LISTING_DIFFERENCES = _differences(
     _BAR_TOLERANCES,
 )
 """Compares with bars of ``$width`` rows of a symbol, from its first, that start in ``$year``."""
+
+_CHANGES = " UNION ALL ".join(
+    f"""
+    SELECT symbol, date, '{name}' AS field, arrival, "{name}_before"::DOUBLE AS old,
+           "{name}"::DOUBLE AS new
+    FROM ordered WHERE arrival_before IS NOT NULL AND "{name}_before" IS DISTINCT FROM "{name}"
+    """
+    for name in schema.RESTATED_FIELDS
+)
+
+_BEFORE = ", ".join(
+    f'lag("{name}") OVER earlier AS "{name}_before"'
+    for name in ("arrival", *schema.RESTATED_FIELDS)
+)
+
+RESTATEMENT_DIFFERENCES = f"""
+WITH repeated AS (
+        SELECT symbol, date FROM received ANTI JOIN partial_sessions USING (date)
+        GROUP BY symbol, date HAVING count(*) > 1),
+     ordered AS (
+        SELECT *, {_BEFORE} FROM received SEMI JOIN repeated USING (symbol, date)
+        WINDOW earlier AS (PARTITION BY symbol, date ORDER BY arrival)),
+     changes AS ({_CHANGES}),
+     expected AS (
+        SELECT symbol, date, field, received_at, source, old, new
+        FROM changes JOIN arrivals USING (arrival)),
+     kept AS (SELECT * FROM found ANTI JOIN partial_sessions USING (date))
+SELECT coalesce(e.symbol, f.symbol) AS symbol, coalesce(e.date, f.date)::VARCHAR AS day,
+       coalesce(e.field, f.field) AS field,
+       CASE WHEN e.symbol IS NULL THEN 'none' ELSE concat(e.old, ' to ', e.new) END AS expected,
+       CASE WHEN f.symbol IS NULL THEN 'missing' ELSE concat(f.old, ' to ', f.new) END AS found
+FROM expected AS e
+FULL JOIN kept AS f USING (symbol, date, field, received_at, source)
+WHERE e.symbol IS NULL OR f.symbol IS NULL
+   OR e.old IS DISTINCT FROM f.old OR e.new IS DISTINCT FROM f.new
+ORDER BY 1, 2, 3
+"""
+"""Compares with every change from a delivery to the next one of the same symbol and session.
+
+Sessions of which a delivery is gone are left out: what it changed cannot be computed again.
+"""
+
+_PUBLISHED = " UNION ALL ".join(
+    f"SELECT symbol, date, '{name}' AS field, \"{name}\"::DOUBLE AS published FROM daily"
+    for name in schema.RESTATED_FIELDS
+)
+
+RESTATED_LAST = f"""
+WITH last AS (
+        SELECT symbol, date, field, arg_max(struct_pack(new := new), (received_at, source)) AS row
+        FROM found SEMI JOIN partial_sessions USING (date) GROUP BY symbol, date, field),
+     published AS (
+        SELECT * FROM ({_PUBLISHED}) SEMI JOIN last USING (symbol, date, field))
+SELECT symbol, date::VARCHAR AS day, field, published::VARCHAR AS expected,
+       concat('to ', row.new) AS found
+FROM last LEFT JOIN published USING (symbol, date, field)
+WHERE row.new IS DISTINCT FROM published
+ORDER BY 1, 2, 3
+"""
+"""Compares the last change of a value with the daily bar, where a delivery is gone."""

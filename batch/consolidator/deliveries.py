@@ -25,6 +25,7 @@ from batch.consolidator.merge import (
 )
 from batch.core import schema
 from batch.core.errors import DeliveryUnreadable, ObjectMissing
+from batch.core.frames import to_polars
 from batch.core.layout import DAILY_TABLE, RESTATEMENTS_TABLE, Delivery, partition_key
 from batch.core.sessions import day_of
 from batch.kernel.columns import DailyColumns
@@ -32,7 +33,7 @@ from batch.lake.inputs import YearInputs
 from batch.lake.manifest import DailyRecord, load_inputs
 from batch.runtime.memory import PROCESS_BYTES
 from batch.runtime.progress import StopRequested, require_going
-from batch.storage.parquet import read_table, require_schema
+from batch.storage.parquet import advising, read_table, require_schema
 from batch.storage.store import ObjectStore
 
 MERGE_BYTES = 8 * 1024 * 1024
@@ -75,19 +76,25 @@ class DeliveryReader:
 
     def _published_sessions(self, year: int, base: DailyRecord, changed: set[date]) -> Merged:
         """Take the sessions without news from the published partitions."""
-        key = partition_key(DAILY_TABLE, year)
-        with self.store.local_copy(key) as path:
-            bars = DailyColumns.from_table(read_table(path, schema.DAILY.names, label=key))
+        bars = DailyColumns.from_table(self._published(DAILY_TABLE, year, schema.DAILY))
         left_out = np.isin(bars.day, [day_of(session) for session in changed])
         bars = by_session(bars.take(~left_out))
         bars = replace(bars, split_ratio=np.ones(len(bars)))
         if not base.restatements_version:
             return Merged(bars, session_digests(bars))
-        with self.store.local_copy(partition_key(RESTATEMENTS_TABLE, year)) as path:
-            restatements = pl.read_parquet(path, hive_partitioning=False)
+        table = self._published(RESTATEMENTS_TABLE, year, schema.RESTATEMENTS)
+        restatements = to_polars(table, schema.RESTATEMENTS)
         sessions = pl.Series(np.unique(bars.day)).cast(pl.Date)
         kept = restatements.filter(pl.col("date").is_in(sessions.implode()))
         return Merged(bars, session_digests(bars), kept)
+
+    def _published(self, table: str, year: int, table_schema: Any) -> Any:
+        key = partition_key(table, year)
+        label = f"{self.store.uri}/{key}"
+        advice = "run `ohlcv consolidate --full`, which makes it from the deliveries alone"
+        with self.store.local_copy(key) as path, advising(advice):
+            found = read_table(path, table_schema.names, label=label)
+            return require_schema(found, table_schema, label=label)
 
     def _read(self, deliveries: list[Delivery], inputs: YearInputs) -> Iterator[Merged]:
         """Read and merge deliveries in stretches of whole sessions, reading one ahead."""

@@ -281,12 +281,12 @@ class _Job:
         plan = self.plan
         if not plan.kept.issuperset(kept_keys(year, record)):
             return False
-        if not plan.daily.holds(self.store, year, record.version, record.digest):
+        if not plan.daily.holds(self.store, year, record.version, record.bytes_digest):
             return False
         if not record.restatements_version:
             return year not in plan.restated.objects
         return plan.restated.holds(
-            self.store, year, record.restatements_version, record.restatements_digest
+            self.store, year, record.restatements_version, record.restatements_bytes_digest
         )
 
     def _list_year(self, year: int) -> YearInputs:

@@ -17,7 +17,14 @@ import pyarrow as pa
 from batch.core import schema
 from batch.core.frames import empty_frame, polars_schema
 from batch.core.layout import Delivery
-from batch.core.rules import is_blank
+from batch.core.rules import (
+    LEAST_PRICE,
+    LEAST_VOLUME,
+    MOST_PRICE,
+    MOST_TRADES,
+    MOST_VOLUME,
+    is_blank,
+)
 from batch.core.sessions import date_of, day_of
 from batch.kernel.columns import (
     NO_TRADES,
@@ -98,17 +105,21 @@ def _broken_rows(
     open_, high, low, close = (getattr(rows, name) for name in schema.PRICES)
     return {
         "dates other than its folder's": rows.day != days,
-        "prices that are not finite and above zero": ~(
-            (low > 0) & np.isfinite(open_) & np.isfinite(high) & np.isfinite(close)
+        f"prices that are not from {LEAST_PRICE} to {MOST_PRICE:g} USD": ~(
+            (low >= LEAST_PRICE)
+            & (open_ <= MOST_PRICE)
+            & (high <= MOST_PRICE)
+            & (close <= MOST_PRICE)
         ),
         "a high below or a low above another price": (high < np.maximum(open_, close))
         | (low > np.minimum(open_, close))
         | (high < low),
-        "volumes that are not finite or are negative": ~(
-            np.isfinite(rows.volume) & (rows.volume >= 0)
+        f"volumes that are not 0 and not from {LEAST_VOLUME} to {MOST_VOLUME:g} shares": ~(
+            (rows.volume == 0) | ((rows.volume >= LEAST_VOLUME) & (rows.volume <= MOST_VOLUME))
         ),
-        "a vwap that is infinite or not above zero": (rows.vwap <= 0) | np.isinf(rows.vwap),
-        "a negative count of trades": rows.trades < NO_TRADES,
+        "a vwap that is no such price": (rows.vwap < LEAST_PRICE) | (rows.vwap > MOST_PRICE),
+        f"a count of trades that is not from 0 to {MOST_TRADES}": (rows.trades < NO_TRADES)
+        | (rows.trades > MOST_TRADES),
     }
 
 

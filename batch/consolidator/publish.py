@@ -108,6 +108,8 @@ def publish_year(
         restatements=restatements.height,
         restatements_digest=restatements_digest,
         restatements_version=restated.version if restated else "",
+        bytes_digest=stored.bytes_digest,
+        restatements_bytes_digest=restated.bytes_digest if restated else "",
     )
     partitions = [PublishedPartition(DAILY_TABLE, year, len(bars), stored.size_bytes)]
     if restated:

@@ -63,6 +63,8 @@ class CalendarMoved(DataRefused):
 class ObjectMissing(OhlcvError):
     """There is no object under the key."""
 
+    exit_code = ExitCode.DATA_REFUSED
+
 
 class RetryMayHelp(OhlcvError):
     """What was asked for could not be done now."""

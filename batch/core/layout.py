@@ -53,8 +53,9 @@ _DELIVERY = re.compile(
     r"(?:(?P<arrived>\d{8}T\d{12}Z)-)?(?P<source>[^/]+)\.parquet"
 )
 _INCOMPLETE = re.compile(r"_state/incomplete/date=(\d{4}-\d\d-\d\d)\.json")
-_RUN_REPORT = re.compile(rf"{RUNS}\d{{8}}T\d{{12}}Z-.+-[^-]+\.json")
+_RUN_REPORT = re.compile(rf"{RUNS}(\d{{8}}T\d{{12}}Z)-.+-[^-]+\.json")
 _PARTITION = re.compile(r"silver/([^/]+)/year=(\d{4})/data\.parquet")
+_MANIFEST = re.compile(rf"{STATE}([^/]+)\.json\.gz")
 
 
 class Anchor(StrEnum):
@@ -112,6 +113,11 @@ class Delivery:
     def sender(self) -> str:
         """Who sent it: the source without the digest of the rows."""
         return self.source.rpartition("-")[0]
+
+    @property
+    def rows_digest(self) -> str:
+        """Digest of the rows that were sent, the end of the source."""
+        return self.source.rpartition("-")[2]
 
     @property
     def name(self) -> str:
@@ -277,9 +283,14 @@ def require_interval(value: int | str, label: str = "interval") -> int:
     return interval
 
 
+def table_prefix(table: str) -> str:
+    """Prefix of every partition of a silver table."""
+    return f"{SILVER}{table}/"
+
+
 def partition_key(table: str, year: int) -> str:
     """Where a year of a silver table is."""
-    return f"{SILVER}{table}/year={year:04d}/data.parquet"
+    return f"{table_prefix(table)}year={year:04d}/data.parquet"
 
 
 def parse_partition_key(key: str) -> tuple[str, int] | None:
@@ -291,6 +302,12 @@ def parse_partition_key(key: str) -> tuple[str, int] | None:
 def manifest_key(table: str) -> str:
     """Where the manifest of a silver table is."""
     return f"{STATE}{table}.json.gz"
+
+
+def manifest_table(key: str) -> str | None:
+    """Return the table of a key of :func:`manifest_key`; None for any other key."""
+    found = _MANIFEST.fullmatch(key)
+    return found[1] if found else None
 
 
 def inputs_key(year: int, digest: str) -> str:
@@ -312,6 +329,10 @@ def run_report_key(job: str, started_at: datetime, run_id: str) -> str:
     return f"{RUNS}{instant_text(started_at)}-{job}-{run_id}.json"
 
 
-def is_run_report(key: str) -> bool:
-    """Return whether a key is one that :func:`run_report_key` builds."""
-    return _RUN_REPORT.fullmatch(key) is not None
+def run_started_at(key: str) -> datetime | None:
+    """Return when the run of a key of :func:`run_report_key` started; None for any other key."""
+    found = _RUN_REPORT.fullmatch(key)
+    try:
+        return datetime.strptime(found[1], _INSTANT).replace(tzinfo=UTC) if found else None
+    except ValueError:
+        return None

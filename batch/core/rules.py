@@ -15,6 +15,24 @@ from batch.core.sessions import Calendar
 _UNSEEN: Final = r"\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}"
 """Control, format and other characters that make two tickers look like one."""
 
+LEAST_PRICE: Final = 1e-9
+MOST_PRICE: Final = 1e9
+"""Bounds of prices in USD, inclusive. The dearest share has cost under 1e6.
+
+Between these bounds, and those of volumes, counts and ratios, no sum over a window, no product
+of price and volume and no scaling by splits leaves what a double holds to full precision.
+"""
+
+LEAST_VOLUME: Final = 1e-9
+MOST_VOLUME: Final = 1e15
+"""Bounds of volumes above zero in shares, inclusive. The whole market trades under 1e11 a day."""
+
+MOST_TRADES: Final = 10**12
+
+LEAST_RATIO: Final = 1e-9
+MOST_RATIO: Final = 1e9
+"""Bounds of the ratio of a split, inclusive."""
+
 
 class Reason(StrEnum):
     """Why a row is refused; several may apply."""
@@ -26,11 +44,13 @@ class Reason(StrEnum):
     PRICE_MISSING = "price null or NaN"
     PRICE_INFINITE = "price infinite"
     PRICE_NOT_POSITIVE = "price not above zero"
+    PRICE_OUT_OF_RANGE = "price below 1e-9 or above 1e9 USD"
     HIGH_TOO_LOW = "high below open, low or close"
     LOW_TOO_HIGH = "low above open, high or close"
     VOLUME_MISSING = "volume null or NaN"
     VOLUME_INFINITE = "volume infinite"
     VOLUME_NEGATIVE = "volume negative"
+    VOLUME_OUT_OF_RANGE = "volume below 1e-9 or above 1e15 shares"
     KEY_TWICE = "symbol and date twice with different values"
 
 
@@ -55,8 +75,8 @@ def sift(rows: pl.DataFrame, calendar: Calendar) -> SiftedRows:
     """Separate the rows that may be consolidated from those that may not.
 
     A row that is there twice with the same values is kept once. ``vwap`` and ``trades``
-    that cannot be true (not finite, not above zero; negative) become null: they are
-    optional, and their row is not refused for them. The rows may come in any order; a date
+    that cannot be true (not a price; negative or too many) become null: they are optional, and
+    their row is not refused for them. The rows may come in any order; a date
     outside the calendar is not a session.
     """
     rows = conform(rows, schema.DELIVERY)
@@ -74,11 +94,17 @@ def sift(rows: pl.DataFrame, calendar: Calendar) -> SiftedRows:
         Reason.PRICE_MISSING: any_price([p.is_null() | p.is_nan() for p in prices]),
         Reason.PRICE_INFINITE: any_price([p.is_infinite() for p in prices]),
         Reason.PRICE_NOT_POSITIVE: any_price([p <= 0 for p in prices]),
+        Reason.PRICE_OUT_OF_RANGE: any_price(
+            [(p > 0) & p.is_finite() & ~p.is_between(LEAST_PRICE, MOST_PRICE) for p in prices]
+        ),
         Reason.HIGH_TOO_LOW: any_price([_below(high, other) for other in (open_, low, close)]),
         Reason.LOW_TOO_HIGH: any_price([_below(other, low) for other in (open_, close)]),
         Reason.VOLUME_MISSING: volume.is_null() | volume.is_nan(),
         Reason.VOLUME_INFINITE: volume.is_infinite(),
         Reason.VOLUME_NEGATIVE: volume < 0,
+        Reason.VOLUME_OUT_OF_RANGE: (volume > 0)
+        & volume.is_finite()
+        & ~volume.is_between(LEAST_VOLUME, MOST_VOLUME),
     }
     is_broken = pl.any_horizontal([rule.fill_null(value=False) for rule in broken.values()])
     flagged = rows.with_columns(is_broken.alias("is_broken"))
@@ -86,8 +112,8 @@ def sift(rows: pl.DataFrame, calendar: Calendar) -> SiftedRows:
         flagged.filter(~pl.col("is_broken"))
         .drop("is_broken")
         .with_columns(
-            pl.when(pl.col("vwap").is_finite() & (pl.col("vwap") > 0)).then(pl.col("vwap")),
-            pl.when(pl.col("trades") >= 0).then(pl.col("trades")),
+            pl.when(pl.col("vwap").is_between(LEAST_PRICE, MOST_PRICE)).then(pl.col("vwap")),
+            pl.when(pl.col("trades").is_between(0, MOST_TRADES)).then(pl.col("trades")),
             pl.col("volume") + 0.0,  # -0.0 becomes 0.0
         )
         .unique(maintain_order=True)

@@ -11,7 +11,7 @@ import polars as pl
 from batch.core import schema
 from batch.core.errors import DataRefused
 from batch.core.frames import empty_frame, to_arrow, to_polars
-from batch.core.layout import BRONZE, DAILY_TABLE, Anchor, Delivery, partition_key
+from batch.core.layout import BRONZE, DAILY_TABLE, Anchor, Delivery, partition_key, table_prefix
 from batch.core.sessions import calendar_from, date_of, year_of
 from batch.kernel.columns import DailyColumns, order_by_key
 from batch.kernel.windows import calendar_reaching
@@ -82,7 +82,7 @@ def _received_by(
     if not parts:
         return DailyColumns.empty(), None
     try:
-        with reading(store.uri):
+        with reading(store, table_prefix(DAILY_TABLE), schema.DAILY):
             received = pl.concat(parts).collect()
     except DataRefused:
         _require_readable(store, read)

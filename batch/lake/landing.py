@@ -126,7 +126,7 @@ def land(
     unchanged: list[date] = []
     for part in sifted.accepted.partition_by("date", maintain_order=True):
         session: date = part["date"][0]
-        sent = f"{slug}-{_digest(part)}"
+        sent = f"{slug}-{digest_rows(part)}"
         if known.get(session) == sent:
             unchanged.append(session)
             continue
@@ -141,7 +141,7 @@ def land(
         dated: date | None = part["date"][0]
         if dated in unchanged:
             continue
-        name = names.get(dated) or delivery_name(received_at, f"{slug}-{_digest(part)}")
+        name = names.get(dated) or delivery_name(received_at, f"{slug}-{digest_rows(part)}")
         refused[rejected_key(dated, name)] = table_bytes(to_arrow(part, schema.REJECTED))
     # Announced first: of a job killed in between, an announcement without a delivery is left,
     # never a delivery that consolidation does not see.
@@ -189,5 +189,6 @@ def _write_once(store: ObjectStore, delivery: Delivery, body: bytes) -> bool:
     return True
 
 
-def _digest(rows: pl.DataFrame) -> str:
+def digest_rows(rows: pl.DataFrame) -> str:
+    """Digest a delivery's rows, as its name carries it."""
     return hashlib.sha256(rows.write_csv(include_header=False).encode()).hexdigest()[:12]

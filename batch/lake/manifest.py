@@ -23,6 +23,7 @@ from batch.storage.store import Expect, Expectation, ObjectStore
 
 FORMAT = 1
 _TRIES = 50
+_MADE_BY = "`ohlcv consolidate` and `ohlcv resample` make it again"
 
 
 def fingerprint(*parts: object) -> str:
@@ -46,6 +47,9 @@ class DailyRecord:
         version: The store's version of the data when it was published.
         restatements: How many there are.
         restatements_version: The store's version of them, empty where there are none.
+        bytes_digest: SHA-256 of the partition's file, empty where an earlier version of this
+            package wrote it.
+        restatements_bytes_digest: Likewise, and empty where there are none.
     """
 
     results_version: str
@@ -62,6 +66,8 @@ class DailyRecord:
     restatements: int
     restatements_digest: str
     restatements_version: str
+    bytes_digest: str = ""
+    restatements_bytes_digest: str = ""
 
     @property
     def oldest(self) -> str:
@@ -83,6 +89,8 @@ class BarsRecord:
         newest: Newest session that the partition knows of, ISO date.
         version: The store's version of the data when it was published.
         sources_digest: With the listing anchor, digest of the daily bars from this year on.
+        bytes_digest: SHA-256 of the partition's file, empty where an earlier version of this
+            package wrote it.
     """
 
     fingerprint: str
@@ -91,6 +99,7 @@ class BarsRecord:
     size_bytes: int
     version: str
     sources_digest: str = ""
+    bytes_digest: str = ""
 
 
 Record = TypeVar("Record", DailyRecord, BarsRecord)
@@ -202,11 +211,11 @@ def _load(store: ObjectStore, table: str, on_damaged: OnDamaged | None = None) -
                 seen.version,
             )
         except (KeyError, TypeError, ValueError, AttributeError) as err:
-            raise StateDamaged(f"{store.uri}/{key}: damaged ({err!r})", key) from err
+            raise StateDamaged(f"{store.uri}/{key}: damaged ({err!r}); {_MADE_BY}", key) from err
     except StateDamaged as err:
         if on_damaged is None:
             raise
-        on_damaged(f"{err}; its partitions are made again")
+        on_damaged(f"{err}, and its partitions")
         return Manifest(table, version=seen.version)
 
 
@@ -292,9 +301,9 @@ def _read_json(store: ObjectStore, key: str) -> dict[str, Any]:
     try:
         found = json.loads(gzip.decompress(store.read(key)))
     except (OSError, EOFError, ValueError, zlib.error) as err:
-        raise StateDamaged(f"{store.uri}/{key}: damaged ({err})", key) from err
+        raise StateDamaged(f"{store.uri}/{key}: damaged ({err}); {_MADE_BY}", key) from err
     if not isinstance(found, dict):
-        raise StateDamaged(f"{store.uri}/{key}: damaged", key)
+        raise StateDamaged(f"{store.uri}/{key}: damaged; {_MADE_BY}", key)
     return found
 
 

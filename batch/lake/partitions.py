@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from batch.core import schema
-from batch.core.errors import DataRefused, ObjectMissing
+from batch.core.errors import ObjectMissing
 from batch.core.layout import (
     DAILY_TABLE,
     RESTATEMENTS_TABLE,
@@ -15,7 +17,7 @@ from batch.core.layout import (
     partition_key,
     table_order,
 )
-from batch.storage.parquet import TableWriter, read_footer
+from batch.storage.parquet import TableWriter
 from batch.storage.store import Expect, Expectation, ObjectStore, StoredObject
 
 DIGEST_ENTRY = "ohlcv.digest"
@@ -48,23 +50,32 @@ class TablePartitions:
         there = self.objects.get(year)
         return there.version if there else Expect.NOTHING
 
-    def holds(self, store: ObjectStore, year: int, version: str, digest: str) -> bool:
+    def holds(self, store: ObjectStore, year: int, version: str, bytes_digest: str) -> bool:
         """Return whether a year's object is the one that a record describes.
 
-        Versions are compared first; where they differ, as in a copied lake, the digest in
-        the file's own metadata decides.
+        Versions are compared first; where they differ, as in a copied lake, the digest of all
+        bytes decides. A record without one was written by a version that kept none: its
+        partition is made again.
         """
         there = self.objects.get(year)
-        if there is None:
+        if there is None or not bytes_digest:
             return False
         if there.version == version:
             return True
         try:
             with store.local_copy(there.key) as path:
-                footer = read_footer(path, label=there.key)
-        except (ObjectMissing, DataRefused):
+                return digest_bytes(path) == bytes_digest
+        except ObjectMissing:
             return False
-        return footer.metadata.get(DIGEST_ENTRY) == digest
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenFile:
+    """A partition's file as it was stored: its size, the store's version, a digest of its bytes."""
+
+    size_bytes: int
+    version: str
+    bytes_digest: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +117,29 @@ def publish_partition(
     partition_schema: Any,
     metadata: dict[str, str],
     expect: Expectation,
-) -> StoredObject:
+) -> WrittenFile:
     """Write a partition that is in memory, if what is there is what was expected."""
     with store.scratch() as folder:
         path = folder / "partition"
         with TableWriter(path, partition_schema, metadata) as writer:
             for batch in batches:
                 writer.append(batch)
-        return store.write(partition_key(table, year), path, expect=expect)
+        return publish_file(store, table, year, path, expect)
+
+
+def publish_file(
+    store: ObjectStore, table: str, year: int, path: Path, expect: Expectation
+) -> WrittenFile:
+    """Publish a partition that was written to a local file, which is consumed."""
+    bytes_digest = digest_bytes(path)
+    stored = store.write(partition_key(table, year), path, expect=expect)
+    return WrittenFile(stored.size_bytes, stored.version, bytes_digest)
+
+
+def digest_bytes(path: Path) -> str:
+    """Digest a whole file: one flipped bit changes it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def table_metadata(

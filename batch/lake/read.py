@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from datetime import date, datetime
 from os import PathLike, fspath
 from typing import Any
@@ -23,12 +24,13 @@ from batch.core.layout import (
     bars_table,
     partition_key,
     require_interval,
+    table_prefix,
 )
 from batch.lake.adjust import adjust_for_splits, split_events
 from batch.lake.manifest import load_daily_manifest
 from batch.lake.partitions import TablePartitions, list_tables, table_schema
 from batch.lake.reference import read_reference, read_splits
-from batch.storage.scan import of_symbols, reading, scan_objects
+from batch.storage.scan import REBUILD, of_symbols, reading, scan_objects
 from batch.storage.store import ObjectStore, open_store, require_lake
 
 Interval = int | str
@@ -129,7 +131,7 @@ class Lake:
             events = None
             if adjusted:
                 later = of_symbols(self._scan(table, years, first, None), chosen)
-                with reading(self.store.uri):
+                with self._reading(table):
                     events = split_events(later, key).collect()
             needs_newest = width > 1 and not complete and last is not None
             newest = self.newest_session() if needs_newest else None
@@ -145,8 +147,12 @@ class Lake:
 
     def _collect(self, *arguments: Any) -> pl.DataFrame:
         rows = self.lazy(*arguments)
-        with reading(self.store.uri):
+        width, anchor = require_interval(arguments[0]), _anchor(arguments[6])
+        with self._reading(DAILY_TABLE if width == 1 else bars_table(width, anchor)):
             return rows.collect()
+
+    def _reading(self, table: str) -> AbstractContextManager[None]:
+        return reading(self.store, table_prefix(table), table_schema(table))
 
     def tables(self) -> list[str]:
         """Return the names of the silver tables: ``1d``, ``3d``, ..., ``restatements``."""
@@ -155,8 +161,11 @@ class Lake:
     def symbols(self) -> list[str]:
         """Return every symbol that has a daily bar, sorted."""
         rows = self._scan(DAILY_TABLE, self._years(DAILY_TABLE, 1, Anchor.CALENDAR), None, None)
-        with reading(self.store.uri):
+        with self._reading(DAILY_TABLE):
             found = rows.select(pl.col("symbol").unique()).collect()
+        if found["symbol"].null_count():
+            where = f"{self.store.uri}/{table_prefix(DAILY_TABLE)}"
+            raise DataRefused(f"{where}: a bar has no symbol; {REBUILD}")
         return found["symbol"].sort().to_list()
 
     def newest_session(self) -> date | None:
@@ -184,7 +193,7 @@ class Lake:
     def restatements(self) -> pl.DataFrame:
         """Return what later deliveries changed: :data:`batch.core.schema.RESTATEMENTS`."""
         years = TablePartitions.list(self.store, RESTATEMENTS_TABLE).objects
-        with reading(self.store.uri):
+        with self._reading(RESTATEMENTS_TABLE):
             return self._scan(RESTATEMENTS_TABLE, [*sorted(years)], None, None).collect()
 
     def rejected(self) -> pl.DataFrame:
@@ -197,7 +206,7 @@ class Lake:
         if not keys:
             return empty_frame(schema.REJECTED).with_columns(delivery=pl.lit("", pl.String))
         rows = scan_objects(self.store, keys, schema.REJECTED, include_file_paths="delivery")
-        with reading(self.store.uri):
+        with reading(self.store, REJECTED, schema.REJECTED):
             received = rows.collect()
         return received.with_columns(
             pl.col("delivery").str.split(f"/{REJECTED}").list.last().alias("delivery")

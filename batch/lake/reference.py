@@ -12,7 +12,8 @@ from batch.core import schema
 from batch.core.errors import CommitConflict, DataRefused, ObjectMissing
 from batch.core.frames import conform, empty_frame, to_arrow, to_polars
 from batch.core.layout import SPLITS
-from batch.storage.parquet import read_table, table_bytes
+from batch.core.rules import LEAST_RATIO, MOST_RATIO
+from batch.storage.parquet import read_table, require_schema, table_bytes
 from batch.storage.store import Expect, Expectation, ObjectStore
 
 _TRIES = 10
@@ -22,7 +23,7 @@ def read_splits(store: ObjectStore) -> pl.DataFrame:
     """Read the splits, sorted by (symbol, date); none where the lake has no such table.
 
     Raises:
-        DataRefused: The table is not readable, or a ratio is not above zero.
+        DataRefused: The table is not readable, or a ratio is out of range.
     """
     splits = read_reference(store, SPLITS, schema.SPLITS)
     _require_ratios(splits, label=f"{store.uri}/{SPLITS}")
@@ -49,14 +50,13 @@ def _require_ratios(splits: pl.DataFrame, *, label: str) -> None:
     ratio = pl.col("ratio")
     wrong = splits.filter(
         pl.any_horizontal(pl.col("symbol", "date", "ratio").is_null())
-        | ~ratio.is_finite()
-        | (ratio <= 0)
+        | ~ratio.is_between(LEAST_RATIO, MOST_RATIO)
     )
     if wrong.height:
         first = wrong.row(0, named=True)
         raise DataRefused(
-            f"{label}: {wrong.height} splits without symbol, date or a ratio above zero,"
-            f" the first: {first}"
+            f"{label}: {wrong.height} splits without symbol, date or a ratio from {LEAST_RATIO}"
+            f" to {MOST_RATIO:g}, the first: {first}"
         )
 
 
@@ -70,7 +70,10 @@ def read_reference(store: ObjectStore, key: str, table_schema: Any) -> pl.DataFr
         content = store.read(key)
     except ObjectMissing:
         return empty_frame(table_schema)
-    table = read_table(content, table_schema.names, label=f"{store.uri}/{key}")
+    label = f"{store.uri}/{key}"
+    table = require_schema(
+        read_table(content, table_schema.names, label=label), table_schema, label=label
+    )
     return to_polars(table, table_schema)
 
 

@@ -41,7 +41,7 @@ from batch.resampler.table import Made, TableMaker, removed
 from batch.runtime.memory import PROCESS_BYTES
 from batch.runtime.progress import Progress, Silent, StopRequested, never, require_going
 from batch.runtime.shards import Shard
-from batch.storage.parquet import ROW_GROUP_ROWS, stream_batches
+from batch.storage.parquet import ROW_GROUP_ROWS, advising, stream_batches
 from batch.storage.store import ObjectStore, require_lake
 
 PIECE_ROWS = 524_288
@@ -242,13 +242,17 @@ class _Job:
             record = plan.daily.records.get(year)
             if record is not None:
                 key = partition_key(DAILY_TABLE, year)
-                if not plan.daily_there.holds(self.store, year, record.version, record.digest):
+                if not plan.daily_there.holds(
+                    self.store, year, record.version, record.bytes_digest
+                ):
                     raise CommitConflict(
                         f"{self.store.uri}/{key}: differs from its manifest; a consolidation is"
                         " running or was cut off; run `ohlcv consolidate`, then this again"
                     )
-                with self.store.local_copy(key) as path:
-                    yield from stream_batches(path, schema.DAILY.names, rows=self.piece_rows)
+                advice = "run `ohlcv consolidate --full`, then this again"
+                with self.store.local_copy(key) as path, advising(advice):
+                    label = f"{self.store.uri}/{key}"
+                    yield from stream_batches(path, schema.DAILY, rows=self.piece_rows, label=label)
             yield None
 
     def _rows_before(self, plan: Plan, year: int) -> Mapping[str, int]:

@@ -96,7 +96,7 @@ class Table:
         else:
             made_from_same = record.sources_digest == plan.sources_digest
         return made_from_same and self.there.holds(
-            store, plan.year, record.version, record.fingerprint
+            store, plan.year, record.version, record.bytes_digest
         )
 
 

@@ -15,7 +15,7 @@ from batch.core.sessions import day_of
 from batch.kernel.bars import Bars
 from batch.kernel.years import Carried, Piece, listing_parts_of_year
 from batch.lake.manifest import BarsRecord, Manifest, PublishedCalendar, commit, fingerprint
-from batch.lake.partitions import PublishedPartition, table_metadata
+from batch.lake.partitions import PublishedPartition, publish_file, table_metadata
 from batch.resampler.pipeline import completed
 from batch.resampler.plan import BarsPlan, DailyYear, Plan, TablePlan
 from batch.runtime.progress import StopRequested, require_going
@@ -140,8 +140,8 @@ class TableMaker:
         self.pool.submit(writer.close).result()
         require_going(self.stop_requested)
         table, path = self.own.table, self._path(plan)
-        key, expect = partition_key(table.name, plan.year), table.there.expectation(plan.year)
-        stored = self.store.write(key, path, expect=expect)
+        expect = table.there.expectation(plan.year)
+        stored = publish_file(self.store, table.name, plan.year, path, expect)
         path.unlink(missing_ok=True)
         record = BarsRecord(
             fingerprint=plan.fingerprint,
@@ -150,6 +150,7 @@ class TableMaker:
             size_bytes=stored.size_bytes,
             version=stored.version,
             sources_digest=plan.sources_digest,
+            bytes_digest=stored.bytes_digest,
         )
         part = PublishedPartition(table.name, plan.year, record.rows, record.size_bytes)
         manifest = self._commit(made, plan.year, record)

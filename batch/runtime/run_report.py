@@ -5,13 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from batch.core.errors import DataRefused
-from batch.core.layout import RUNS, is_run_report, run_report_key, table_order
+from batch.core.layout import RUNS, run_report_key, run_started_at, table_order
 from batch.lake.partitions import PublishedPartition
 from batch.runtime.formats import size_text
 from batch.storage.store import ObjectStore
+
+REPORTS_KEPT_FOR = timedelta(days=90)
+"""Age up to which a vacuum keeps reports, as the bucket's own rule does on AWS."""
+
+REPORTS_KEPT = 100
+"""How many of the last reports a vacuum keeps, whatever their age."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +121,26 @@ def list_run_reports(store: ObjectStore, limit: int) -> list[RunReport]:
     Raises:
         DataRefused: One of them is damaged.
     """
-    keys = [item.key for item in store.list(RUNS) if is_run_report(item.key)]
     return [
         RunReport.from_json(store.read(key), f"{store.uri}/{key}")
-        for key in sorted(keys, reverse=True)[:limit]
+        for key in list(_starts_by_key(store))[:limit]
     ]
+
+
+def old_run_reports(store: ObjectStore, now: datetime) -> tuple[str, ...]:
+    """Return the keys of reports that nobody will ask for, ascending.
+
+    They are older than :data:`REPORTS_KEPT_FOR` at ``now``, and not among the last
+    :data:`REPORTS_KEPT`: a lake that rests keeps what it did last.
+    """
+    starts = list(_starts_by_key(store).items())[REPORTS_KEPT:]
+    return tuple(sorted(key for key, started_at in starts if now - started_at > REPORTS_KEPT_FOR))
+
+
+def _starts_by_key(store: ObjectStore) -> dict[str, datetime]:
+    """List the reports and when their runs started, newest first."""
+    started = {item.key: run_started_at(item.key) for item in store.list(RUNS)}
+    return {key: at for key, at in sorted(started.items(), reverse=True) if at is not None}
 
 
 def summary_by_table(

@@ -276,6 +276,11 @@ def _translated(path: Path) -> Iterator[None]:
             f"{err.filename2 or err.filename or path}: permission denied;"
             " check the owner and mode of the file and of its folder"
         ) from err
+    except IsADirectoryError as err:
+        raise errors.DataRefused(
+            f"{err.filename2 or err.filename or path}: a folder stands where a file is needed;"
+            " remove it and run the job again"
+        ) from err
     except (NotADirectoryError, FileExistsError) as err:
         raise errors.SettingsError(
             f"{err.filename or path}: a file stands where a folder is needed; choose another lake"

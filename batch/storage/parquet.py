@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -116,23 +117,16 @@ def read_table(source: Path | bytes, columns: list[str], *, label: str) -> Any:
     Raises:
         DeliveryUnreadable: It is not a whole Parquet file, or a column is missing.
     """
-    try:
+    with _parquet_errors(label):
         file = pq.ParquetFile(
             BytesIO(source) if isinstance(source, bytes) else source,
             read_dictionary=["symbol"],
         )
-        missing = [name for name in columns if name not in file.schema_arrow.names]
-        if missing:
-            raise DeliveryUnreadable(
-                f"{label}: no column {', '.join(missing)}; it has"
-                f" {', '.join(file.schema_arrow.names)}"
-            )
-        return file.read(columns, use_threads=False)
-    except KeyError as err:
-        raise DeliveryUnreadable(f"{label}: no column symbol") from err
-    except (pa.ArrowException, OSError) as err:
-        reason = str(err).splitlines()[0]
-        raise DeliveryUnreadable(f"{label}: not a readable Parquet file: {reason}") from err
+        _require_names(file.schema_arrow, columns, label=label)
+        found = file.read(columns, use_threads=False)
+        # Of a damaged file Arrow may decode indices that point nowhere.
+        found.validate(full=True)
+        return found
 
 
 def require_schema(table: Any, table_schema: Any, *, label: str) -> Any:
@@ -174,12 +168,27 @@ def _kind(found: Any) -> str:
     return str(found)
 
 
+def _require_names(found: Any, columns: list[str], *, label: str) -> None:
+    missing = [name for name in columns if name not in found.names]
+    if missing:
+        raise DeliveryUnreadable(
+            f"{label}: no column {', '.join(missing)}; it has {', '.join(found.names)}"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Footer:
-    """What a Parquet file says of itself: how many rows, and the table's own entries."""
+    """What a Parquet file says of itself: how many rows, its columns, the table's own entries."""
 
     rows: int
+    schema: Any
     metadata: dict[str, str]
+
+    def require_columns(self, table_schema: Any, *, label: str) -> None:
+        """Raise ``DeliveryUnreadable`` where a column of a schema is missing or of another kind."""
+        _require_names(self.schema, table_schema.names, label=label)
+        no_rows = self.schema.empty_table().select(table_schema.names)
+        require_schema(no_rows, table_schema, label=label)
 
 
 def read_footer(path: Path, *, label: str) -> Footer:
@@ -188,20 +197,29 @@ def read_footer(path: Path, *, label: str) -> Footer:
     Raises:
         DeliveryUnreadable: It is not a whole Parquet file.
     """
-    try:
+    with _parquet_errors(label):
         file = pq.read_metadata(path)
-    except (pa.ArrowException, OSError) as err:
-        raise DeliveryUnreadable(f"{label}: not a readable Parquet file: {err}") from err
-    entries = {key.decode(): value.decode() for key, value in (file.metadata or {}).items()}
-    return Footer(file.num_rows, entries)
+        columns = file.schema.to_arrow_schema()
+    entries = {
+        key.decode(errors="replace"): value.decode(errors="replace")
+        for key, value in (file.metadata or {}).items()
+    }
+    return Footer(file.num_rows, columns, entries)
 
 
-def stream_batches(path: Path, columns: list[str], *, rows: int) -> Iterator[Any]:
+def stream_batches(path: Path, table_schema: Any, *, rows: int, label: str) -> Iterator[Any]:
     """Read a partition in tables of about so many rows, symbols as dictionary indices.
 
     Each has at least one row group. They come in the order of the file, and none is empty.
+
+    Raises:
+        DeliveryUnreadable: It is not a whole Parquet file of the schema.
     """
-    with pq.ParquetFile(path, read_dictionary=["symbol"], memory_map=True) as file:
+    with (
+        _parquet_errors(label),
+        pq.ParquetFile(path, read_dictionary=["symbol"], memory_map=True) as file,
+    ):
+        _require_names(file.schema_arrow, table_schema.names, label=label)
         waiting: list[int] = []
         waiting_rows = 0
         for number in range(file.num_row_groups):
@@ -209,8 +227,30 @@ def stream_batches(path: Path, columns: list[str], *, rows: int) -> Iterator[Any
             waiting_rows += file.metadata.row_group(number).num_rows
             if waiting_rows >= rows or number == file.num_row_groups - 1:
                 if waiting_rows:
-                    yield file.read_row_groups(waiting, columns)
+                    found = file.read_row_groups(waiting, table_schema.names)
+                    found.validate(full=True)
+                    yield require_schema(found, table_schema, label=label)
                 waiting, waiting_rows = [], 0
+
+
+@contextmanager
+def advising(advice: str) -> Iterator[None]:
+    """Add what to do next to the error of a file that cannot be read."""
+    try:
+        yield
+    except DeliveryUnreadable as err:
+        raise DeliveryUnreadable(f"{err}; {advice}") from err
+
+
+@contextmanager
+def _parquet_errors(label: str) -> Iterator[None]:
+    try:
+        yield
+    except KeyError as err:
+        raise DeliveryUnreadable(f"{label}: no column symbol") from err
+    except (pa.ArrowException, OSError) as err:
+        reason = (str(err).splitlines() or [type(err).__name__])[0]
+        raise DeliveryUnreadable(f"{label}: not a readable Parquet file: {reason}") from err
 
 
 def _compact_symbols(rows: Any) -> Any:

@@ -17,6 +17,7 @@ from batch.core.errors import (
     StoreUnavailable,
 )
 from batch.core.frames import empty_frame, polars_schema
+from batch.core.layout import SILVER
 from batch.storage.objects import ObjectStore
 from batch.storage.parquet import read_table
 
@@ -57,9 +58,23 @@ def of_symbols(rows: pl.LazyFrame, symbols: Sequence[str] | None) -> pl.LazyFram
     )
 
 
+REBUILD = (
+    "see what else differs with `ohlcv verify`, then make it again with"
+    " `ohlcv consolidate --full` and `ohlcv resample --full`"
+)
+"""What to do about a damaged file under silver."""
+
+_REPLACE = "put a sound copy in its place, or take it away"
+
+_UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, pa.ArrowException)
+
+
 @contextmanager
-def reading(label: str) -> Iterator[None]:
+def reading(store: ObjectStore, prefix: str, table_schema: Any) -> Iterator[None]:
     """Turn the errors of a Parquet reader into those of the lake.
+
+    What is read are objects of one schema below a prefix. Where that fails, they are read one
+    by one to name the one that is damaged.
 
     Raises:
         ObjectMissing: An object is gone.
@@ -67,18 +82,20 @@ def reading(label: str) -> Iterator[None]:
         StoreDenied: The store refused access.
         StoreUnavailable: The store did not answer, or not whole.
     """
+    label = f"{store.uri}/{prefix}"
     try:
         yield
     except FileNotFoundError as err:
-        raise ObjectMissing(f"{label}: {err}; a job may be replacing it, read again") from err
+        raise ObjectMissing(
+            f"{label}: {err}; a job may be replacing it, read again; where it stays away, {REBUILD}"
+        ) from err
     except PermissionError as err:
         raise StoreDenied(
             f"{label}: access refused ({_first_line(err)}); check the permissions or credentials"
         ) from err
-    except (pl.exceptions.ComputeError, pl.exceptions.SchemaError, pa.ArrowInvalid) as err:
-        raise DataRefused(
-            f"{label}: {_first_line(err)}; check the lake with `ohlcv verify`"
-        ) from err
+    except _UNREADABLE as err:
+        _require_readable(store, prefix, table_schema)
+        raise DataRefused(f"{label}: {_first_line(err)}; {_advice(prefix)}") from err
     except OSError as err:
         raise StoreUnavailable(
             f"{label}: the store does not answer ({_first_line(err)}); run it again"
@@ -97,9 +114,32 @@ def require_whole(store: ObjectStore, keys: Sequence[str], table_schema: Any) ->
             with store.local_copy(key) as path:
                 read_table(path, table_schema.names, label=store.location(key))
         except DeliveryUnreadable as err:
-            raise DataRefused(f"{err}; check the lake with `ohlcv verify`") from err
+            raise DataRefused(f"{err}; {_advice(key)}") from err
         except ObjectMissing as err:
             raise StoreUnavailable(f"{err}; a job may be replacing it, run it again") from err
+
+
+def _require_readable(store: ObjectStore, prefix: str, table_schema: Any) -> None:
+    """Read the Parquet objects below a prefix one by one.
+
+    Raises:
+        DataRefused: Names the first one that is not a whole Parquet file of the schema.
+    """
+    for item in store.list(prefix):
+        if not item.key.endswith(".parquet"):
+            continue
+        try:
+            scan_objects(store, [item.key], table_schema).collect()
+        except FileNotFoundError:
+            continue  # replaced since the listing
+        except _UNREADABLE as err:
+            raise DataRefused(
+                f"{store.uri}/{item.key}: {_first_line(err)}; {_advice(prefix)}"
+            ) from err
+
+
+def _advice(prefix: str) -> str:
+    return REBUILD if prefix.startswith(SILVER) else _REPLACE
 
 
 def _first_line(err: BaseException) -> str:

@@ -46,7 +46,8 @@ def command(
     every symbol of it, so the daily bars stay as they are. Reports what is lost: bars as
     they were known before the newer one came. What was removed stays known by name, so that
     the same rows are not news when they come again. Announcements and scratch files that killed
-    jobs left are removed as well. The run's report lists what was removed.
+    jobs left, and reports of runs older than 90 days but for the last 100, are removed as
+    well. The run's report lists what was removed.
 
     \b
     Examples:
@@ -94,14 +95,19 @@ def _summary(plan: VacuumPlan) -> dict[str, object]:
         "passed_over": dict(plan.passed_over),
         "orphaned": list(plan.orphaned),
         "scratch": list(plan.scratch),
+        "reports": list(plan.reports),
         "bytes": plan.size_bytes,
     }
 
 
 def _show(output: Output, plan: VacuumPlan) -> None:
-    left = [len(one) for one in (plan.kept_for_restatements, plan.orphaned, plan.scratch)]
+    others = (plan.kept_for_restatements, plan.orphaned, plan.scratch, plan.reports)
+    left = [len(one) for one in others]
     output.table(
-        ["deliveries", "superseded", "size", "kept for restatements", "orphaned", "scratch"],
+        [
+            *("deliveries", "superseded", "size", "kept for restatements"),
+            *("orphaned", "scratch", "old reports"),
+        ],
         [(plan.deliveries, len(plan.superseded), size_text(plan.size_bytes), *left)],
     )
     if plan.superseded:

@@ -269,6 +269,11 @@ _DIRT: tuple[Row, ...] = (
     {"vwap": 0.0},
     {"vwap": _INF},
     {"trades": -5},
+    {"trades": 10**15},
+    {"high": 1e308},
+    {"low": 5e-324},
+    {"volume": 1e308},
+    {"volume": 5e-324},
     {"symbol": None, "date": None, "open": None},
 )
 
