@@ -20,6 +20,7 @@ from batch.core.errors import ExitCode
 from batch.core.sessions import Calendar
 from batch.storage.local import LocalStore
 from batch.storage.store import ObjectStore
+from simulation.vendor_answers import Answer
 from simulation.vendor_server import Fault, FaultKind
 from tests.fetchers.support import KEY, Vendor, read_silver, sessions_in, vendor
 
@@ -252,3 +253,19 @@ def test_the_stand_in_limits_the_rate_and_the_client_keeps_to_it(
     assert ran.returncode == 0, ran.stderr
     assert "429" not in ran.stderr
     assert len(sessions_in(lake)) == 4
+
+
+def test_a_key_that_the_vendor_repeats_is_on_no_terminal_and_in_no_report(
+    live: Vendor, lake: LocalStore, today: date
+) -> None:
+    echo = Answer.of({"status": "x" * 190 + KEY, "error": KEY})
+    live.stub.faults.append(Fault(FaultKind.ODD, on=f"/stocks/{today}", answer=echo))
+
+    ran = ohlcv("fetch", "--only", "bars", "--lake", lake.uri)
+
+    assert ran.returncode == ExitCode.DATA_REFUSED, ran.stdout + ran.stderr
+    (report,) = (lake.read(item.key).decode() for item in lake.list("_runs/"))
+    assert "status 'xxx" in ran.stderr
+    assert "status 'xxx" in report
+    for text in (ran.stdout, ran.stderr, report):
+        assert KEY[:8] not in text
