@@ -47,8 +47,8 @@ class DailyRecord:
         version: The store's version of the data when it was published.
         restatements: How many there are.
         restatements_version: The store's version of them, empty where there are none.
-        bytes_digest: SHA-256 of the partition's file, empty where an earlier version of this
-            package wrote it.
+        bytes_digest: Length and CRC-32 of the partition's file, empty where an earlier version
+            of this package wrote it.
         restatements_bytes_digest: Likewise, and empty where there are none.
     """
 
@@ -89,8 +89,8 @@ class BarsRecord:
         newest: Newest session that the partition knows of, ISO date.
         version: The store's version of the data when it was published.
         sources_digest: With the listing anchor, digest of the daily bars from this year on.
-        bytes_digest: SHA-256 of the partition's file, empty where an earlier version of this
-            package wrote it.
+        bytes_digest: Length and CRC-32 of the partition's file, empty where an earlier version
+            of this package wrote it.
     """
 
     fingerprint: str
