@@ -256,11 +256,12 @@ READERS: dict[str, tuple[str, ...]] = {
 
 
 def _names(ended: Ended, key: str) -> bool:
-    """Whether output names a file, its table and year, or its table where no row has a date."""
+    """Whether output names a file, its table and year or session, or at least its table."""
     _, table, *rest = key.split("/")
     year = rest[0].removeprefix("year=")
     in_table = f'"table": "{table}"' in ended.printed and f'"year": {year}' in ended.printed
-    return key in ended.printed or in_table or f"silver/{table}/: " in ended.printed
+    session = f'"day": "{rest[0].removeprefix("date=")}"' in ended.printed
+    return key in ended.printed or in_table or session or f"silver/{table}/: " in ended.printed
 
 
 def wrongs(sound: Path, number: int, readers: Iterable[str] = READERS) -> Iterator[str]:
@@ -290,11 +291,12 @@ def wrongs(sound: Path, number: int, readers: Iterable[str] = READERS) -> Iterat
                 yield f"verify: ends with {ended.code}: {ended.printed[-400:]}"
             elif not _names(ended, key):
                 yield f"verify: does not name {key}: {ended.printed[-400:]}"
+        is_folder = path.is_dir()  # which is for a person to remove
         jobs = [run("consolidate", "--lake", str(lake))]
         for anchor in Anchor:
             widths = ("--interval", "3", "--interval", "5")
             jobs.append(run("resample", *widths, "--anchor", anchor, "--lake", str(lake)))
-        if key.startswith("silver/"):
+        if key.startswith("silver/") and not is_folder:
             for ended in jobs:
                 if ended.code:
                     yield f"a job ends with {ended.code}: {ended.printed[-400:]}"
