@@ -90,7 +90,7 @@ class Operator:
             subprocess.CalledProcessError: It failed, and ``check`` is True.
         """
         if path is None:
-            path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+            path = f"{os.environ['PATH']}{os.pathsep}{Path(sys.executable).parent}"
         engine = {name: value for name, value in os.environ.items() if name.startswith("CONTAINER")}
         environment = {"HOME": os.environ.get("HOME", "/"), "PATH": path, **engine}
         done = subprocess.run(

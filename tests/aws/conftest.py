@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
+import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,9 +18,10 @@ import pytest
 from batch.core.sessions import Calendar
 from local_aws.pipeline import Execution, Operator
 from local_aws.server import LocalAws, local_aws
-from local_aws.workers import Processes, Work
+from local_aws.workers import PROJECT, Processes, Work
 from simulation.vendor_market import SyntheticMarket
 from simulation.vendor_server import VendorServer
+from tests.support import warm
 
 KEY = "a-key-of-the-tests"
 
@@ -28,16 +31,19 @@ class Clock:
     """Starts jobs and functions as processes of this checkout, on another day if it is set.
 
     Attributes:
+        interpreter: Starts them.
         now: Where their clocks start; the true instant if None.
     """
 
+    interpreter: tuple[str, ...]
     now: datetime | None = None
 
     @property
     def _processes(self) -> Processes:
         if self.now is None:
-            return Processes()
-        return Processes((sys.executable, "-m", "tests.support.at_instant", self.now.isoformat()))
+            return Processes(self.interpreter)
+        at_instant = ("-m", "tests.support.at_instant", self.now.isoformat())
+        return Processes((*self.interpreter, *at_instant))
 
     def start(self, work: Work, output: IO[str]) -> subprocess.Popen[str]:
         return self._processes.start(work, output)
@@ -101,16 +107,38 @@ def pipeline_vendor(calendar: Calendar) -> VendorServer:
     return VendorServer(market, calendar, key=KEY)
 
 
-@pytest.fixture(scope="session")
-def clock() -> Clock:
-    return Clock()
+@contextmanager
+def warm_python(folder: Path, imports: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """Give a command that runs a module as Python does, with some imports done before."""
+    address = str(folder / "socket")
+    command = [sys.executable, "-P", warm.__file__, "--serve", address, *imports]
+    with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        assert server.stdout.readline() == "ready\n"
+        yield (sys.executable, "-I", "-S", warm.__file__, address)
+        server.kill()
 
 
 @pytest.fixture(scope="session")
-def running_aws(clock: Clock) -> Iterator[LocalAws]:
-    beside = Path(sys.executable).with_name("aws")
-    if not beside.exists() and not shutil.which("aws"):
-        pytest.skip("the AWS command line is not installed; `make test` installs it")
+def clock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clock]:
+    with warm_python(tmp_path_factory.mktemp("jobs"), warm.JOBS) as interpreter:
+        yield Clock(interpreter)
+
+
+@pytest.fixture(scope="session")
+def aws_on_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The AWS command line of this environment comes first on the path, and starts warm."""
+    tools = tmp_path_factory.mktemp("tools")
+    client = tools / "aws"
+    with warm_python(tools, warm.AWS) as interpreter, pytest.MonkeyPatch.context() as patch:
+        client.write_text(f'#!/bin/sh\nexec {shlex.join(interpreter)} -m awscli "$@"\n')
+        client.chmod(0o755)
+        patch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
+        yield
+
+
+@pytest.fixture(scope="session")
+def running_aws(clock: Clock, aws_on_path: None) -> Iterator[LocalAws]:
     with local_aws(retry_pace=0.01, launcher=clock) as aws:
         yield aws
 

@@ -90,7 +90,7 @@ class Operation:
     def __init__(self, deployed: Deployed, checkout: Path) -> None:
         self.deployed = deployed
         engine = {name: value for name, value in os.environ.items() if name.startswith("CONTAINER")}
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        path = f"{os.environ['PATH']}{os.pathsep}{Path(sys.executable).parent}"
         environment = {"PATH": path, "HOME": os.environ.get("HOME", "/"), **engine}
         self.reader = Reader(checkout, {**environment, **deployed.aws.environment})
         newest = deployed.keys("bronze/daily/")[-1].split("/")[2].removeprefix("date=")
