@@ -50,6 +50,14 @@ def test_a_wrong_option_is_named_before_anything_is_called(
     assert expected in message
 
 
+def test_an_old_bash_is_told_so_before_anything_that_it_does_not_know() -> None:
+    lines = [line for line in SCRIPT.read_text().splitlines() if not line.startswith("#")]
+
+    assert lines[:2] == ["set -euo pipefail", ""]
+    assert lines[2] == 'if [ "${BASH_VERSINFO[0]}" -lt 4 ]; then'
+    assert "brew install bash" in lines[3]
+
+
 def test_the_same_deployment_again_changes_nothing(deployed: Deployed) -> None:
     stack = deployed.aws.stacks.find(deployed.operator.stack)
     before = len(stack.events)

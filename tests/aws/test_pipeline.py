@@ -454,6 +454,14 @@ def test_a_permission_that_is_missing_is_reported_by_role_and_action(quiet: Depl
     assert repaired.states[-1] == "PipelineComplete"
 
 
+def test_bars_of_one_session_have_their_permissions(quiet: Deployed) -> None:
+    ended = quiet.run(intervals=[1])
+
+    assert ended.states[-1] == "PipelineComplete", ended.cause
+    assert quiet.keys("silver/1d_calendar/")
+    assert quiet.aws.denied == []
+
+
 UNALERTED = '"ended ... without an alert of its own"'
 
 
