@@ -189,6 +189,7 @@ def test_a_fetcher_that_raises_is_tried_three_times_then_reported(quiet: Deploye
 @pytest.mark.troubleshooting("alert: `FetchReference`, `timed out after`")
 def test_a_fetcher_that_takes_too_long_is_a_failure(quiet: Deployed) -> None:
     functions = quiet.aws.client("lambda")
+    quiet.stub.faults.append(Fault(FaultKind.SLOW, on="/v3/reference", seconds=5.0))
     functions.update_function_configuration(FunctionName="condvest-fetch-reference", Timeout=1)
     try:
         ended = quiet.run(intervals=[34])
@@ -196,6 +197,7 @@ def test_a_fetcher_that_takes_too_long_is_a_failure(quiet: Deployed) -> None:
         functions.update_function_configuration(
             FunctionName="condvest-fetch-reference", Timeout=840
         )
+        quiet.stub.faults.clear()
     alert = only_alert(quiet)
     repaired = quiet.run(**redrive_input(alert))
 

@@ -104,12 +104,12 @@ def test_a_lasting_fault_keeps_what_came_before_and_nothing_half(
 ) -> None:
     asked = SessionRange(date(2025, 1, 15), FRIDAY)
     # A busy machine may answer late: only the fault that is about waiting has a short timeout.
-    timeout_s = 0.5 if kind is FaultKind.SLOW else 5.0
+    timeout_s = 2.0 if kind is FaultKind.SLOW else 30.0
     with vendor(
         calendar, new_york(FRIDAY, 16, 21), timeout_s=timeout_s, budget_s=0.5, symbols=20
     ) as polygon:
         polygon.stub.market.rows(date(2025, 1, 15), polygon.clock())  # the first rows take longer
-        polygon.stub.faults.append(Fault(kind, on="/stocks/2025-01-16", seconds=1.0))
+        polygon.stub.faults.append(Fault(kind, on="/stocks/2025-01-16", seconds=4.0))
         outcome = polygon.try_fetch(lake, asked)
         left = [str(session) for session in outcome.left]
         after_failure = sessions_in(lake)
@@ -129,12 +129,11 @@ def test_a_retry_after_beyond_the_budget_ends_the_run_at_once(
     polygon: Vendor, lake: LocalStore
 ) -> None:
     polygon.stub.faults.append(Fault(FaultKind.RETRY_AFTER, seconds=3600))
-    started = time.monotonic()
 
     with pytest.raises(VendorUnavailable, match="status 429"):
         polygon.fetch(lake)
 
-    assert time.monotonic() - started < 3
+    assert len(polygon.stub.asked) == 1
     assert deliveries(lake) == []
 
 

@@ -240,24 +240,14 @@ def test_without_a_key_it_says_so(
 
 
 @pytest.mark.parametrize("name", ["daily_bars", "reference"])
-def test_importing_a_handler_stays_within_a_second(name: str) -> None:
+def test_importing_a_handler_imports_nothing_that_takes_long(name: str) -> None:
     code = (
-        "import time; started = time.perf_counter();"
-        f"import fetchers.handlers.{name} as module; assert module.handler;"
-        "took = time.perf_counter() - started; import sys;"
-        "heavy = {'polars', 'boto3', 'pandas', 'pyarrow', 'polygon'} & set(sys.modules);"
-        "print(took, sorted(heavy))"
+        f"import fetchers.handlers.{name} as module, sys; assert module.handler;"
+        "print({'polars', 'boto3', 'pandas', 'pyarrow', 'polygon', 'duckdb'} & {*sys.modules})"
     )
-    took = []
-    for _ in range(3):
-        ran = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True
-        )
-        seconds, heavy = ran.stdout.split(maxsplit=1)
-        took.append(float(seconds))
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
-    assert min(took) <= 1.0
-    assert heavy.strip() == "[]"
+    assert ran.stdout.strip() == "set()"
 
 
 def test_the_lake_of_a_handler_is_read_from_its_settings(
