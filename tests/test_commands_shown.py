@@ -34,6 +34,7 @@ OTHERS = {
     "lint-imports": "a gate of `make check`",
     "DOCS=update pytest tests/test_docs.py": "it would write into the pages",
     "pip install '.[notebook]'": "docs/charts.md runs it",
+    "python -m tests.support.damage 0 208": "a part of it is a test",
 }
 """Commands of other programs in prose, and why they are not run from there."""
 
