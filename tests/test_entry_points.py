@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from importlib import import_module
@@ -20,7 +16,7 @@ from batch.core.errors import DataRefused, ExitCode, LakeMissing, StoreUnavailab
 from batch.runtime.command import run_main
 from tests.oracle import library_sessions
 from tests.support.bars import bar
-from tests.support.command_line import ROOT, run_python
+from tests.support.command_line import run_python
 from tests.support.lakes import Filled, Receipt, new_lake, silver_bytes
 
 CONSOLIDATOR = ("-m", "batch.consolidator")
@@ -198,37 +194,36 @@ def test_a_resampler_before_any_consolidation_says_what_to_run(lake: Filled) -> 
     assert "consolidate" in done.err
 
 
+STOPPED_AT_OPENING = """
+import os, runpy, signal, sys
+
+def stop(event, arguments):
+    if event == "open" and str(arguments[0]) == second:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+second = sys.argv.pop(1)
+sys.addaudithook(stop)
+runpy.run_module("batch.consolidator", run_name="__main__", alter_sys=True)
+"""
+"""The consolidator, which is sent SIGTERM as it opens a file."""
+
+
 def test_sigterm_in_the_middle_gives_75_and_the_next_run_finishes(lake: Filled) -> None:
     with new_lake() as undisturbed:
         undisturbed.receive(*(Receipt(one.received_at, "a", one.rows) for one in lake.sent))
         undisturbed.run([3])
         wanted = silver_bytes(undisturbed.store)
-    blocked = sorted(Path(lake.store.uri, "bronze/daily").rglob("*.parquet"))[1]
-    content = blocked.read_bytes()
-    blocked.unlink()
-    os.mkfifo(blocked)
-    running = subprocess.Popen(
-        [sys.executable, *CONSOLIDATOR, "--lake", lake.store.uri],
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    with blocked.open("wb") as pipe:  # opens as soon as the job reads its second delivery
-        running.send_signal(signal.SIGTERM)
-        time.sleep(0.3)
-        pipe.write(content)
-    err = running.communicate(timeout=60)[1]
-    blocked.unlink()
-    blocked.write_bytes(content)
+    second = sorted(Path(lake.store.uri, "bronze/daily").rglob("*.parquet"))[1]
+    stopped = run_python("-c", STOPPED_AT_OPENING, second, "--lake", lake.store.uri)
     published = [item.key for item in lake.store.list("silver/1d/")]
     (report,) = lake.store.list("_runs/")
 
     lake.run([3])
 
-    assert running.returncode == 75
-    assert "SIGTERM: stopping after the current write" in err
-    assert err.splitlines()[-1].startswith("error: stopped on request")
-    assert "Traceback" not in err
+    assert stopped.code == 75
+    assert "SIGTERM: stopping after the current write" in stopped.err
+    assert stopped.err.splitlines()[-1].startswith("error: stopped on request")
+    assert "Traceback" not in stopped.err
     assert published[0] == "silver/1d/year=2019/data.parquet"
     assert len(published) < 4
     assert json.loads(lake.store.read(report.key))["exit_code"] == 75
