@@ -106,7 +106,7 @@ def _show(output: Output, plan: VacuumPlan) -> None:
     output.table(
         [
             *("deliveries", "superseded", "size", "kept for restatements"),
-            *("orphaned", "scratch", "old reports"),
+            *("orphaned", "scratch", "runs"),
         ],
         [(plan.deliveries, len(plan.superseded), size_text(plan.size_bytes), *left)],
     )
