@@ -209,17 +209,16 @@ def test_all_six_intervals_run_at_once_by_default(pipeline: dict[str, Any]) -> N
     assert resample["MaxConcurrency"] == 0
 
 
+def sourced(program: str, script: Path, *arguments: str) -> str:
+    """Run functions of the deploy script alone; returns what they print."""
+    command = ["bash", "-c", f'source "$1"; {program}', "bash", str(script), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
 def packaged(function: str, reader: str) -> str:
     """Return the template as a function of the deploy script leaves it."""
-    program = f'source "$1"; work=$2; known[output:Bucket]=b; {function}; {reader}'
     with TemporaryDirectory() as work:
-        done = subprocess.run(
-            ["bash", "-c", program, "bash", str(SCRIPT), work],
-            check=True,
-            capture_output=True,
-            text=True,
-        )
-    return done.stdout
+        return sourced(f"work=$2; known[output:Bucket]=b; {function}; {reader}", SCRIPT, work)
 
 
 def test_a_change_set_of_the_template_can_be_passed_in_a_request() -> None:
@@ -451,14 +450,7 @@ def test_the_functions_share_the_pace_of_one_key() -> None:
 
 
 def tag_of(target: str, script: Path) -> str:
-    program = 'source "$1"; source_tag "$2"'
-    done = subprocess.run(
-        ["bash", "-c", program, "bash", str(script), target],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return done.stdout
+    return sourced('source_tag "$2"', script, target)
 
 
 COPIED = {
