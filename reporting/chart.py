@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
-from difflib import get_close_matches
 from html import escape
 
 import polars as pl
 
-from batch.core.errors import SettingsError
-from batch.core.layout import DAILY_TABLE, bars_table
+from batch.core.errors import LakeWarning, SettingsError
+from batch.core.layout import DAILY_TABLE, bars_table, require_interval
 from batch.core.sessions import EPOCH, Calendar, calendar_from
+from batch.lake.arguments import read_dates
 from batch.lake.read import Lake
 from batch.lake.soundness import require_sound
 from reporting.candles import (
@@ -141,10 +142,10 @@ class Chart:
 def load_chart(
     lake: Lake,
     symbol: str,
-    widths: Sequence[int],
+    intervals: Sequence[int | str],
     *,
-    start: date | None = None,
-    end: date | None = None,
+    start: date | str | None = None,
+    end: date | str | None = None,
     adjusted: bool = True,
     log: bool = False,
 ) -> Chart:
@@ -153,7 +154,7 @@ def load_chart(
     Args:
         lake: Where they are.
         symbol: Exact and case-sensitive.
-        widths: Sessions per bar, ascending.
+        intervals: Sessions per bar, such as ``5`` or ``"5d"``; ``1`` for daily bars.
         start: Inclusive; None for the newest bars.
         end: Inclusive.
         adjusted: Bring prices to the shares of the newest bar.
@@ -162,19 +163,26 @@ def load_chart(
     Raises:
         SettingsError: The lake has no such symbol, interval or dates.
     """
+    widths = sorted({require_interval(interval) for interval in intervals})
+    begins, ends = read_dates(start, end)
 
     def read(width: int, first: date | None) -> pl.DataFrame:
-        return lake.bars(f"{width}d", symbol, first, end, adjusted=adjusted, complete=False)
+        return lake.bars(f"{width}d", symbol, first, ends, adjusted=adjusted, complete=False)
 
-    narrowest = read(widths[0], start)
-    if narrowest.is_empty():
-        raise SettingsError(_why_nothing(lake, symbol, start, end))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", LakeWarning)
+            narrowest = read(widths[0], begins)
+    except LakeWarning as nothing:
+        raise SettingsError(str(nothing)) from nothing
     note = ""
-    if start is None and narrowest.height > NEWEST_BARS:
+    if begins is None and narrowest.height > NEWEST_BARS:
         narrowest = narrowest.tail(NEWEST_BARS)
-        start = narrowest["date" if widths[0] == 1 else "start"][0]
+        begins = narrowest["date" if widths[0] == 1 else "start"][0]
         note = f"newest {NEWEST_BARS} bars of {widths[0]}d"
-    frames = {widths[0]: narrowest} | {width: read(width, start) for width in widths[1:]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", LakeWarning)  # a panel may have no whole bar
+        frames = {widths[0]: narrowest} | {width: read(width, begins) for width in widths[1:]}
     frames = {width: bars for width, bars in frames.items() if bars.height}
     starts = [bars["date" if width == 1 else "start"].min() for width, bars in frames.items()]
     first: date = min(filter(None, starts), default=EPOCH)  # type: ignore[type-var, assignment]
@@ -188,22 +196,8 @@ def load_chart(
         series=[series_of(bars, width, calendar) for width, bars in frames.items()],
         splits=split_marks(lake.splits().filter(pl.col("symbol") == symbol), calendar),
         calendar=calendar,
-        newest=min(newest, end) if end else newest,
+        newest=min(newest, ends) if ends else newest,
         adjusted=adjusted,
         log=log,
         note=note,
-    )
-
-
-def _why_nothing(lake: Lake, symbol: str, start: date | None, end: date | None) -> str:
-    known = lake.symbols()
-    if symbol in known:
-        dates = f"from {start or 'the first session'} to {end or 'the newest'}"
-        return f"{symbol} has no whole bars {dates} in {lake.store.uri}: ask for more dates"
-    by_capitals = {name.upper(): name for name in known}
-    near = get_close_matches(symbol.upper(), by_capitals, n=3, cutoff=0.5)
-    hint = f"; near it: {', '.join(by_capitals[name] for name in near)}" if near else ""
-    return (
-        f"{lake.store.uri} has no symbol {symbol!r}: symbols are case-sensitive, and it has"
-        f" {len(known):,} of them{hint}"
     )

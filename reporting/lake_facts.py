@@ -119,7 +119,7 @@ def gather_facts(lake: Lake, *, now: datetime, progress: Progress) -> LakeFacts:
     # First, because it requires every bar to be sound.
     moves = find_moves(bars_by_group(lake, calendar, progress=progress), splits, calendar)
     with reading(lake.store, table_prefix(DAILY_TABLE), schema.DAILY):
-        coverage = count_coverage(lake.lazy("1d"), calendar)
+        coverage = count_coverage(lake.lazy("1d", adjusted=False), calendar)
     newest_closed = calendar.newest_closed(now)
     newest = coverage.newest
     behind = calendar.session_no(newest_closed) - calendar.session_no(newest) if newest else 0

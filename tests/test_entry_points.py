@@ -44,7 +44,7 @@ def lake() -> Iterator[Filled]:
         ((*CONSOLIDATOR, "--as-of", "2022-01-03T10:00"), "has no time zone"),
         ((*CONSOLIDATOR, "--as-of", "2022-13-03"), "'2022-13-03' is not an instant"),
         ((*CONSOLIDATOR, "extra"), "extra"),
-        ((*CONSOLIDATOR, "--lake", "/no/such/lake"), "/no/such/lake: there is no lake"),
+        ((*CONSOLIDATOR, "--lake", "/no/such/lake"), "no lake at /no/such/lake"),
         ((*CONSOLIDATOR, "--lake", "ftp://host/lake"), "expected a folder or s3://"),
         ((*RESAMPLER, "--interval", "0"), "--interval: "),
         ((*RESAMPLER, "--interval", "-3"), "greater than or equal to 1"),
@@ -53,7 +53,7 @@ def lake() -> Iterator[Filled]:
         ((*RESAMPLER, "--interval", "2.5"), "'2.5'"),
         ((*RESAMPLER, "--anchor", "moon"), "'calendar' or 'listing'"),
         ((*RESAMPLER, "--memory-limit", "plenty"), "--memory-limit"),
-        ((*RESAMPLER, "--lake", "/no/such/lake"), "/no/such/lake: there is no lake"),
+        ((*RESAMPLER, "--lake", "/no/such/lake"), "no lake at /no/such/lake"),
     ],
 )
 def test_bad_usage_is_one_line_and_exit_code_2(
@@ -260,7 +260,7 @@ def test_every_line_of_a_batch_job_carries_its_id(lake: Filled) -> None:
     [
         (("--shards", "0"), 2, "--shards"),
         (("--colour", "red"), 2, "No such option"),
-        (("--lake", "/dev/null/lake"), 2, "there is no lake"),
+        (("--lake", "/dev/null/lake"), 2, "no lake at /dev/null/lake"),
     ],
 )
 def test_a_batch_job_that_fails_says_so_in_one_line_with_its_id(

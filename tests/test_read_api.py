@@ -17,10 +17,11 @@ from polars.testing import assert_frame_equal
 
 from batch.consolidator.job import consolidate
 from batch.core import schema
-from batch.core.errors import DataRefused, LakeMissing, SettingsError
+from batch.core.errors import DataRefused, LakeMissing, LakeWarning, SettingsError
 from batch.core.layout import Anchor
 from batch.core.sessions import Calendar
 from batch.lake import Lake
+from batch.lake.arguments import BarsRequest
 from batch.lake.reference import add_splits
 from batch.resampler.job import resample
 from batch.storage.local import LocalStore
@@ -98,7 +99,6 @@ def test_symbols_and_dates_choose_rows_inclusively(filled: Lake) -> None:
 def test_one_symbol_may_be_given_as_text_and_never_matches_a_longer_one(filled: Lake) -> None:
     assert filled.bars("1d", "A")["symbol"].unique().to_list() == ["A"]
     assert filled.bars("1d", []).is_empty()
-    assert filled.bars("1d", ["ZZZ"]).is_empty()
 
 
 def test_open_bars_are_left_out_unless_asked(filled: Lake) -> None:
@@ -189,7 +189,9 @@ def test_adjusted_daily_bars_are_right_across_several_splits(
     fill(any_lake, calendar, SPLITS)
     lake = Lake(any_lake)
 
-    assert_frame_equal(lake.bars("1d", adjusted=True), adjusted_by_hand(lake.bars("1d")))
+    assert_frame_equal(
+        lake.bars("1d", adjusted=True), adjusted_by_hand(lake.bars("1d", adjusted=False))
+    )
 
 
 @pytest.mark.parametrize("width", [3, 5, 8])
@@ -197,7 +199,7 @@ def test_adjusted_bars_are_the_adjusted_days_folded(
     lake: LocalStore, calendar: Calendar, width: int
 ) -> None:
     fill(lake, calendar, SPLITS)
-    days = adjusted_by_hand(Lake(lake).bars("1d"))
+    days = adjusted_by_hand(Lake(lake).bars("1d", adjusted=False))
     number = pl.Series([calendar.session_no(day) // width for day in days["date"]])
     paid = pl.col("vwap") * pl.col("volume")
     expected = (
@@ -237,7 +239,7 @@ def test_a_split_in_the_open_bar_adjusts_the_closed_ones(
 ) -> None:
     fill(lake, calendar, [split("A", LAST, 1, 2)])
 
-    raw = Lake(lake).bars("5d", "A")
+    raw = Lake(lake).bars("5d", "A", adjusted=False)
     adjusted = Lake(lake).bars("5d", "A", adjusted=True)
 
     assert_frame_equal(adjusted.select("close"), raw.select(pl.col("close") / 2))
@@ -444,8 +446,10 @@ def test_an_empty_lake_has_empty_tables(any_lake: ObjectStore) -> None:
     any_lake.write("_state/note", b"")
     lake = Lake(any_lake)
 
-    assert lake.bars("1d").schema == filled_schema(schema.DAILY)
-    assert lake.bars("1d", as_of="2025-01-01", adjusted=True).is_empty()
+    with pytest.warns(LakeWarning, match="no daily bars: check the path, or make them"):
+        assert lake.bars("1d").schema == filled_schema(schema.DAILY)
+    with pytest.warns(LakeWarning, match="no daily bars"):
+        assert lake.bars("1d", as_of="2025-01-01", adjusted=True).is_empty()
     assert lake.restatements().is_empty()
     assert lake.rejected().is_empty()
     assert lake.splits().is_empty()
@@ -461,6 +465,82 @@ def filled_schema(arrow_schema: Any) -> pl.Schema:
     return frame.schema
 
 
+@pytest.mark.parametrize(
+    ("symbols", "told"),
+    [
+        ("na", "no bars of 'na', and of 3 other symbols; did you mean NA"),
+        ("A,NA", r"for 'A,NA' write \['A', 'NA'\]"),
+        (["A NA", "AN"], "for 'A NA' write .*; did you mean NA or A+ or A+ for 'AN'?"),
+        ("NVIDIA", "no bars of 'NVIDIA', and of 3 other symbols$"),
+    ],
+)
+def test_symbols_of_which_none_is_known_are_an_error_that_says_what_was_meant(
+    filled: Lake, symbols: str | list[str], told: str
+) -> None:
+    with pytest.raises(SettingsError, match=told):
+        filled.bars("5d", symbols)
+
+
+def test_an_unknown_symbol_among_known_ones_is_a_warning_and_the_others_are_returned(
+    filled: Lake,
+) -> None:
+    with pytest.warns(LakeWarning, match=r"no bars of 'an', .*did you mean NA") as warned:
+        rows = filled.bars("1d", ["A", "an", "NA"])
+
+    assert rows["symbol"].unique(maintain_order=True).to_list() == ["A", "NA"]
+    assert [Path(one.filename).name for one in warned] == [Path(__file__).name]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (
+            {"interval": "1d", "symbols": "A", "end": "2024-12-13"},
+            "1d bars of 'A' up to 2024-12-13",
+        ),
+        ({"interval": "5d", "start": "2030-01-01"}, "closed 5d bars from 2030-01-01 on"),
+        (
+            {"interval": "8d", "start": LAST, "end": LAST, "complete": False},
+            "whole 8d bars from 2025-01-24 to 2025-01-24",
+        ),
+        ({"interval": "1d", "as_of": "2024-12-15"}, "no 1d bars known at 2024-12-15"),
+    ],
+)
+def test_dates_without_any_bar_are_a_warning_with_the_dates_that_there_are(
+    filled: Lake, arguments: dict[str, Any], told: str
+) -> None:
+    with pytest.warns(LakeWarning, match=rf"{told}.*: its daily bars .*{FIRST} to {LAST}$"):
+        assert filled.bars(**arguments).is_empty()
+
+
+def test_one_symbol_without_bars_of_the_dates_is_no_warning_beside_others(
+    lake: LocalStore, calendar: Calendar
+) -> None:
+    for session, symbols in ((FIRST, "AB"), (LAST, "A")):
+        rows = [bar(symbol, session) for symbol in symbols]
+        land_rows(lake, rows, calendar, received_at=received_after(session))
+    consolidate(lake, calendar=calendar)
+
+    assert Lake(lake).bars("1d", ["A", "B"], start=LAST)["symbol"].to_list() == ["A"]
+
+
+def test_bars_are_adjusted_unless_asked_for_as_traded(filled: Lake) -> None:
+    adjusted, raw = filled.bars("1d", "A"), filled.bars("1d", "A", adjusted=False)
+
+    assert adjusted["close"][0] == raw["close"][0] / 4
+    assert adjusted.equals(filled.bars("1d", "A", adjusted=True))
+    assert adjusted.equals(filled.lazy("1d", "A").collect())
+
+
+def test_a_folder_with_something_else_is_no_lake(any_lake: ObjectStore) -> None:
+    any_lake.write("photos/cat.parquet", b"")
+
+    with pytest.raises(LakeMissing, match=r"no lake at .*none of _state/, silver/, bronze/"):
+        Lake.open(any_lake.uri)
+    any_lake.write("silver/1d/year=2025/data.parquet", b"")
+    Lake.open(any_lake.uri)
+
+
 def test_an_interval_that_was_not_made_is_told_with_the_command_that_makes_it(
     filled: Lake,
 ) -> None:
@@ -474,6 +554,14 @@ def test_an_interval_that_was_not_made_is_told_with_the_command_that_makes_it(
         ({"interval": "5m"}, "interval '5m'"),
         ({"interval": 0}, "interval 0"),
         ({"interval": "1d", "start": "yesterday"}, "start 'yesterday'"),
+        ({"interval": "1d", "start": "2025-02-01", "end": "2025-01-01"}, "after end 2025-01-01"),
+        ({"interval": "1d", "end": 20250131}, "end 20250131: .*; did you mean '2025-01-31'"),
+        ({"interval": "1d", "start": 2025}, "start 2025: expected a date such as '2025-01-31'$"),
+        ({"interval": "1d", "adjusted": "no"}, "adjusted 'no': expected True or False"),
+        ({"interval": "1d", "complete": "all"}, "complete 'all': expected True or False"),
+        ({"interval": "1d", "symbols": 5}, "symbols 5: expected a symbol such as 'AAPL'"),
+        ({"interval": "1d", "symbols": [5]}, "symbols: 5 is not text"),
+        ({"interval": "1d", "as_of": 2025}, "as_of 2025: expected '2025-01-10T09:00Z'"),
         ({"interval": "1d", "anchor": "moon"}, "anchor 'moon'"),
         ({"interval": "1d", "as_of": datetime(2025, 1, 1)}, "time zone"),  # noqa: DTZ001
     ],
@@ -492,7 +580,7 @@ def test_a_lake_is_opened_by_text_or_path(lake: LocalStore, tmp_path: Path) -> N
 
 
 def test_a_lake_that_is_not_there_is_told(tmp_path: Path) -> None:
-    with pytest.raises(LakeMissing, match="there is no lake"):
+    with pytest.raises(LakeMissing, match=rf"^no lake at {tmp_path}/nowhere; check the path"):
         Lake.open(str(tmp_path / "nowhere"))
 
 
@@ -518,12 +606,12 @@ def test_a_partition_replaced_while_it_is_read_is_read_again(
 
         contents = iter([whole[:1000], whole])
 
-        def lazy(self, *arguments: Any, **named: Any) -> pl.LazyFrame:
-            rows = super().lazy(*arguments, **named)
+        def _lazy(self, asked: BarsRequest) -> pl.LazyFrame:
+            rows = super()._lazy(asked)
             self.store.write(key, next(self.contents))
             return rows
 
-    assert Interrupted(any_lake).bars("1d").height == 3 * 26
+    assert Interrupted(any_lake).bars("1d", adjusted=False).height == 3 * 26
 
 
 def test_a_damaged_delivery_is_named_when_the_past_is_asked_for(

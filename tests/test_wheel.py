@@ -45,7 +45,7 @@ def test_the_wheel_holds_no_tool_of_development_and_imports_none(wheel: Path) ->
         if isinstance(node, ast.Import | ast.ImportFrom)
         for alias in node.names
     }
-    assert packages == {"batch", "fetchers", "reporting", "simulation", "orchestration"}
+    assert packages == {"ohlcv", "batch", "fetchers", "reporting", "simulation", "orchestration"}
     assert {name.split(".")[0] for name in imported}.isdisjoint({"local_aws", "moto", "tests"})
 
 

@@ -114,7 +114,7 @@ def bars_by_group(
         require_going(stop_requested)
         group = symbols[first : first + SYMBOLS_AT_ONCE]
         with reading(lake.store, table_prefix(DAILY_TABLE), schema.DAILY):
-            bars = lake.lazy("1d", group).select(_COLUMNS).collect()
+            bars = lake.lazy("1d", group, adjusted=False).select(_COLUMNS).collect()
         require_sound(bars, DAILY_TABLE, calendar, label=lake.store.uri)
         yield with_neighbours(bars, calendar)
         progress.advance(len(group))

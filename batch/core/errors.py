@@ -34,6 +34,10 @@ class LakeMissing(SettingsError):
     """There is no lake at the given root."""
 
 
+class LakeWarning(UserWarning):
+    """A lake was asked for something that it does not have: a symbol, or bars of these dates."""
+
+
 class StoreDenied(SettingsError):
     """The store refused access: permissions or credentials."""
 

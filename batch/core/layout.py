@@ -26,6 +26,9 @@ INPUTS: Final = "_state/inputs/"
 CARRY: Final = "_state/carry/"
 RUNS: Final = "_runs/"
 
+ROOTS: Final = (STATE, SILVER, "bronze/", "reference/", RUNS)
+"""The folders of a lake, those that every lake has first."""
+
 DAILY_TABLE: Final = "1d"
 RESTATEMENTS_TABLE: Final = "restatements"
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from datetime import date, datetime
 from os import PathLike, fspath
-from typing import Any
 
 import polars as pl
 
 from batch.core import schema
-from batch.core.errors import DataRefused, ObjectMissing, SettingsError
+from batch.core.errors import DataRefused, LakeWarning, ObjectMissing, SettingsError
 from batch.core.frames import empty_frame
-from batch.core.instants import parse_date, parse_instant
 from batch.core.layout import (
     DAILY_TABLE,
     DIVIDENDS,
@@ -21,12 +20,12 @@ from batch.core.layout import (
     RESTATEMENTS_TABLE,
     TICKERS,
     Anchor,
-    bars_table,
     partition_key,
-    require_interval,
     table_prefix,
 )
+from batch.lake.absence import explain_dates, explain_unknown
 from batch.lake.adjust import adjust_for_splits, split_events
+from batch.lake.arguments import BarsRequest
 from batch.lake.manifest import load_daily_manifest
 from batch.lake.partitions import TablePartitions, list_tables, table_schema
 from batch.lake.reference import read_reference, read_splits
@@ -52,7 +51,7 @@ class Lake:
         """Open the lake at a folder or at ``s3://bucket/prefix``.
 
         Raises:
-            LakeMissing: There is none.
+            LakeMissing: There is none, or what is there is something else.
             SettingsError: The root is of another kind.
         """
         store = open_store(fspath(uri))
@@ -68,7 +67,7 @@ class Lake:
         symbols: Sequence[str] | str | None = None,
         start: Day | None = None,
         end: Day | None = None,
-        adjusted: bool = False,
+        adjusted: bool = True,
         complete: bool | None = True,
         anchor: Anchor | str = Anchor.CALENDAR,
         as_of: datetime | str | None = None,
@@ -81,8 +80,9 @@ class Lake:
             start: First date, inclusive; a bar whose window begins before it is left out.
             end: Last date, inclusive; a bar that knows anything of a later session is
                 left out.
-            adjusted: Bring each symbol's series to the shares of its newest bar. Splits
-                outside the dates asked for count.
+            adjusted: Bring each symbol's series to the shares of its newest bar, splits
+                outside the dates asked for included; False returns prices as traded, as
+                the files have them.
             complete: True leaves the open bars out, so that you do not look ahead by
                 accident; False or None returns them too. Daily bars are always complete.
             anchor: What windows are counted from: ``calendar`` or ``listing``.
@@ -90,17 +90,25 @@ class Lake:
                 ``2025-01-10T09:00Z`` (a bare date is its end in UTC): from the
                 deliveries received and the splits executed by then. Any interval will do.
 
+        Warns:
+            LakeWarning: The lake does not know one of the symbols, or has no bars of these
+                dates: the message says what was probably meant, and what there is.
+
         Raises:
-            SettingsError: An argument is wrong, or the interval has not been made.
+            SettingsError: An argument is wrong, the interval has not been made, or none of
+                the symbols is known.
             DataRefused: A file of the lake is damaged.
             StoreUnavailable: The store does not answer.
         """
-        arguments = (interval, symbols, start, end, adjusted, complete, anchor, as_of)
+        asked = BarsRequest.read(interval, symbols, start, end, adjusted, complete, anchor, as_of)
         try:
-            return self._collect(*arguments)
+            rows = self._collect(asked)
         except (ObjectMissing, DataRefused):
             # A job may have replaced a partition between its listing and its reading.
-            return self._collect(*arguments)
+            rows = self._collect(asked)
+        if missing := self._what_is_missing(asked, rows):
+            warnings.warn(missing, LakeWarning, stacklevel=2)
+        return rows
 
     def lazy(
         self,
@@ -108,48 +116,99 @@ class Lake:
         symbols: Sequence[str] | str | None = None,
         start: Day | None = None,
         end: Day | None = None,
-        adjusted: bool = False,
+        adjusted: bool = True,
         complete: bool | None = True,
         anchor: Anchor | str = Anchor.CALENDAR,
         as_of: datetime | str | None = None,
     ) -> pl.LazyFrame:
-        """Return what :meth:`bars` returns, not yet read; the arguments are the same."""
-        width, kind = require_interval(interval), _anchor(anchor)
-        chosen = [symbols] if isinstance(symbols, str) else None if symbols is None else [*symbols]
-        first, last = _day(start, "start"), _day(end, "end")
-        key = "date" if width == 1 else "start"
-        if as_of is not None:
+        """Return what :meth:`bars` returns, not yet read; the arguments are the same.
+
+        Symbols are not looked up: one that the lake does not know has no rows.
+        """
+        return self._lazy(
+            BarsRequest.read(interval, symbols, start, end, adjusted, complete, anchor, as_of)
+        )
+
+    def _lazy(self, asked: BarsRequest) -> pl.LazyFrame:
+        width, key, first, last = asked.width, asked.key, asked.first, asked.last
+        if asked.as_of is not None:
             from batch.lake.as_of import bars_known_at  # noqa: PLC0415 - brings the calendar's library
 
-            known, newest = bars_known_at(self.store, _instant(as_of), chosen, width, kind)
+            known, newest = bars_known_at(
+                self.store, asked.as_of, asked.symbols, width, asked.anchor
+            )
             rows = known.lazy()
-            events = split_events(rows, key).collect() if adjusted else None
+            events = split_events(rows, key).collect() if asked.adjusted else None
         else:
-            table = DAILY_TABLE if width == 1 else bars_table(width, kind)
-            years = self._years(table, width, kind)
-            rows = of_symbols(self._scan(table, years, first, last), chosen)
+            years = self._years(asked.table, width, asked.anchor)
+            rows = of_symbols(self._scan(asked.table, years, first, last), asked.symbols)
             events = None
-            if adjusted:
-                later = of_symbols(self._scan(table, years, first, None), chosen)
-                with self._reading(table):
+            if asked.adjusted:
+                later = of_symbols(self._scan(asked.table, years, first, None), asked.symbols)
+                with self._reading(asked.table):
                     events = split_events(later, key).collect()
-            needs_newest = width > 1 and not complete and last is not None
+            needs_newest = width > 1 and not asked.complete and last is not None
             newest = self.newest_session() if needs_newest else None
         if first is not None:
             rows = rows.filter(pl.col(key) >= first)
         if last is not None:
             rows = rows.filter(_known_by(last, newest, width))
-        if width > 1 and complete:
+        if width > 1 and asked.complete:
             rows = rows.filter("complete")
         if events is not None:
             rows = adjust_for_splits(rows, events, key)
         return rows.sort("symbol", key)
 
-    def _collect(self, *arguments: Any) -> pl.DataFrame:
-        rows = self.lazy(*arguments)
-        width, anchor = require_interval(arguments[0]), _anchor(arguments[6])
-        with self._reading(DAILY_TABLE if width == 1 else bars_table(width, anchor)):
+    def _collect(self, asked: BarsRequest) -> pl.DataFrame:
+        rows = self._lazy(asked)
+        with self._reading(asked.table):
             return rows.collect()
+
+    def _what_is_missing(self, asked: BarsRequest, rows: pl.DataFrame) -> str | None:
+        """Return why bars that were asked for are missing; None where that needs no words.
+
+        Raises:
+            SettingsError: The lake knows none of the symbols.
+        """
+        found = set(rows["symbol"].unique().to_list())
+        absent = [symbol for symbol in dict.fromkeys(asked.symbols or ()) if symbol not in found]
+        if asked.symbols == [] or (rows.height and not absent):
+            return None
+        spans = self._spans(absent or None)
+        known = set(spans["symbol"].to_list())
+        unknown = [symbol for symbol in absent if symbol not in known]
+        if spans.is_empty() and self.newest_session() is None:
+            return (
+                f"{self.store.uri} has no daily bars: check the path, or make them with"
+                " `ohlcv consolidate` from what was delivered"
+            )
+        if unknown:
+            text = explain_unknown(self.store.uri, unknown, self._turnovers_usd())
+            if known or found:
+                return text
+            raise SettingsError(text)
+        if rows.height:
+            return None  # among several symbols, one without bars of these dates is usual
+        return explain_dates(
+            self.store.uri, str(asked), asked.symbols, asked.first, asked.last, spans
+        )
+
+    def _spans(self, symbols: Sequence[str] | None) -> pl.DataFrame:
+        """Return the first and last date of the daily bars of some symbols, all where None."""
+        years = self._years(DAILY_TABLE, 1, Anchor.CALENDAR)
+        rows = of_symbols(self._scan(DAILY_TABLE, years, None, None), symbols)
+        spans = rows.group_by("symbol").agg(first=pl.col("date").min(), last=pl.col("date").max())
+        with self._reading(DAILY_TABLE):
+            return spans.collect()
+
+    def _turnovers_usd(self) -> dict[str, float]:
+        """Return every symbol, with what was traded of it in the newest year."""
+        years = self._years(DAILY_TABLE, 1, Anchor.CALENDAR)
+        turnover = (pl.col("close") * pl.col("volume")).sum()
+        newest = self._scan(DAILY_TABLE, years[-1:], None, None).group_by("symbol").agg(turnover)
+        with self._reading(DAILY_TABLE):
+            traded = dict(newest.collect().rows())
+        return {symbol: traded.get(symbol, 0.0) for symbol in self.symbols()}
 
     def _reading(self, table: str) -> AbstractContextManager[None]:
         return reading(self.store, table_prefix(table), table_schema(table))
@@ -259,26 +318,3 @@ def _known_by(last: date, newest: date | None, width: int) -> pl.Expr:
     if newest is not None and newest <= last:
         return whole | (~pl.col("complete") & (pl.col("start") <= last))
     return whole
-
-
-def _anchor(anchor: Anchor | str) -> Anchor:
-    try:
-        return Anchor(anchor)
-    except ValueError as err:
-        raise SettingsError(f"anchor {anchor!r}: expected calendar or listing") from err
-
-
-def _day(value: Day | None, label: str) -> date | None:
-    if isinstance(value, datetime):
-        return value.date()
-    if value is None or isinstance(value, date):
-        return value
-    return parse_date(value, label=label)
-
-
-def _instant(value: datetime | str) -> datetime:
-    if isinstance(value, str):
-        return parse_instant(value)
-    if value.tzinfo is None:
-        raise SettingsError(f"as_of {value!r} has no time zone: give an aware datetime")
-    return value

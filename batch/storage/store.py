@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from batch.core.errors import LakeMissing, SettingsError
+from batch.core.layout import ROOTS
 from batch.storage.objects import Expect, Expectation, ObjectStore, StoredObject
 
 __all__ = ["Expect", "Expectation", "ObjectStore", "StoredObject", "open_store", "require_lake"]
@@ -34,9 +35,21 @@ def open_store(uri: str) -> ObjectStore:
 
 
 def require_lake(store: ObjectStore) -> None:
-    """Raise ``LakeMissing`` where nothing is at the root."""
+    """Require that a lake, or nothing yet, is at the root.
+
+    Raises:
+        LakeMissing: There is no such folder or bucket, or it holds something else.
+    """
+    where = store.uri if "://" in store.uri else Path(store.uri).absolute()
+    advice = "check the path (--lake or OHLCV_LAKE)"
     if not store.exists():
         raise LakeMissing(
-            f"{store.uri}: there is no lake; check the path (--lake or OHLCV_LAKE),"
-            " or make one with `ohlcv import` or `ohlcv demo`"
+            f"no lake at {where}; {advice}, or make one with `ohlcv import` or `ohlcv demo`"
         )
+    if any(_has(store, root) for root in ROOTS) or not _has(store, ""):
+        return
+    raise LakeMissing(f"no lake at {where}: what is there has none of {', '.join(ROOTS)}; {advice}")
+
+
+def _has(store: ObjectStore, prefix: str) -> bool:
+    return next(iter(store.list(prefix)), None) is not None

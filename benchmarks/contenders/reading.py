@@ -15,13 +15,13 @@ from pathlib import Path
 import duckdb
 import polars as pl
 
-from batch.lake import Lake
 from benchmarks.contenders.common import THREADS
+from ohlcv import Lake
 
 
 def ours(lake: Path, table: str, symbol: str | None, day: date | None) -> pl.DataFrame:
     """Ask the read API."""
-    return Lake.open(lake).bars(table, symbols=symbol, start=day, end=day)
+    return Lake.open(lake).bars(table, symbols=symbol, start=day, end=day, adjusted=False)
 
 
 def polars(lake: Path, table: str, symbol: str | None, day: date | None) -> pl.DataFrame:

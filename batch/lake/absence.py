@@ -1,0 +1,70 @@
+"""Why a lake returned no bars, in words: unknown symbols, dates that it does not have."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import date
+
+import polars as pl
+
+from batch.core.likeness import near_symbols
+
+_NAMED = 5
+
+
+def explain_unknown(uri: str, unknown: Sequence[str], turnovers_usd: Mapping[str, float]) -> str:
+    """Say that a lake has no such symbols, and which of its own were probably meant.
+
+    Args:
+        uri: The lake's root.
+        unknown: Symbols without a daily bar, at least one.
+        turnovers_usd: Every symbol of the lake, with what was traded of it lately.
+    """
+    lines = [
+        f"{uri} has no bars of {_listed(unknown)}, and of {len(turnovers_usd):,} other symbols"
+    ]
+    for symbol in unknown[:_NAMED]:
+        parts = [part for part in re.split(r"[\s,;]+", symbol) if part in turnovers_usd]
+        near = near_symbols(symbol, turnovers_usd)
+        if len(parts) > 1:
+            lines.append(f"for {symbol!r} write {parts!r}")
+        elif near:
+            lines.append(f"did you mean {' or '.join(near)}{_for(symbol, unknown)}?")
+    return "; ".join(lines)
+
+
+def explain_dates(
+    uri: str,
+    bars: str,
+    symbols: Sequence[str] | None,
+    first: date | None,
+    last: date | None,
+    spans: pl.DataFrame,
+) -> str:
+    """Say that a lake has no bars of some dates, and which dates it has.
+
+    Args:
+        uri: The lake's root.
+        bars: What was asked for, such as ``whole 5d bars``.
+        symbols: Those asked for; None for all.
+        first: First date asked for, inclusive; None where open.
+        last: Last date asked for, inclusive; None where open.
+        spans: ``symbol``, ``first`` and ``last`` of the daily bars there are, at least one row.
+    """
+    has_first, has_last = spans.select(pl.col("first").min(), pl.col("last").max()).row(0)
+    if first and last:
+        dates = f" from {first} to {last}"
+    else:
+        dates = f" from {first} on" if first else f" up to {last}" if last else ""
+    of = f" of {_listed(symbols)}" if symbols else ""
+    return f"{uri} has no {bars}{of}{dates}: its daily bars{of} go from {has_first} to {has_last}"
+
+
+def _listed(symbols: Sequence[str]) -> str:
+    more = f" and {len(symbols) - _NAMED:,} more" if len(symbols) > _NAMED else ""
+    return ", ".join(map(repr, symbols[:_NAMED])) + more
+
+
+def _for(symbol: str, unknown: Sequence[str]) -> str:
+    return f" for {symbol!r}" if len(unknown) > 1 else ""

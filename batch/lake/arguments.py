@@ -1,0 +1,165 @@
+"""The arguments of the read API as callers write them: checked, and named when they are wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from batch.core.errors import SettingsError
+from batch.core.instants import parse_date, parse_instant
+from batch.core.layout import DAILY_TABLE, Anchor, bars_table, require_interval
+
+
+@dataclass(frozen=True, slots=True)
+class BarsRequest:
+    """Which bars were asked for; :meth:`batch.lake.Lake.bars` explains each field.
+
+    Attributes:
+        width: Sessions per bar; 1 for daily bars.
+        symbols: None for all.
+        first: Inclusive; None where open.
+        last: Inclusive; None where open.
+        as_of: Aware; None for the present.
+    """
+
+    width: int
+    symbols: list[str] | None
+    first: date | None
+    last: date | None
+    adjusted: bool
+    complete: bool
+    anchor: Anchor
+    as_of: datetime | None
+
+    @classmethod
+    def read(
+        cls,
+        interval: int | str,
+        symbols: Sequence[str] | str | None,
+        start: date | str | None,
+        end: date | str | None,
+        adjusted: bool,
+        complete: bool | None,
+        anchor: Anchor | str,
+        as_of: datetime | str | None,
+    ) -> BarsRequest:
+        """Check the arguments of a caller.
+
+        Raises:
+            SettingsError: One is wrong.
+        """
+        width = require_interval(interval)
+        first, last = read_dates(start, end)
+        return cls(
+            width=width,
+            symbols=read_symbols(symbols),
+            first=first,
+            last=last,
+            adjusted=read_switch(adjusted, "adjusted"),
+            complete=complete is not None and read_switch(complete, "complete"),
+            anchor=read_anchor(anchor),
+            as_of=None if as_of is None else read_instant(as_of),
+        )
+
+    @property
+    def table(self) -> str:
+        """Name of the silver table that has the bars."""
+        return DAILY_TABLE if self.width == 1 else bars_table(self.width, self.anchor)
+
+    @property
+    def key(self) -> str:
+        """The column with the first date of a bar."""
+        return "date" if self.width == 1 else "start"
+
+    def __str__(self) -> str:
+        closed = "" if self.width == 1 else "closed " if self.complete else "whole "
+        known = f" known at {self.as_of}" if self.as_of else ""
+        return f"{closed}{self.width}d bars{known}"
+
+
+def read_symbols(symbols: Sequence[str] | str | None) -> list[str] | None:
+    """Return the symbols as a list; None, for all of them, stays.
+
+    Raises:
+        SettingsError: One of them is not text.
+    """
+    if symbols is None:
+        return None
+    try:
+        chosen = [symbols] if isinstance(symbols, str) else [*symbols]
+    except TypeError as err:
+        raise SettingsError(
+            f"symbols {symbols!r}: expected a symbol such as 'AAPL', or a list of them"
+        ) from err
+    for symbol in chosen:
+        if not isinstance(symbol, str):
+            raise SettingsError(f"symbols: {symbol!r} is not text; expected ['AAPL', 'MSFT']")
+    return chosen
+
+
+def read_dates(start: date | str | None, end: date | str | None) -> tuple[date | None, date | None]:
+    """Return the first and the last date, both inclusive; None where not given.
+
+    Raises:
+        SettingsError: One is not a date, or the first is after the last.
+    """
+    first, last = _date(start, "start"), _date(end, "end")
+    if first and last and first > last:
+        raise SettingsError(f"start {first} is after end {last}: exchange the two")
+    return first, last
+
+
+def read_instant(value: datetime | str) -> datetime:
+    """Return an aware instant; a date as text stands for its end in UTC.
+
+    Raises:
+        SettingsError: It is something else, or has no time zone.
+    """
+    if isinstance(value, str):
+        return parse_instant(value)
+    if not isinstance(value, datetime):
+        raise SettingsError(f"as_of {value!r}: expected '2025-01-10T09:00Z' or an aware datetime")
+    if value.tzinfo is None:
+        raise SettingsError(f"as_of {value!r} has no time zone: give an aware datetime")
+    return value
+
+
+def read_anchor(anchor: Anchor | str) -> Anchor:
+    """Return what windows are counted from.
+
+    Raises:
+        SettingsError: It is neither of the two.
+    """
+    try:
+        return Anchor(anchor)
+    except ValueError as err:
+        raise SettingsError(f"anchor {anchor!r}: expected calendar or listing") from err
+
+
+def read_switch(value: object, label: str) -> bool:
+    """Return True or False; any other value counts as one of them to Python, ``'no'`` as True.
+
+    Raises:
+        SettingsError: It is neither.
+    """
+    if isinstance(value, bool):
+        return value
+    raise SettingsError(f"{label} {value!r}: expected True or False")
+
+
+def _date(value: object, label: str) -> date | None:
+    if isinstance(value, datetime):
+        return value.date()
+    if value is None or isinstance(value, date):
+        return value
+    if isinstance(value, str):
+        return parse_date(value, label=label)
+    raise SettingsError(f"{label} {value!r}: expected a date such as '2025-01-31'{_meant(value)}")
+
+
+def _meant(value: object) -> str:
+    try:
+        return f"; did you mean '{date.fromisoformat(str(value))}'?"
+    except ValueError:
+        return ""
