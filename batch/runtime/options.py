@@ -12,7 +12,10 @@ from click.shell_completion import CompletionItem
 
 from batch.core.instants import parse_date
 from batch.runtime.output import Output
-from batch.runtime.settings import Setting, Settings, settings_of
+from batch.runtime.progress import LOGGER
+from batch.runtime.settings import Setting, Settings, settings_of, unknown_variables
+
+_UNKNOWN = "unknown %s: ignored; `ohlcv COMMAND --help` names the variables that are read"
 
 Command = TypeVar("Command", bound=Callable[..., None])
 
@@ -39,7 +42,11 @@ def settings_options(kind: type[Settings]) -> Callable[[Command], Callable[..., 
 
 
 def output_options(command: Command) -> Callable[..., None]:
-    """Add ``--json``, ``--quiet`` and ``--debug``; the command receives an ``output``."""
+    """Add ``--json``, ``--quiet`` and ``--debug``; the command receives an ``output``.
+
+    Variables with our prefix that resemble no setting are warned of here, once logs are set up:
+    Kubernetes sets such ones for a service named ``ohlcv``. Misspelled ones are an error.
+    """
 
     @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
     @click.option("--quiet", is_flag=True, help="Print warnings and errors only.")
@@ -50,6 +57,10 @@ def output_options(command: Command) -> Callable[..., None]:
     ) -> None:
         output = Output(as_json, quiet, debug)
         output.set_up_logs()
+        if click.get_current_context().parent:  # a job by itself does not know all settings
+            for name, meant in unknown_variables().items():
+                if not meant:
+                    LOGGER.warning(_UNKNOWN, name)
         command(*arguments, output=output, **given)
 
     return make_output

@@ -6,8 +6,9 @@ and its row in the documentation; ``Option`` says what they do not.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from enum import Enum
 from inspect import get_annotations
 from typing import Annotated, Any, Final, Self
@@ -22,14 +23,22 @@ from pydantic import (
     model_validator,
 )
 from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from batch.core.errors import SettingsError
 from batch.core.instants import parse_instant
 from batch.core.layout import INTERVALS, WIDEST, Anchor, parse_interval
+from batch.runtime.environment import environment
 from batch.runtime.shards import Shard
 
 ENV_PREFIX: Final = "OHLCV_"
+
+_NOT_SETTINGS: Final = frozenset({"OHLCV_PIPELINE", "OHLCV_TEST_CORPUS", "OHLCV_UID", "OHLCV_GID"})
+"""Variables that others read: metrics, the tests, Docker Compose."""
+
+_ALIKE: Final = 0.75
+"""Likeness from which a variable counts as a misspelled one: LAEK is LAKE, PORT is nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +93,23 @@ class Settings(BaseSettings):
         """Read the settings; options that are None or empty count as not given.
 
         Raises:
-            SettingsError: Names every setting that is wrong, and what it must be.
+            SettingsError: Names every setting that is wrong and what it must be, and every
+                variable that is spelled almost like one that is read.
         """
         given = {name: value for name, value in options.items() if value not in (None, ())}
+        misspelled = [
+            f"unknown {name}; did you mean {meant}?"
+            for name, meant in unknown_variables().items()
+            if meant
+        ]
         try:
-            return cls(**given)
+            settings = cls(**given)
         except ValidationError as err:
-            raise SettingsError(_explain(err, given, settings_of(cls))) from err
+            problems = [*misspelled, *_explain(err, given, settings_of(cls))]
+            raise SettingsError("; ".join(problems)) from err
+        if misspelled:
+            raise SettingsError("; ".join(misspelled))
+        return settings
 
 
 class WorkerSettings(Settings):
@@ -224,25 +243,85 @@ def settings_of(kind: type[Settings]) -> list[Setting]:
     return settings
 
 
-def _explain(err: ValidationError, given: Mapping[str, object], settings: Iterable[Setting]) -> str:
-    """Return what is wrong with each setting, named as it was given: by option or variable."""
+def unknown_variables() -> dict[str, str | None]:
+    """Return the variables with our prefix that no setting reads, each with the one it resembles.
+
+    The settings are those of every class that is imported. Empty variables count as not set.
+    """
+    meant: dict[str, str] = {}
+    for kind in _with_subclasses(Settings):
+        for setting in settings_of(kind):
+            name = setting.variables[0]
+            of_option = setting.flag.removeprefix("--").replace("-", "_").upper()
+            meant |= {of_option: name, name.removeprefix(ENV_PREFIX): name}
+    unknown: dict[str, str | None] = {}
+    for name, value in sorted(environment().items()):
+        ours = name.upper().startswith(ENV_PREFIX) and name.upper() not in _NOT_SETTINGS
+        bare = name.upper().removeprefix(ENV_PREFIX)
+        if ours and value and name.upper() not in meant.values():
+            near = get_close_matches(bare, meant, n=1, cutoff=_ALIKE)
+            unknown[name] = meant[near[0]] if near else None
+    return unknown
+
+
+def _with_subclasses(kind: type[Settings]) -> Iterator[type[Settings]]:
+    yield kind
+    for subclass in kind.__subclasses__():
+        yield from _with_subclasses(subclass)
+
+
+def _explain(
+    err: ValidationError, given: Mapping[str, object], settings: Iterable[Setting]
+) -> Iterator[str]:
+    """Say what is wrong with each setting, named as it was given: by option or variable."""
     by_place = {
         place: setting for setting in settings for place in (setting.name, *setting.variables)
     }
-    lines = []
     problems = err.errors(include_url=False)
     with_wrong_items = {problem["loc"][0] for problem in problems if len(problem["loc"]) > 1}
     for problem in problems:
-        if problem["type"] == "value_error":
-            text = str(problem["ctx"]["error"])
-        else:
-            text = f"{problem['msg']}, got {problem['input']!r}"
         if not problem["loc"]:
-            lines.append(text)  # of settings that contradict each other, and names them
+            # Of settings that contradict each other, and names them.
+            yield str(problem["ctx"]["error"])
             continue
         place = str(problem["loc"][0])
         if problem["type"] == "too_short" and place in with_wrong_items:
             continue  # counts the items that were right, and the others are reported
         setting = by_place[place]
-        lines.append(f"{setting.flag if setting.name in given else setting.variables[0]}: {text}")
-    return "; ".join(lines)
+        if problem["type"] == "value_error":
+            text = str(problem["ctx"]["error"])
+        else:
+            text = f"expected {_expected(problem, setting)}, got {problem['input']!r}"
+        yield f"{setting.flag if setting.name in given else setting.variables[0]}: {text}"
+
+
+def _expected(problem: ErrorDetails, setting: Setting) -> str:
+    """Return what a setting must be, in the words of a user rather than of pydantic."""
+    match problem["type"].split("_")[0]:
+        case "bool":
+            return "true or false"
+        case "byte":
+            return "a size such as 1GiB"
+        case "enum":
+            return " or ".join(setting.choices)
+        case "too":
+            return "at least one value"
+        case "string" if setting.default:
+            return f"a value such as {setting.default}"
+        case "int" | "float" | "greater" | "less":
+            kind = "a number" if setting.field.annotation is float else "a whole number"
+            return f"{kind}{_range_text(problem, setting)}"
+    return problem["msg"].removeprefix("Input should be ")
+
+
+def _range_text(problem: ErrorDetails, setting: Setting) -> str:
+    bounds = dict(problem.get("ctx", {}))  # of an item of a list, whose field has none
+    for bound in setting.field.metadata:
+        bounds |= {
+            name: getattr(bound, name) for name in ("ge", "gt", "le") if hasattr(bound, name)
+        }
+    if "ge" in bounds and "le" in bounds:
+        return f" from {bounds['ge']:g} to {bounds['le']:g}"
+    words = {"ge": "of at least", "gt": "above", "le": "up to"}
+    texts = [f" {word} {bounds[name]:g}" for name, word in words.items() if name in bounds]
+    return " and".join(texts)

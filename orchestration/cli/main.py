@@ -63,6 +63,7 @@ class LazyGroup(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         module, _ = _COMMANDS[cmd_name]
+        import_module("fetchers.settings")  # so that its variables are known to every command
         command: click.Command = import_module(module).command
         return command
 
