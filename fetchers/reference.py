@@ -16,7 +16,7 @@ from batch.core.errors import DataRefused, DeliveryUnreadable, ObjectMissing, Oh
 from batch.core.frames import empty_frame
 from batch.core.layout import DIVIDENDS, LISTED, SPLITS, TICKERS, Delivery
 from batch.core.sessions import Calendar
-from batch.lake.reference import add_splits, read_reference, rewrite_reference
+from batch.lake.reference import DIVIDEND_KEY, add_splits, read_reference, rewrite_reference
 from batch.storage.parquet import read_table
 from batch.storage.store import ObjectStore
 from fetchers.bronze import BronzeListing
@@ -38,7 +38,6 @@ INACTIVE_EVERY = timedelta(days=7)
 
 _SHRUNK = 0.8
 _DIVIDEND_PAGES = 10
-_DIVIDEND_KEY = ["symbol", "date", "dividend_type", "cash_amount", "currency"]
 _VENUES = {"NYSE", "NASDAQ"}
 _TRADED_WITHIN = 10
 _NAMED = 10
@@ -250,7 +249,7 @@ def _replace_dividends(
         if before is not None:
             replaced &= pl.col("date") < before
         merged = pl.concat([there.filter(~replaced), listed])
-        return merged.unique(_DIVIDEND_KEY, keep="last", maintain_order=True).sort(_DIVIDEND_KEY)
+        return merged.unique(DIVIDEND_KEY, keep="last", maintain_order=True).sort(DIVIDEND_KEY)
 
     return rewrite_reference(store, DIVIDENDS, schema.DIVIDENDS, rewrite).after.height
 

@@ -57,6 +57,26 @@ def apply_details(table: pl.DataFrame, found: Iterable[Details], today: date) ->
     return _versioned(table, news, today)
 
 
+def apply_known(table: pl.DataFrame, known: pl.DataFrame, today: date) -> pl.DataFrame:
+    """Bring the table up to what a file knows of some symbols.
+
+    ``known`` has ``symbol`` and any of the other columns of :data:`batch.core.schema.TICKERS`;
+    what it does not have stays as it was. A new symbol is active unless it says otherwise.
+    """
+    kinds = polars_schema(schema.TICKERS)
+    given = [name for name in (*_LISTED, *_DETAILED) if name in known.columns]
+    kept = [name for name in (*_LISTED, *_DETAILED, "details_date") if name not in given]
+    news = (
+        known.select(pl.col(name).cast(kinds[name]) for name in ("symbol", *given))
+        .unique("symbol", keep="last", maintain_order=True)
+        .join(current_rows(table).select("symbol", *kept), on="symbol", how="left")
+        .with_columns(pl.col("active").fill_null(value=True))
+    )
+    if not set(given).isdisjoint(_DETAILED):
+        news = news.with_columns(details_date=pl.lit(today))
+    return _versioned(table, news, today)
+
+
 def choose_for_details(table: pl.DataFrame, count: int) -> list[str]:
     """Return the active tickers whose details to request: new ones first, then the stalest."""
     active = current_rows(table).filter("active")

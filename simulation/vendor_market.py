@@ -17,8 +17,9 @@ from fetchers.files.reader import (
     find_files,
     instant_in_name,
     read_file,
-    read_splits_file,
+    read_table,
 )
+from fetchers.files.reference import Kind, reference_rows
 from fetchers.plan import NEW_YORK
 from fetchers.polygon.parsing import SPLITS_LISTED
 from simulation.exchange import ExchangeSpec, SyntheticExchange
@@ -111,7 +112,10 @@ class FolderMarket:
         self._files.sort(key=lambda item: item[0])
         places = (folder / "splits.csv", folder.parent / "splits.csv")
         found = [file for path in places if path.is_file() for file in find_files(str(path))]
-        self._splits = read_splits_file(found[0]) if found else pl.DataFrame(schema=SPLITS_LISTED)
+        self._splits = pl.DataFrame(schema=SPLITS_LISTED)
+        if found:
+            table = read_table(found[0]).rows
+            self._splits = reference_rows(table, Kind.SPLITS, symbol=None).rows
 
     def rows(self, session: date, now: datetime) -> pl.DataFrame:
         """Return a session's rows as the newest file with them has them."""

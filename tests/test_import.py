@@ -29,7 +29,7 @@ from batch.runtime.progress import Silent, never
 from batch.storage.local import LocalStore
 from batch.storage.store import ObjectStore
 from fetchers.files.columns import recognise_columns, symbol_of_name
-from fetchers.files.imports import Import, import_files, import_splits
+from fetchers.files.imports import Import, import_files
 from fetchers.files.reader import find_files, instant_in_name, read_file
 from orchestration.cli.main import cli
 from tests.support.command_line import run_ohlcv
@@ -118,9 +118,20 @@ def test_a_file_without_a_needed_column_says_which() -> None:
 
 @pytest.mark.parametrize(
     ("stem", "symbol"),
-    [("aapl_us_d", "AAPL"), ("brk-b.us", "BRK.B"), ("AAPL", "AAPL"), ("ABCw", "ABCw")],
+    [
+        ("aapl_us_d", "AAPL"),
+        ("brk-b.us", "BRK.B"),
+        ("AAPL", "AAPL"),
+        ("BRK-B", "BRK-B"),
+        ("ABCw", "ABCw"),
+        ("ABCpA", "ABCpA"),
+        ("part-0", None),
+        ("prices", None),
+        ("Prices", None),
+        ("AAPL (1)", None),
+    ],
 )
-def test_a_file_of_one_symbol_is_named_after_it(stem: str, symbol: str) -> None:
+def test_a_file_of_one_symbol_is_named_after_it(stem: str, symbol: str | None) -> None:
     assert symbol_of_name(stem) == symbol
 
 
@@ -130,6 +141,7 @@ def test_a_file_of_one_symbol_is_named_after_it(stem: str, symbol: str) -> None:
         ("2025-04-08", date(2025, 4, 8)),
         ("20250408", date(2025, 4, 8)),
         ("04/08/2025", date(2025, 4, 8)),
+        ("08.04.2025", date(2025, 4, 8)),
         ("2025-04-08 00:00:00", date(2025, 4, 8)),
         ("2025-04-08T00:00:00Z", date(2025, 4, 8)),
         ("2025-04-09T01:30:00Z", date(2025, 4, 8)),
@@ -156,6 +168,10 @@ def test_dates_are_read_in_every_usual_form(
         ("2015-07-16.csv.gz", datetime(2015, 7, 16, 23, 59, 59, tzinfo=UTC)),
         ("day_20150716.csv", datetime(2015, 7, 16, 23, 59, 59, tzinfo=UTC)),
         ("20150716T210500Z-x.parquet", datetime(2015, 7, 16, 21, 5, tzinfo=UTC)),
+        (
+            "20250109T210500000001Z-polygon-0a1b2c3d4e5f.parquet",
+            datetime(2025, 1, 9, 21, 5, 0, 1, tzinfo=UTC),
+        ),
         ("2015-07-16 21-05-00.csv", datetime(2015, 7, 16, 21, 5, tzinfo=UTC)),
         ("2015-13-16.csv", None),
         ("AAPL.csv", None),
@@ -594,16 +610,305 @@ def test_files_on_s3_are_imported_as_those_on_disk(
     assert (outcome.problems, outcome.accepted_rows) == ([], 1)
 
 
-def test_splits_are_added_once_and_can_be_corrected(lake: LocalStore, tmp_path: Path) -> None:
+def test_splits_are_added_once_and_can_be_corrected(
+    lake: LocalStore, tmp_path: Path, calendar: Calendar
+) -> None:
     path = tmp_path / "splits.csv"
     path.write_text("ticker,execution_date,split_from,split_to\nA,2025-04-08,1,7\n")
-    counts = [import_splits(lake, find_files(str(path))[0]) for _ in range(2)]
+    counts = [take(lake, path, calendar).reference["splits"] for _ in range(2)]
     path.write_text("symbol,date,ratio\nA,2025-04-08,4\n")
 
-    corrected = import_splits(lake, find_files(str(path))[0])
+    corrected = take(lake, path, calendar)
 
-    assert (counts, corrected) == ([1, 0], 1)
+    assert (counts, corrected.reference) == ([1, 0], {"splits": 1})
     assert read_splits(lake).row(0) == ("A", date(2025, 4, 8), 1.0, 4.0, 4.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        (
+            "Ticker;Ex-Dividend Date;Cash Amount;Currency Name\nA;2025-04-08;0,25;USD\n",
+            [("A", date(2025, 4, 8), 0.25, "USD", None)],
+        ),
+        (
+            "symbol,ex_date,amount,pay_date\nA,20250408,0.25,04/30/2025\nA,20250708,0.26,\n",
+            [
+                ("A", date(2025, 4, 8), 0.25, None, date(2025, 4, 30)),
+                ("A", date(2025, 7, 8), 0.26, None, None),
+            ],
+        ),
+    ],
+)
+def test_dividends_are_recognised_by_their_columns(
+    lake: LocalStore, tmp_path: Path, calendar: Calendar, text: str, rows: list[tuple[object, ...]]
+) -> None:
+    path = tmp_path / "paid.csv"
+    path.write_text(text)
+
+    outcomes = [take(lake, path, calendar) for _ in range(2)]
+
+    stored = Lake(lake).dividends().select("symbol", "date", "cash_amount", "currency", "pay_date")
+    assert [outcome.problems for outcome in outcomes] == [[], []]
+    assert [outcome.reference["dividends"] for outcome in outcomes] == [len(rows), 0]
+    assert stored.rows() == rows
+    assert Lake(lake).tables() == []
+
+
+def test_a_yfinance_series_of_one_symbol_is_named_after_it(
+    lake: LocalStore, tmp_path: Path, calendar: Calendar
+) -> None:
+    at = pd.DatetimeIndex(["2024-08-12", "2020-08-31"], tz="America/New_York", name="Date")
+    pd.Series([0.25, 0.2], at, name="Dividends").to_csv(tmp_path / "AAPL.csv")
+    pd.Series([4.0], at[1:], name="Stock Splits").to_csv(tmp_path / "NVDA.csv")
+
+    outcome = take(lake, tmp_path, calendar)
+
+    assert outcome.problems == []
+    assert Lake(lake).dividends().select("symbol", "date", "cash_amount").rows() == [
+        ("AAPL", date(2020, 8, 31), 0.2),
+        ("AAPL", date(2024, 8, 12), 0.25),
+    ]
+    assert Lake(lake).splits().select("symbol", "date", "ratio").rows() == [
+        ("NVDA", date(2020, 8, 31), 4.0)
+    ]
+
+
+def test_tickers_are_brought_up_to_what_a_file_knows_and_keep_the_rest(
+    lake: LocalStore, tmp_path: Path, calendar: Calendar
+) -> None:
+    path = tmp_path / "tickers.csv"
+    path.write_text("ticker,name,type,sic_code\nA,Agilent,CS,3826\nB,Barnes,CS,3490\n")
+    first = take(lake, path, calendar, now=datetime(2025, 4, 8, tzinfo=UTC))
+    path.write_text("symbol,name,active,delisted_utc\nB,Barnes Group,false,2025-04-09T04:00:00Z\n")
+
+    second = take(lake, path, calendar, now=datetime(2025, 4, 10, tzinfo=UTC))
+
+    table = Lake(lake).tickers()
+    names = ("symbol", "valid_from", "valid_to", "name", "type", "active", "sic_code")
+    assert (first.reference, second.reference) == ({"tickers": 2}, {"tickers": 1})
+    assert table.select(names).rows() == [
+        ("A", date(2025, 4, 8), None, "Agilent", "CS", True, "3826"),
+        ("B", date(2025, 4, 8), date(2025, 4, 10), "Barnes", "CS", True, "3490"),
+        ("B", date(2025, 4, 10), None, "Barnes Group", "CS", False, "3490"),
+    ]
+    assert table["delisted_date"].to_list() == [None, None, date(2025, 4, 9)]
+
+
+def test_reference_rows_that_cannot_be_true_are_refused_with_reasons_and_the_others_kept(
+    lake: LocalStore, tmp_path: Path, calendar: Calendar
+) -> None:
+    (tmp_path / "splits.csv").write_text(
+        "ticker,execution_date,split_from,split_to\n"
+        "A,2025-04-08,1,7\n,2025-04-08,1,2\nB,soon,1,2\nC,2025-04-08,0,2\nD,2025-04-08,1,\n"
+    )
+    (tmp_path / "dividends.csv").write_text("ticker,ex_date,amount\nA,2025-04-08,-1\n")
+    (tmp_path / "tickers.csv").write_text("ticker,name\n,Nobody\nA,Agilent\n")
+
+    outcome = take(lake, tmp_path, calendar)
+
+    assert outcome.reasons == {
+        "no symbol": 2,
+        "no date": 1,
+        "ratio missing, below 1e-09 or above 1e+09": 2,
+        "amount not a number above zero": 1,
+    }
+    assert outcome.refused_rows == 6
+    assert outcome.reference == {"splits": 1, "tickers": 1}
+    assert [
+        problem.partition(": ")[2].partition(" refused")[0] for problem in outcome.problems
+    ] == [
+        "1 of 1 rows of dividends",
+        "4 of 5 rows of splits",
+        "1 of 2 rows of tickers",
+    ]
+    assert "the first: {'ticker': None, 'execution_date': '2025-04-08'" in outcome.problems[1]
+
+
+YFINANCE_DAYS = pd.DatetimeIndex(["2025-04-08", "2025-04-09"], name="Date")
+
+
+def yfinance_frame(group_by: str, *, adjusted: bool) -> pd.DataFrame:
+    """What ``yfinance.download(["AAPL", "MSFT"], group_by=...)`` returns; MSFT lists later."""
+    fields = ["Close", "High", "Low", "Open", "Volume"]
+    fields = fields if adjusted else ["Adj Close", *fields]
+    values = {
+        "Adj Close": 5.0,
+        "Close": 11.0,
+        "High": 12.0,
+        "Low": 9.0,
+        "Open": 10.0,
+        "Volume": 100,
+    }
+    columns = {
+        (field, symbol): [None if symbol == "MSFT" else values[field], values[field]]
+        for field in fields
+        for symbol in ("AAPL", "MSFT")
+    }
+    frame = pd.DataFrame(columns, index=YFINANCE_DAYS)
+    frame.columns = frame.columns.set_names(["Price", "Ticker"])
+    return frame if group_by == "column" else frame.swaplevel(axis="columns").sort_index(axis=1)
+
+
+@pytest.mark.parametrize("adjusted", [True, False])
+@pytest.mark.parametrize("group_by", ["column", "ticker"])
+@pytest.mark.parametrize("headings", ["three", "two", "two unnamed", "tabs", "decimal commas"])
+def test_yfinance_files_of_several_symbols_are_read(
+    lake: LocalStore,
+    tmp_path: Path,
+    calendar: Calendar,
+    group_by: str,
+    headings: str,
+    adjusted: bool,
+) -> None:
+    frame = yfinance_frame(group_by, adjusted=adjusted)
+    path = tmp_path / "prices.csv"
+    if headings == "two":
+        frame.reset_index().to_csv(path, index=False)
+    elif headings == "two unnamed":
+        frame.rename_axis(index=None).to_csv(path)
+    elif headings == "tabs":
+        frame.to_csv(path, sep="\t")
+    elif headings == "decimal commas":
+        frame.to_csv(path, sep=";", decimal=",")
+    else:
+        frame.to_csv(path)
+
+    outcome = take(lake, path, calendar)
+
+    rows = bronze(lake).sort("symbol", "date").select("symbol", "date", "open", "close", "volume")
+    day = [stamp.date() for stamp in YFINANCE_DAYS]
+    assert (outcome.problems, outcome.refused_rows) == ([], 0)
+    assert rows.rows() == [
+        ("AAPL", day[0], 10.0, 11.0, 100.0),
+        ("AAPL", day[1], 10.0, 11.0, 100.0),
+        ("MSFT", day[1], 10.0, 11.0, 100.0),
+    ]
+    assert ("auto_adjust=False" in outcome.notes[0]) == adjusted
+
+
+def test_a_yfinance_file_of_one_symbol_with_headings_of_several_is_read(
+    lake: LocalStore, tmp_path: Path, calendar: Calendar
+) -> None:
+    path = tmp_path / "prices.csv"
+    yfinance_frame("column", adjusted=True).xs(
+        "AAPL", axis=1, level="Ticker", drop_level=False
+    ).to_csv(path)
+
+    take(lake, path, calendar)
+
+    assert path.read_text().startswith("Price,Close,High,Low,Open,Volume\nTicker,AAPL,")
+    assert bronze(lake)["symbol"].to_list() == ["AAPL", "AAPL"]
+
+
+@pytest.mark.parametrize(
+    ("heading_and_row", "close", "volume"),
+    [
+        ("date;open;high;low;close;volume|2025-04-08;10,5;12,5;9;11,25;1000", 11.25, 1e3),
+        ("\ufeffdate;open;high;low;close;volume|2025-04-08;10;12;9;11,25;1000", 11.25, 1e3),
+        ("date;open;high;low;close;volume|08.04.2025;1.010,5;1.012;9;1.011,25;1.000", 1011.25, 1e3),
+        ("date;open;high;low;close;volume|2025-04-08;10.5;12.5;9;11.25;1,000,000", 11.25, 1e6),
+        ("date;open;high;low;close;volume|2025-04-08;10;12;9;11,125;1000", 11.125, 1e3),
+        ("date\topen\thigh\tlow\tclose\tvolume|2025-04-08\t10\t12\t9\t11.25\t1000", 11.25, 1e3),
+        ('date,open,high,low,close,volume|2025-04-08,"10,5","12,5",9,"11,25","1.000"', 11.25, 1e3),
+        (
+            'date,open,high,low,close,volume|2025-04-08,"1,010.5","1,012",9,"1,011","1,000"',
+            1011,
+            1e3,
+        ),
+        ('date,open,high,low,close,volume|2025-04-08,"1,010","1,012",9,"1,011","1,000"', 1011, 1e3),
+    ],
+)
+def test_separators_and_decimal_commas_are_recognised(
+    lake: LocalStore,
+    tmp_path: Path,
+    calendar: Calendar,
+    heading_and_row: str,
+    close: float,
+    volume: float,
+) -> None:
+    path = tmp_path / "AAPL.csv"
+    path.write_text(heading_and_row.replace("|", "\n") + "\n", encoding="utf-8")
+
+    outcome = take(lake, path, calendar)
+
+    rows = bronze(lake).select("symbol", "date", "close", "volume").rows()
+    assert outcome.problems == []
+    assert rows == [("AAPL", date(2025, 4, 8), close, volume)]
+
+
+@pytest.mark.parametrize("name", ["prices.csv", "aapl.csv", "2025-04-08.csv", "AAPL daily.csv"])
+def test_a_file_without_symbols_says_how_to_give_its_symbol(
+    lake: LocalStore, tmp_path: Path, calendar: Calendar, name: str
+) -> None:
+    path = tmp_path / name
+    path.write_text(YAHOO)
+
+    outcome = take(lake, path, calendar)
+
+    assert f"{name}: no column of symbols, and its name is not a symbol" in outcome.problems[0]
+    assert "AAPL.csv, or put it into a folder such as symbol=AAPL" in outcome.problems[0]
+    assert list(lake.list("")) == []
+
+
+def filled_lake(root: Path, calendar: Calendar) -> LocalStore:
+    """A lake with every kind of file that a lake makes."""
+    store = LocalStore(root)
+    source = root.parent / "source"
+    day_file(source / "20250314T210000Z.csv", 10.0)
+    (source / "20250314T220000Z.csv").write_text(
+        "symbol,date,open,high,low,close,volume\n"
+        "A,2025-03-14,11,11,11,11,1\nB,2025-03-14,0,1,1,1,1\n"
+    )
+    (source / "splits.csv").write_text(
+        "ticker,execution_date,split_from,split_to\nA,2025-03-17,1,2\n"
+    )
+    take(store, source, calendar)
+    consolidate(store, calendar=calendar)
+    return store
+
+
+def test_the_lake_itself_is_never_taken_for_deliveries(
+    tmp_path: Path, calendar: Calendar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = filled_lake(tmp_path / "lake", calendar)
+    monkeypatch.chdir(tmp_path)
+
+    found = sorted(file.name for file in find_files(".", lake=LocalStore(Path("lake"))))
+
+    assert found == ["20250314T210000Z.csv", "20250314T220000Z.csv", "splits.csv"]
+    assert any(item.key.endswith(".parquet") for item in store.list("_state/"))
+    for place in ("lake", "lake/silver", "lake/bronze/daily", str(tmp_path / "lake" / "reference")):
+        with pytest.raises(SettingsError, match="nothing there but what this lake has made itself"):
+            find_files(place, lake=LocalStore(Path("lake")))
+
+
+def test_a_folder_for_deliveries_inside_the_lake_is_imported(
+    s3_lake: ObjectStore, lake: LocalStore, calendar: Calendar
+) -> None:
+    s3_lake.write("incoming/2025-04-08.csv", HOUSE.encode())
+    s3_lake.write("bronze/daily/date=2025-04-08/other.parquet", b"")
+
+    (found,) = find_files(s3_lake.uri, lake=s3_lake)
+
+    assert found.name == "2025-04-08.csv"
+
+
+def test_of_another_lake_its_deliveries_and_reference_tables_are_imported(
+    lake: LocalStore, tmp_path: Path, calendar: Calendar
+) -> None:
+    other = filled_lake(tmp_path / "elsewhere" / "old", calendar)
+
+    outcome = take(lake, other.root, calendar)
+    consolidate(lake, calendar=calendar)
+
+    received = [Delivery.parse(item.key) for item in lake.list("bronze/daily/")]
+    assert outcome.problems == []
+    assert outcome.reference == {"splits": 1}
+    assert sorted(one.received_at.hour for one in received if one) == [21, 22]
+    for read in (Lake.restatements, Lake.splits, lambda one: one.bars("1d")):
+        ours, theirs = (read(Lake(store)) for store in (lake, other))
+        assert ours.drop("source", strict=False).equals(theirs.drop("source", strict=False))
 
 
 def test_a_place_without_files_is_a_usage_error(tmp_path: Path) -> None:

@@ -11,10 +11,13 @@ import polars as pl
 from batch.core import schema
 from batch.core.errors import CommitConflict, DataRefused, ObjectMissing
 from batch.core.frames import conform, empty_frame, to_arrow, to_polars
-from batch.core.layout import SPLITS
+from batch.core.layout import DIVIDENDS, SPLITS
 from batch.core.rules import LEAST_RATIO, MOST_RATIO
 from batch.storage.parquet import read_table, require_schema, table_bytes
 from batch.storage.store import Expect, Expectation, ObjectStore
+
+DIVIDEND_KEY = ["symbol", "date", "dividend_type", "cash_amount", "currency"]
+"""Columns in which two dividends differ."""
 
 _TRIES = 10
 
@@ -134,3 +137,23 @@ def add_splits(store: ObjectStore, splits: pl.DataFrame, *, label: str) -> int:
 
     table = rewrite_reference(store, SPLITS, schema.SPLITS, merge)
     return table.after.join(table.before, on=schema.SPLITS.names, how="anti").height
+
+
+def add_dividends(store: ObjectStore, dividends: pl.DataFrame) -> int:
+    """Add dividends to the reference table; one that is there already is replaced.
+
+    ``dividends`` has the columns of :data:`batch.core.schema.DIVIDENDS`. Returns how many are
+    new or changed.
+
+    Raises:
+        CommitConflict: Others kept writing at the same time.
+    """
+    added = conform(dividends, schema.DIVIDENDS)
+
+    def merge(known: pl.DataFrame) -> pl.DataFrame:
+        merged = pl.concat([known, added])
+        return merged.unique(DIVIDEND_KEY, keep="last", maintain_order=True).sort(DIVIDEND_KEY)
+
+    table = rewrite_reference(store, DIVIDENDS, schema.DIVIDENDS, merge)
+    names = schema.DIVIDENDS.names
+    return table.after.join(table.before, on=names, how="anti", nulls_equal=True).height

@@ -35,6 +35,13 @@ _NAMES: Final[dict[str, tuple[str, ...]]] = {
     "vwap": ("vwap", "vw", "volume_weighted_average_price"),
     "trades": ("trades", "transactions", "n", "trade_count", "number_of_trades"),
 }
+EXPECTED: Final = (
+    "symbol,date,open,high,low,close,volume for bars; ticker,execution_date,split_from,split_to"
+    " for splits; ticker,ex_dividend_date,cash_amount for dividends; ticker,name,type for tickers"
+)
+"""Headings that are recognised, for messages."""
+
+SYMBOL_NAMES: Final = _NAMES["symbol"]
 _REQUIRED: Final = ("date", "open", "high", "low", "close", "volume")
 _DAILY: Final = ("1d", "d", "day", "1day", "daily", "1 day")
 
@@ -61,13 +68,13 @@ class Columns:
     @property
     def is_adjusted_vendor(self) -> bool:
         """Whether these are the columns of a vendor whose prices are split-adjusted."""
-        names = {_plain(name) for name in self.unused}
+        names = {plain_name(name) for name in self.unused}
         return "adj_close" in names and "symbol" not in self.taken
 
 
 def has_column(header: Sequence[str], ours: str) -> bool:
     """Tell whether a file's columns include one that stands for ours."""
-    return not _by_plain_name(header).keys().isdisjoint(_NAMES[ours])
+    return not by_plain_name(header).keys().isdisjoint(_NAMES[ours])
 
 
 def recognise_columns(header: Sequence[str], *, label: str) -> Columns:
@@ -80,7 +87,7 @@ def recognise_columns(header: Sequence[str], *, label: str) -> Columns:
     Raises:
         DeliveryUnreadable: A required column is missing.
     """
-    theirs = _by_plain_name(header)
+    theirs = by_plain_name(header)
     taken = {
         ours: next(theirs[name] for name in names if name in theirs)
         for ours, names in _NAMES.items()
@@ -90,7 +97,7 @@ def recognise_columns(header: Sequence[str], *, label: str) -> Columns:
     if missing:
         raise DeliveryUnreadable(
             f"{label}: no column for {', '.join(missing)} among {', '.join(header) or 'none'};"
-            " expected a header such as symbol,date,open,high,low,close,volume"
+            f" expected headings such as {EXPECTED}"
         )
     interval = theirs.get("per") or theirs.get("interval")
     used = {*taken.values(), interval}
@@ -114,34 +121,40 @@ def to_delivery_rows(raw: pl.DataFrame, columns: Columns, *, symbol: str | None)
     numbers = (name for name in schema.DELIVERY.names if name not in ("symbol", "date"))
     rows = raw.select(
         symbol=symbols,
-        date=_date(pl.col(taken["date"]), raw.schema[taken["date"]]),
-        **{name: _number(taken.get(name), raw.schema) for name in numbers},
+        date=read_dates(pl.col(taken["date"]), raw.schema[taken["date"]]),
+        **{name: read_numbers(taken.get(name), raw.schema) for name in numbers},
     )
     whole = pl.when(pl.col("trades").is_finite()).then(pl.col("trades").round())
     return rows.with_columns(whole.cast(pl.Int64, strict=False))
 
 
-def symbol_of_name(stem: str) -> str:
-    """Return the symbol that a file of one symbol is named after.
+def symbol_of_name(stem: str) -> str | None:
+    """Return the symbol that a file of one symbol is named after; None where it is not.
 
-    Stooq writes ``aapl.us.txt`` and ``aapl_us_d.csv``; others write ``AAPL.csv``.
+    Stooq writes ``aapl.us.txt`` and ``aapl_us_d.csv``; others write ``AAPL.csv``, in capitals
+    but for Polygon's endings of preferred shares, rights and warrants.
     """
     stooq = re.fullmatch(r"([a-z0-9.-]+?)[._]us(?:_d)?", stem)
-    return stooq[1].upper().replace("-", ".") if stooq else stem
+    if stooq:
+        return stooq[1].upper().replace("-", ".")
+    return stem if re.fullmatch(r"[A-Z]{1,6}([.-][A-Z]{1,4})?(p[A-Z]?|r?w?)", stem) else None
 
 
-def _by_plain_name(header: Sequence[str]) -> dict[str, str]:
+def by_plain_name(header: Sequence[str]) -> dict[str, str]:
+    """Return a file's columns by their names without capitals and punctuation."""
     theirs: dict[str, str] = {}
     for name in header:
-        theirs.setdefault("symbol" if name == "T" else _plain(name), name)
+        theirs.setdefault("symbol" if name == "T" else plain_name(name), name)
     return theirs
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """Return the name of a column without capitals and punctuation."""
     return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
 
 
-def _number(column: str | None, schema: pl.Schema) -> pl.Expr:
+def read_numbers(column: str | None, schema: pl.Schema) -> pl.Expr:
+    """Read a column of numbers, with or without commas between thousands; null where not given."""
     if column is None:
         return pl.lit(None, dtype=pl.Float64)
     value = pl.col(column)
@@ -150,8 +163,8 @@ def _number(column: str | None, schema: pl.Schema) -> pl.Expr:
     return value.cast(pl.Float64, strict=False)
 
 
-def _date(value: pl.Expr, kind: pl.DataType) -> pl.Expr:
-    """Read dates as ISO text, as 20150716, as epochs of any unit, or typed."""
+def read_dates(value: pl.Expr, kind: pl.DataType) -> pl.Expr:
+    """Read dates as ISO text, 20150716, 07/16/2015, 16.07.2015, epochs of any unit, or typed."""
     if kind == pl.Date:
         return value
     if isinstance(kind, pl.Datetime):
@@ -167,7 +180,11 @@ def _date(value: pl.Expr, kind: pl.DataType) -> pl.Expr:
         .str.to_datetime("%+", strict=False, time_zone="UTC")
     )
     return pl.coalesce(
-        _of_number(number), _session_of(zoned), iso, text.str.to_date("%m/%d/%Y", strict=False)
+        _of_number(number),
+        _session_of(zoned),
+        iso,
+        text.str.to_date("%m/%d/%Y", strict=False),
+        text.str.to_date("%d.%m.%Y", strict=False),
     )
 
 

@@ -7,17 +7,23 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
+from functools import partial
 
 import polars as pl
 
+from batch.core import schema
 from batch.core.errors import DataRefused, DeliveryUnreadable
+from batch.core.layout import TICKERS
 from batch.core.sessions import EARLIEST, Calendar, load_calendar
 from batch.lake.landing import Arrivals, Landed, land, require_few_refused
-from batch.lake.reference import add_splits
+from batch.lake.reference import add_dividends, add_splits, rewrite_reference
 from batch.runtime.progress import Progress, StopRequested, require_going
 from batch.storage.store import ObjectStore
-from fetchers.files.reader import SourceFile, read_file, read_splits_file
+from fetchers.files.columns import has_column
+from fetchers.files.reader import SourceFile, bars_of, read_table, require_symbol_of_name
+from fetchers.files.reference import Kind, ReferenceRows, kind_of, reference_rows
 from fetchers.files.symbol_folders import gather_sessions, is_symbol_folder
+from fetchers.tickers import apply_known
 
 _FOLDERS = "one folder per symbol (symbol=*)"
 
@@ -29,6 +35,9 @@ class Import:
     Attributes:
         deliveries: Deliveries that the files hold, one per session of each.
         written: Deliveries that were not in the lake yet.
+        accepted_rows: Of bars.
+        refused_rows: Of bars and of reference tables.
+        reference: Splits, dividends and tickers that are new or changed.
         layouts: Which column was taken for what, and how many files had that layout.
         notes: What to know about the files; a note of one file stands for the others.
         problems: Every file that could not be imported, or not whole.
@@ -39,6 +48,7 @@ class Import:
     written: int
     accepted_rows: int
     refused_rows: int
+    reference: Counter[Kind]
     reasons: Counter[str]
     layouts: Counter[str]
     notes: list[str]
@@ -50,6 +60,7 @@ class _Imported:
     """What became of one file, or of one session of a lake of symbol folders."""
 
     landed: Landed | None = None
+    reference: ReferenceRows | None = None
     layout: str | None = None
     note: str | None = None
     problem: str | None = None
@@ -70,7 +81,8 @@ def import_files(
 ) -> Import:
     """Bring the deliveries of files into bronze: read, recognise the columns, land the rows.
 
-    A file that cannot be read is a problem, and the others go on. Importing a file again
+    Splits, dividends and tickers, recognised by their columns, go into their reference tables. A
+    file that cannot be read is a problem, and the others go on. Importing a file again
     writes nothing. Of files received at the same instant, as are all that have the same date
     in their name, the one imported last wins, and of those imported together the one written
     last.
@@ -119,17 +131,24 @@ def import_files(
     def import_single(file: SourceFile) -> _Imported:
         require_going(stop_requested)
         try:
-            read = read_file(file)
+            table = read_table(file)
+            header = table.rows.columns
+            kind = None if has_column(header, "open") else kind_of(header)
+            if kind:
+                symbol = None if has_column(header, "symbol") else require_symbol_of_name(file)
+                found = reference_rows(table.rows, kind, symbol=symbol)
+                return _Imported(
+                    reference=found,
+                    layout=f"{kind}",
+                    problem=_too_many_refused(found, file.uri, max_refused_share),
+                )
+            read = bars_of(table, file)
         except DeliveryUnreadable as err:
             return _Imported(problem=str(err))
-        note = (
-            f"{file.uri}: this vendor's prices are usually split-adjusted already;"
-            " import splits only for dates after the files were downloaded"
-        )
         return replace(
             land_rows(read.rows, received_at or file.received_at, places[file], file.uri),
             layout=read.columns.summary,
-            note=note if read.columns.is_adjusted_vendor else None,
+            note=read.note,
         )
 
     def import_all() -> Iterator[_Imported]:
@@ -152,24 +171,49 @@ def import_files(
         if one.problem:
             progress.warn(one.problem)
     landed = [one.landed for one in imported if one.landed]
+    by_age_too = sorted(zip(singles, imported, strict=False), key=lambda one: places[one[0]])
+    references = [one.reference for _, one in by_age_too if one.reference]
     layouts = Counter(one.layout for one in imported if one.layout)
     return Import(
         files=len(files),
         deliveries=sum(len(one.deliveries) for one in landed),
         written=sum(len(one.written) for one in landed),
         accepted_rows=sum(one.accepted_rows for one in landed),
-        refused_rows=sum(one.refused_rows for one in landed),
-        reasons=sum((one.reasons for one in landed), Counter()),
+        refused_rows=sum(one.refused_rows for one in landed)
+        + sum(one.refused_rows for one in references),
+        reference=sum((_add_reference(store, one, now.date()) for one in references), Counter()),
+        reasons=sum((one.reasons for one in landed), Counter())
+        + sum((one.reasons for one in references), Counter()),
         layouts=layouts + Counter({_FOLDERS: len(folders)}),
         notes=[one.note for one in imported if one.note][:1],
         problems=[one.problem for one in imported if one.problem],
     )
 
 
-def import_splits(store: ObjectStore, file: SourceFile) -> int:
-    """Add the splits of a file to the reference table; returns how many are new or changed.
+def _too_many_refused(found: ReferenceRows, label: str, share: float) -> str | None:
+    if found.refused_rows <= share * found.received_rows:
+        return None
+    return (
+        f"{label}: {found.refused_rows} of {found.received_rows} rows of {found.kind} refused"
+        f" ({', '.join(found.reasons)}), more than {share:.2%}; the first: {found.first_refused};"
+        " the others are in the lake"
+    )
 
-    Raises:
-        DataRefused: It cannot be read, or a split in it cannot be true.
-    """
-    return add_splits(store, read_splits_file(file), label=file.uri)
+
+def _add_reference(store: ObjectStore, found: ReferenceRows, today: date) -> Counter[Kind]:
+    """Add a file's rows to their reference table; count those that are new or changed."""
+    if found.rows.is_empty():
+        return Counter()
+    match found.kind:
+        case Kind.SPLITS:
+            count = add_splits(store, found.rows, label="splits")
+        case Kind.DIVIDENDS:
+            count = add_dividends(store, found.rows)
+        case Kind.TICKERS:
+            rewrite = partial(apply_known, known=found.rows, today=today)
+            table = rewrite_reference(store, TICKERS, schema.TICKERS, rewrite)
+            changed = table.after.join(
+                table.before, on=table.after.columns, how="anti", nulls_equal=True
+            )
+            count = changed["symbol"].n_unique()
+    return Counter({found.kind: count})

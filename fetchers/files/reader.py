@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import os
 import re
@@ -16,25 +17,49 @@ from urllib.parse import unquote
 import polars as pl
 
 from batch.core.errors import DeliveryUnreadable, ObjectMissing, SettingsError, StoreDenied
-from batch.core.layout import NO_VALUE
+from batch.core.layout import (
+    BRONZE,
+    NO_VALUE,
+    REJECTED,
+    ROOTS,
+    RUNS,
+    SILVER,
+    STATE,
+    VACUUMED,
+    Delivery,
+)
 from batch.storage.store import ObjectStore, open_store
 from fetchers.files.columns import (
     Columns,
     has_column,
+    plain_name,
     recognise_columns,
     symbol_of_name,
     to_delivery_rows,
 )
+from fetchers.files.text import FileTable, parse_text
 
 SUFFIXES: Final = (".csv", ".csv.gz", ".txt", ".txt.gz", ".parquet")
 
 _INSTANT_IN_NAME = re.compile(
-    r"(?<!\d)(\d{4})-?(\d\d)-?(\d\d)[T_ -](\d\d)[-:]?(\d\d)[-:]?(\d\d)Z?(?!\d)"
+    r"(?<!\d)(\d{4})-?(\d\d)-?(\d\d)[T_ -](\d\d)[-:]?(\d\d)[-:]?(\d\d)(\d{6}(?=Z))?Z?(?!\d)"
 )
 _DATE_IN_NAME = re.compile(r"(?<!\d)(\d{4})-?(\d\d)-?(\d\d)(?!\d)")
 _SUFFIX = re.compile(r"\.(?:csv|txt|parquet)")
 _RANDOM = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 """What pandas and Spark name their files after; eight digits in it are no date."""
+
+_BRONZE = re.compile(rf"(?<=/){BRONZE}date=")
+_MADE_BY_LAKES: Final = (SILVER, STATE, RUNS, REJECTED, VACUUMED)
+
+_SPLIT_ADJUSTED: Final = (
+    "this vendor's prices are usually split-adjusted already; import splits only for dates after"
+    " the files were downloaded"
+)
+_DIVIDEND_ADJUSTED: Final = (
+    "without a column Adj Close they are adjusted for dividends too: download with"
+    " auto_adjust=False"
+)
 
 _PARTITIONS: Final = {"symbol": "symbol", "ticker": "symbol", "date": "date"}
 """Which of our columns a folder such as ``symbol=AAPL`` stands for."""
@@ -81,14 +106,22 @@ class SourceFile:
 
 @dataclass(frozen=True, slots=True)
 class ReadFile:
-    """A file's rows as the columns of a delivery, dirty rows included."""
+    """A file's rows as the columns of a delivery, dirty rows included.
+
+    ``note`` says what to know about them; None where there is nothing.
+    """
 
     rows: pl.DataFrame
     columns: Columns
+    note: str | None = None
 
 
-def find_files(place: str) -> list[SourceFile]:
+def find_files(place: str, *, lake: ObjectStore | None = None) -> list[SourceFile]:
     """Return the files at a path, below a folder, or below ``s3://bucket/prefix``.
+
+    Nothing that a lake has made is among them: neither what belongs to ``lake``, the one that is
+    imported into, nor, where another lake lies there, more than its deliveries and its reference
+    tables.
 
     Raises:
         SettingsError: There is nothing there that could be a delivery.
@@ -113,38 +146,95 @@ def find_files(place: str) -> list[SourceFile]:
     found = [SourceFile(store, item.key, item.modified_at) for item in there if item.modified_at]
     if not found:
         raise SettingsError(f"{place}: no file there that ends in {', '.join(SUFFIXES)}")
-    return found
+    others = _without_results_of_lakes(found, lake)
+    if not others:
+        raise SettingsError(
+            f"{place}: nothing there but what this lake has made itself; name the deliveries"
+        )
+    return others
+
+
+def _without_results_of_lakes(
+    files: list[SourceFile], lake: ObjectStore | None
+) -> list[SourceFile]:
+    own = [f"{_address(lake.uri)}/{root}" for root in ROOTS] if lake else []
+    addresses = {file: f"{_address(file.store.uri)}/{file.key}" for file in files}
+    roots = {
+        address[: at.start()]
+        for address in addresses.values()
+        if (at := _BRONZE.search(address)) and Delivery.parse(address[at.start() :])
+    }
+    made = (*own, *(f"{root}{folder}" for root in roots for folder in _MADE_BY_LAKES))
+    return [file for file, address in addresses.items() if not address.startswith(made)]
+
+
+def _address(uri: str) -> str:
+    return uri if "://" in uri else os.path.realpath(uri)
 
 
 def read_file(file: SourceFile) -> ReadFile:
-    """Read a file and recognise its columns; what its folders stand for is a column too.
+    """Read a file of bars; see :func:`bars_of`.
 
     Raises:
         DeliveryUnreadable: It is empty, cut off, or not what its name or its folder says.
     """
-    table = read_table(file)
-    partition = file.partition
+    return bars_of(read_table(file), file)
+
+
+def bars_of(table: FileTable, file: SourceFile) -> ReadFile:
+    """Recognise the columns of a file's bars; what its folders stand for is a column too.
+
+    The symbol of a file without any is its name's.
+
+    Raises:
+        DeliveryUnreadable: It has no bars, or they are not what its name or its folder says.
+    """
+    rows, partition = table.rows, file.partition
     for name, value in partition.items():
-        if not has_column(table.columns, name):
-            table = table.with_columns(pl.lit(value, dtype=pl.String).alias(name))
-    columns = recognise_columns(table.columns, label=file.uri)
-    symbol = symbol_of_name(_SUFFIX.split(file.name)[0])
-    rows = to_delivery_rows(table, columns, symbol=symbol)
+        if not has_column(rows.columns, name):
+            rows = rows.with_columns(pl.lit(value, dtype=pl.String).alias(name))
+    columns = recognise_columns(rows.columns, label=file.uri)
+    symbol = None if "symbol" in columns.taken else require_symbol_of_name(file)
+    bars = to_delivery_rows(rows, columns, symbol=symbol)
     if "symbol" in partition:
         of_folder = partition["symbol"]
-        others = rows.filter(pl.col("symbol").ne_missing(of_folder))["symbol"].drop_nulls()
+        others = bars.filter(pl.col("symbol").ne_missing(of_folder))["symbol"].drop_nulls()
         if len(others):
             raise DeliveryUnreadable(
                 f"{file.uri}: its folder stands for symbol {of_folder or 'null'}, its column has"
                 f" {others[0]}; correct the one that is wrong"
             )
-    return ReadFile(rows, columns)
+    note = None
+    if table.is_wide or columns.is_adjusted_vendor:
+        raw_closes = has_column(rows.columns, "close") and "adj_close" in map(
+            plain_name, rows.columns
+        )
+        note = _SPLIT_ADJUSTED if raw_closes else f"{_SPLIT_ADJUSTED}; {_DIVIDEND_ADJUSTED}"
+    return ReadFile(bars, columns, f"{file.uri}: {note}" if note else None)
 
 
-def read_table(file: SourceFile) -> pl.DataFrame:
-    """Read a file as :func:`read_file` does, without recognising its columns.
+def require_symbol_of_name(file: SourceFile) -> str:
+    """Return the symbol that a file without a column of symbols is named after.
 
-    They are text where the file is CSV, typed where it is Parquet.
+    Raises:
+        DeliveryUnreadable: It is not named after one.
+    """
+    symbol = symbol_of_name(_SUFFIX.split(file.name)[0])
+    if symbol is None:
+        raise DeliveryUnreadable(
+            f"{file.uri}: no column of symbols, and its name is not a symbol; name it after its"
+            " symbol in capitals, AAPL.csv, or put it into a folder such as symbol=AAPL"
+        )
+    return symbol
+
+
+def read_table(file: SourceFile) -> FileTable:
+    """Read a file without recognising its columns.
+
+    They are text where the file is text, typed where it is Parquet.
+
+    Raises:
+        DeliveryUnreadable: It is empty, cut off, or not what its name says.
     """
     try:
         content = file.store.read(file.key)
@@ -156,65 +246,29 @@ def read_table(file: SourceFile) -> pl.DataFrame:
         if not content.strip():
             raise DeliveryUnreadable(f"{file.uri}: empty")
         if content[:4] == b"PAR1":
-            return pl.read_parquet(BytesIO(content))
+            return FileTable(pl.read_parquet(BytesIO(content)))
         if file.key.endswith(".parquet"):
             raise DeliveryUnreadable(f"{file.uri}: not a Parquet file")
-        return pl.read_csv(content, infer_schema=False)
-    except (EOFError, OSError, zlib.error, pl.exceptions.PolarsError) as err:
+        return parse_text(content)
+    except (EOFError, OSError, zlib.error, csv.Error, pl.exceptions.PolarsError) as err:
         reason = str(err).strip().splitlines()[0]
         raise DeliveryUnreadable(f"{file.uri}: damaged or cut off: {reason}") from err
-
-
-def read_splits_file(file: SourceFile) -> pl.DataFrame:
-    """Read the splits of a file; what cannot be read becomes null.
-
-    Columns: ``symbol`` or ``ticker``; ``date`` or ``execution_date``; ``split_from`` and
-    ``split_to``, or ``ratio`` (shares after one share before).
-
-    Returns:
-        ``symbol``, ``date``, ``split_from``, ``split_to``, in the order of the file.
-
-    Raises:
-        DeliveryUnreadable: It cannot be read, or lacks a column.
-    """
-    table = read_table(file)
-    theirs = {name.lower(): name for name in table.columns}
-
-    def column(*names: str) -> pl.Expr | None:
-        return next((pl.col(theirs[name]) for name in names if name in theirs), None)
-
-    symbol = column("symbol", "ticker")
-    executed = column("date", "execution_date", "ex_date")
-    before, after = column("split_from"), column("split_to")
-    if before is None or after is None:
-        before, after = pl.lit(1.0), column("ratio", "split_ratio")
-    if symbol is None or executed is None or after is None:
-        raise DeliveryUnreadable(
-            f"{file.uri}: columns {', '.join(table.columns)}; expected ticker, execution_date,"
-            " split_from, split_to"
-        )
-    return table.select(
-        symbol=symbol.cast(pl.String).str.strip_chars(),
-        date=executed.cast(pl.String).str.slice(0, 10).str.to_date(strict=False),
-        split_from=before.cast(pl.Float64, strict=False),
-        split_to=after.cast(pl.Float64, strict=False),
-    )
 
 
 def instant_in_name(name: str) -> datetime | None:
     """Return the instant in a file's name, or None where there is none.
 
     A date stands for the end of that day in UTC: after the session's close, before the next
-    one's.
+    one's. A delivery of a lake has microseconds in its name.
     """
     name = _RANDOM.sub("", name)
     at = _INSTANT_IN_NAME.search(name)
     found = at or _DATE_IN_NAME.search(name)
     if not found:
         return None
-    year, month, day, *clock = map(int, found.groups())
-    hour, minute, second = clock or (23, 59, 59)
+    year, month, day, *clock = (int(part or 0) for part in found.groups())
+    hour, minute, second, microsecond = clock or (23, 59, 59, 0)
     try:
-        return datetime(year, month, day, hour, minute, second, tzinfo=UTC)
+        return datetime(year, month, day, hour, minute, second, microsecond, tzinfo=UTC)
     except ValueError:
         return None

@@ -15,8 +15,9 @@ from batch.runtime.run import job_run
 from batch.runtime.run_report import RunOutcome
 from batch.runtime.settings import RefusalSettings, WorkerSettings
 from batch.storage.store import open_store
-from fetchers.files.imports import import_files, import_splits
+from fetchers.files.imports import import_files
 from fetchers.files.reader import find_files
+from fetchers.files.reference import Kind
 
 
 class ImportSettings(WorkerSettings, RefusalSettings):
@@ -29,7 +30,7 @@ class ImportSettings(WorkerSettings, RefusalSettings):
     "--splits",
     type=click.Path(),
     metavar="FILE",
-    help="Splits: ticker, execution_date, split_from, split_to.",
+    help="One more file, of splits: the same as naming it among FILE.",
 )
 @click.option(
     "--received-at",
@@ -51,14 +52,16 @@ def command(
 ) -> None:
     """Bring deliveries into the lake: CSV, CSV.gz or Parquet files and folders.
 
-    Columns may be named as by Polygon, Yahoo, Stooq or in any other sensible way; prints
-    which column was read as what. symbol=* and date=* folders are read as an existing
-    lake, with the symbols and dates that only the folders have. Rows that cannot be true
-    are kept under bronze/rejected with a reason.
+    Columns may be named as by Polygon, Yahoo, yfinance, Stooq or in any other sensible
+    way; prints which column was read as what. Splits, dividends and tickers are
+    recognised by their columns. A file without symbols is named after its own: AAPL.csv.
+    symbol=* and date=* folders are read as an existing lake, with the symbols and dates
+    that only the folders have. Rows that cannot be true are kept under bronze/rejected
+    with a reason.
 
     \b
     Examples:
-      ohlcv import deliveries/*.csv.gz --splits splits.csv
+      ohlcv import deliveries/*.csv.gz splits.csv dividends.csv tickers.csv
       ohlcv import AAPL.csv --received-at 2025-01-10T21:30Z
       ohlcv import s3://old-bucket/processed/
     """
@@ -69,8 +72,8 @@ def command(
         raise SettingsError(f"--received-at {received_at}: {refusal}")
     store = open_store(settings.lake)
     store.exists()
-    found = [file for place in files for file in find_files(place)]
-    split_file = find_files(splits)[0] if splits else None
+    places = [*files, splits] if splits else files
+    found = [file for place in places for file in find_files(place, lake=store)]
     with job_run("import", store, settings, output) as run:
         outcome = import_files(
             store,
@@ -84,7 +87,7 @@ def command(
             progress=run.progress,
             stop_requested=run.stop_requested,
         )
-        new_splits = import_splits(store, split_file) if split_file else 0
+        added = {str(kind): outcome.reference[kind] for kind in Kind}
         run.outcome = RunOutcome(
             {
                 "files": outcome.files,
@@ -93,7 +96,7 @@ def command(
                 "accepted_rows": outcome.accepted_rows,
                 "refused_rows": outcome.refused_rows,
                 "refused": dict(outcome.reasons.most_common()),
-                "splits": new_splits,
+                **added,
                 "layouts": dict(outcome.layouts.most_common()),
             },
             problems=outcome.problems,
@@ -104,7 +107,7 @@ def command(
         for note in outcome.notes:
             run.progress.warn(note)
         output.table(
-            ["files", "deliveries", "new", "rows", "refused", "splits", "problems"],
+            ["files", "deliveries", "new", "rows", "refused", *added, "problems"],
             [
                 (
                     outcome.files,
@@ -112,7 +115,7 @@ def command(
                     outcome.written,
                     outcome.accepted_rows,
                     outcome.refused_rows,
-                    new_splits,
+                    *added.values(),
                     len(outcome.problems),
                 )
             ],

@@ -1,0 +1,125 @@
+"""Tables in text: which character separates values, how numbers are written, where headings end.
+
+Pure. What comes out has one heading, one row per symbol and date, and numbers with a decimal
+point, all as text.
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from typing import Final
+
+import polars as pl
+
+from fetchers.files.columns import plain_name
+
+_SEPARATORS: Final = (",", ";", "\t", "|")
+_HEAD_BYTES: Final = 256 * 1024
+"""Where the first three lines are sought: yfinance writes a column per field and symbol."""
+
+_YFINANCE_FIELDS: Final = frozenset(
+    {
+        *("open", "high", "low", "close", "adj_close", "volume"),
+        *("dividends", "stock_splits", "capital_gains", "repaired"),
+    }
+)
+_POINT: Final = r"^-?\d+\.(\d{1,2}|\d{4,})$|^-?\d{1,3}(,\d{3})+\.\d+$"
+_COMMA: Final = r"^-?\d+,(\d{1,2}|\d{4,})$|^-?\d{1,3}(\.\d{3})+,\d+$"
+_WITH_COMMA: Final = r"^-?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?$"
+
+
+@dataclass(frozen=True, slots=True)
+class FileTable:
+    """The table of a file as it is written there.
+
+    ``is_wide`` says that it had a column per field and symbol, as yfinance writes them.
+    """
+
+    rows: pl.DataFrame
+    is_wide: bool = False
+
+
+def parse_text(content: bytes) -> FileTable:
+    """Read a table of values separated by commas, semicolons, tabs or bars, with its heading.
+
+    Raises:
+        polars.exceptions.PolarsError: It is not such a table.
+    """
+    lines = content[:_HEAD_BYTES].decode("utf-8-sig", errors="replace").lstrip().splitlines()[:3]
+    separator = max(_SEPARATORS, key=lambda one: len(_cells(lines[:1], one)[0]))
+    head = _cells(lines, separator)
+    fields, symbols = _wide_headings(head)
+    if not fields:
+        rows = pl.read_csv(content, separator=separator, infer_schema=False)
+    else:
+        named_index = len(head) > 2 and not any(head[2][1:]) and not head[2][0][:1].isdigit()
+        below = pl.read_csv(
+            content,
+            separator=separator,
+            infer_schema=False,
+            has_header=False,
+            skip_rows=3 if named_index else 2,
+        )
+        rows = _one_row_per_symbol(below, fields, symbols)
+    if separator != "," or b'"' in content:
+        rows = _with_decimal_points(rows, separator)
+    return FileTable(rows, is_wide=bool(fields))
+
+
+def _cells(lines: list[str], separator: str) -> list[list[str]]:
+    return [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=separator)]
+
+
+def _wide_headings(head: list[list[str]]) -> tuple[list[str], list[str]]:
+    """Return the fields and the symbols of the columns behind the first; none elsewhere.
+
+    yfinance writes the fields above the symbols, or below with ``group_by="ticker"``.
+    """
+    if len(head) < 2 or len(head[0]) != len(head[1]) or len(head[0]) < 2:
+        return [], []
+    first, second = head[0][1:], head[1][1:]
+    for fields, symbols in ((first, second), (second, first)):
+        plain = [plain_name(field) for field in fields]
+        if _YFINANCE_FIELDS.issuperset(plain) and all(map(_may_be_symbol, symbols)):
+            return plain, symbols
+    return [], []
+
+
+def _may_be_symbol(cell: str) -> bool:
+    return any(map(str.isalpha, cell)) and cell.lower() != "nan"
+
+
+def _one_row_per_symbol(below: pl.DataFrame, fields: list[str], symbols: list[str]) -> pl.DataFrame:
+    """Put the symbols of a wide table below one another; a symbol without values has no row."""
+    parts = []
+    for symbol in dict.fromkeys(symbols):
+        own = {
+            field: below.columns[place]
+            for place, (field, of) in enumerate(zip(fields, symbols, strict=True), 1)
+            if of == symbol
+        }
+        part = below.select(
+            pl.lit(symbol).alias("symbol"),
+            pl.col(below.columns[0]).alias("date"),
+            **{field: pl.col(column) for field, column in own.items()},
+        )
+        parts.append(part.filter(pl.any_horizontal(pl.col(*own).is_not_null())))
+    return pl.concat(parts, how="diagonal")
+
+
+def _with_decimal_points(rows: pl.DataFrame, separator: str) -> pl.DataFrame:
+    """Write numbers with a decimal point where the whole table has decimal commas.
+
+    The values decide: ``10,5`` and ``1.234,56`` have decimal commas, ``10.5`` and ``1,234.56``
+    decimal points. Where none of them decides, as in ``1,234``, a comma is taken for a decimal
+    one unless it separates the table's columns too.
+    """
+    values = pl.concat([rows[name].alias("value").drop_nulls() for name in rows.columns])
+    values = values.filter(values.str.contains(r"^\s*-?[\d.,]+\s*$")).str.strip_chars()
+    with_point, with_comma = values.str.contains(_POINT).any(), values.str.contains(_COMMA).any()
+    if with_point or not (with_comma or separator != ","):
+        return rows
+    text = pl.col(pl.String).str.strip_chars()
+    plain = text.str.replace_all(".", "", literal=True).str.replace(",", ".", literal=True)
+    return rows.with_columns(pl.when(text.str.contains(_WITH_COMMA)).then(plain).otherwise(text))
