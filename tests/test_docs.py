@@ -251,6 +251,22 @@ def test_every_reason_is_documented() -> None:
     assert re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE) == list(rules.Reason)
 
 
+def test_every_name_under_which_import_reads_a_column_is_documented() -> None:
+    from fetchers.files import columns, reference
+
+    text = (REPOSITORY / "docs/data.md").read_text()
+    section = text.split("\n## Files to import\n")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)` \| (.+) \|$", section, re.MULTILINE)
+
+    assert {ours: tuple(re.findall(r"`(\w+)`", names)) for ours, names in rows} == columns._NAMES
+    of_reference = {
+        *(*reference._EXECUTED, *reference._BEFORE, *reference._AFTER, *reference._RATIO),
+        *(*reference._PAID, *reference._AMOUNT),
+        *(name for names in reference._OTHER_NAMES.values() for name in names[1:]),
+    }
+    assert of_reference - set(re.findall(r"`(\w+)`", section)) == set()
+
+
 def test_every_check_is_documented() -> None:
     from batch.audit.checks import CHECKS, LAKE_CHECKS
 
