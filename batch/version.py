@@ -2,7 +2,7 @@
 
 __version__ = "0.1.0"
 
-RESULTS_VERSION = "2"
+RESULTS_VERSION = "3"
 """Raised when a change of the code changes the bytes of a partition.
 
 It is part of every fingerprint and of every table's metadata, so a release that

@@ -13,6 +13,7 @@ from batch.core.layout import (
     vacuumed_session_prefix,
 )
 from batch.core.sessions import Calendar
+from batch.lake.inputs import received_before_close
 from batch.storage.parquet import read_footer
 from batch.storage.store import ObjectStore
 from fetchers.incomplete import USUAL_SESSIONS
@@ -20,7 +21,10 @@ from fetchers.plan import lookback_start
 
 
 class BronzeListing:
-    """The deliveries of the sessions listed so far, and row counts read when needed."""
+    """The deliveries of the sessions listed so far, and row counts read when needed.
+
+    One that was received before its session closed counts for nothing.
+    """
 
     def __init__(self, store: ObjectStore, calendar: Calendar) -> None:
         self._store = store
@@ -35,9 +39,9 @@ class BronzeListing:
         return frozenset(self._sizes_bytes)
 
     def first_session(self) -> date | None:
-        """Return the oldest session of the lake: one request."""
+        """Return the oldest session of the lake, from the first page of a listing."""
         for item in self._store.list(BRONZE):
-            if delivery := Delivery.parse(item.key):
+            if delivery := self._counted(item.key):
                 return delivery.session
         return None
 
@@ -113,5 +117,11 @@ class BronzeListing:
         return self._rows[session]
 
     def _add_key(self, key: str, size_bytes: int) -> None:
-        if delivery := Delivery.parse(key):
+        if delivery := self._counted(key):
             self._sizes_bytes.setdefault(delivery.session, {})[delivery] = size_bytes
+
+    def _counted(self, key: str) -> Delivery | None:
+        delivery = Delivery.parse(key)
+        if delivery is None or received_before_close(delivery, self._calendar):
+            return None
+        return delivery

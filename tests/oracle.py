@@ -26,10 +26,16 @@ FIELDS = (*PRICES, "volume", "vwap", "trades")
 @cache
 def library_sessions() -> tuple[date, ...]:
     """Every session of the exchange from 1970-01-02 to 2040, from the calendar library."""
+    return tuple(library_closes())
+
+
+@cache
+def library_closes() -> dict[date, datetime]:
+    """When each of them closes."""
     import exchange_calendars
 
     exchange = exchange_calendars.get_calendar("XNYS", start="1970-01-02", end="2040-12-31")
-    return tuple(session.date() for session in exchange.sessions)
+    return {session.date(): close for session, close in exchange.closes.items()}
 
 
 @dataclass(frozen=True)
@@ -58,13 +64,15 @@ class Split:
     ratio: float
 
 
-def sift(rows: Iterable[Row], sessions: Sequence[date]) -> tuple[list[Row], list[Row]]:
+def sift(
+    rows: Iterable[Row], sessions: Sequence[date], received_at: datetime
+) -> tuple[list[Row], list[Row]]:
     """Return the rows to keep, and those refused, each with its ``reason``."""
     open_days = set(sessions)
     refused = []
     sound: dict[tuple[Any, ...], Row] = {}
     for row in rows:
-        if reasons := _reasons(row, open_days):
+        if reasons := _reasons(row, open_days, received_at):
             refused.append({**row, "reason": "; ".join(reasons)})
             continue
         vwap, trades = row["vwap"], row["trades"]
@@ -85,7 +93,7 @@ def sift(rows: Iterable[Row], sessions: Sequence[date]) -> tuple[list[Row], list
     return kept, refused
 
 
-def _reasons(row: Row, open_days: set[date]) -> list[str]:
+def _reasons(row: Row, open_days: set[date], received_at: datetime) -> list[str]:
     open_, high, low, close = (row[name] for name in PRICES)
     volume = row["volume"]
     prices = [value for value in (open_, high, low, close) if value is not None]
@@ -98,6 +106,8 @@ def _reasons(row: Row, open_days: set[date]) -> list[str]:
         "no symbol": row["symbol"] is None or not row["symbol"].strip(),
         "no date": row["date"] is None,
         "not a session of the exchange": row["date"] is not None and row["date"] not in open_days,
+        "session not closed when received": row["date"] in open_days
+        and library_closes()[row["date"]] > received_at,
         "price null or NaN": len(numbers) < 4,
         "price infinite": any(math.isinf(value) for value in numbers),
         "price not above zero": any(value <= 0 for value in numbers),
@@ -138,7 +148,7 @@ class Lake:
         daily: dict[Key, Row] = {}
         restatements = []
         for delivery in sorted(set_of(sent), key=lambda one: (one.received_at, one.name)):
-            kept, _ = sift(delivery.rows, sessions)
+            kept, _ = sift(delivery.rows, sessions, delivery.received_at)
             for row in kept:
                 key = (row["symbol"], row["date"])
                 before = daily.get(key)

@@ -174,6 +174,9 @@ def test_dates_are_read_in_every_usual_form(
         ),
         ("2015-07-16 21-05-00.csv", datetime(2015, 7, 16, 21, 5, tzinfo=UTC)),
         ("2015-13-16.csv", None),
+        ("AAPL_2020-01-02_2025-01-15.csv", datetime(2025, 1, 15, 23, 59, 59, tzinfo=UTC)),
+        ("AAPL_20200102_20250115.csv", datetime(2025, 1, 15, 23, 59, 59, tzinfo=UTC)),
+        ("2025-01-15-20250116T021500Z.csv", datetime(2025, 1, 16, 2, 15, tzinfo=UTC)),
         ("AAPL.csv", None),
         ("part-0123456789.csv", None),
         ("a20150716bee0a47d1b5f23e0d9f890b-0.parquet", None),
@@ -199,6 +202,21 @@ def test_received_is_the_option_else_the_name_else_the_modification_time(
 
     stamps = sorted(item.key.rpartition("/")[2][:16] for item in lake.list("bronze/daily/"))
     assert stamps == ["20250409T1200000", "20250409T2359590", "20250501T0000000"]
+
+
+def test_a_file_that_came_before_its_session_closed_is_a_problem_that_says_why(
+    lake: LocalStore, tmp_path: Path, calendar: Calendar
+) -> None:
+    path = tmp_path / "2025-04-08_103000.csv"
+    path.write_text(HOUSE)
+
+    outcome = take(lake, path, calendar)
+    with_option = take(lake, path, calendar, datetime(2025, 4, 8, 20, tzinfo=UTC))
+
+    (problem,) = outcome.problems
+    assert "session not closed when received: 1" in problem
+    assert "counts as received at 2025-04-08 10:30 UTC" in problem
+    assert with_option.problems == []
 
 
 def test_a_bad_file_is_a_problem_and_the_others_go_on(
@@ -477,9 +495,9 @@ def test_a_lake_of_symbol_folders_keeps_every_version_of_a_bar(
     lake: LocalStore, tmp_path: Path, calendar: Calendar
 ) -> None:
     old = tmp_path / "old"
-    old_file(old, "A", "data.parquet", {"2025-04-08": 1.0, "2025-04-09": 2.0}, 1_744_100_000)
+    old_file(old, "A", "data.parquet", {"2025-04-08": 1.0, "2025-04-09": 2.0}, 1_744_234_200)
     old_file(old, "A", "date=2025-04-09.parquet", {"2025-04-09": 2.5}, 1_744_000_000)
-    old_file(old, "B", "data.parquet", {"2025-04-09": 7.0}, 1_744_100_000)
+    old_file(old, "B", "data.parquet", {"2025-04-09": 7.0}, 1_744_234_200)
 
     outcome = take(lake, old, calendar)
 

@@ -68,7 +68,7 @@ def test_refused_rows_are_kept_as_received_with_every_reason(history: History) -
         for at, receipt in enumerate(history.receipts):
             apart = replace(receipt, received_at=receipt.received_at + timedelta(seconds=at))
             lake.receive(apart)
-            expected += sift(apart.rows, library_sessions())[1]
+            expected += sift(apart.rows, library_sessions(), apart.received_at)[1]
 
         found = refused_rows(lake.store)
 

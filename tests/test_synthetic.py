@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date, datetime
 
 import numpy as np
 import polars as pl
@@ -70,7 +70,7 @@ def test_a_later_last_session_changes_nothing_before_it(
 
 
 def test_every_final_row_is_sound(rows: pl.DataFrame, calendar: Calendar) -> None:
-    sifted = sift(rows, calendar)
+    sifted = sift(rows, calendar, datetime(2030, 1, 1, tzinfo=UTC))
 
     assert rows.schema == polars_schema(schema.DELIVERY)
     assert sifted.refused.is_empty()
@@ -202,7 +202,10 @@ def test_deliveries_are_late_repeated_corrected_and_a_little_broken(
         (sent[0].received_at - calendar.close_of(session)).total_seconds() / 3600
         for session, sent in by_session.items()
     ]
-    refused = [sift(sent.rows, calendar).refused.height / sent.rows.height for sent in deliveries]
+    refused = [
+        sift(sent.rows, calendar, sent.received_at).refused.height / sent.rows.height
+        for sent in deliveries
+    ]
     twice = [
         session
         for session, sent in by_session.items()

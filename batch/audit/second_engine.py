@@ -59,22 +59,47 @@ class SecondEngine:
             database.execute(sql.MACROS)
             yield cls(database)
 
-    def load(self, daily: Sequence[Path], splits: pl.DataFrame, calendar: Calendar) -> None:
-        """Take the daily bars of all years, the splits, and the exchange's sessions."""
+    def load(
+        self,
+        daily: Sequence[Path],
+        splits: pl.DataFrame,
+        calendar: Calendar,
+        deliveries: Collection[Delivery],
+    ) -> None:
+        """Take the daily bars, the splits, the exchange's sessions and the names of deliveries.
+
+        All of them are those of all years.
+        """
         numbers = calendar.session_nos(calendar.days)
         sessions = pl.DataFrame(
-            {"no": numbers, "date": pl.Series(calendar.days).cast(pl.Date)},
+            {
+                "no": numbers,
+                "date": pl.Series(calendar.days).cast(pl.Date),
+                "closes_at": pl.from_epoch(pl.Series(calendar.closes_s)).dt.replace_time_zone(
+                    "UTC"
+                ),
+            },
             schema_overrides={"no": pl.Int64},
         )
         self.database.register("sessions", sessions.to_arrow())
         self.database.register("splits", splits.select("symbol", "date", "ratio").to_arrow())
+        names = pl.DataFrame(
+            [(one.key, one.session, one.received_at) for one in deliveries],
+            schema={"key": pl.String, "date": pl.Date, "received_at": pl.Datetime("us", "UTC")},
+            orient="row",
+        )
+        self.database.register("names", names.to_arrow())
         self._view("daily", daily)
-        self.database.execute(sql.SPLIT_ROWS)
+        for statement in (sql.SPLIT_ROWS, sql.BEFORE_CLOSE, sql.NEWEST):
+            self.database.execute(statement)
 
     def receive(
         self, deliveries: Mapping[Delivery, Path], partial_sessions: Collection[date]
     ) -> None:
-        """Take a year's deliveries, one or more, and the sessions of which others are gone."""
+        """Take a year's deliveries, one or more, and the sessions of which others are gone.
+
+        Rows of sessions that had not closed at their receipt are left out.
+        """
         ordered = sorted(deliveries)
         arrivals = pl.DataFrame(
             {
@@ -89,11 +114,7 @@ class SecondEngine:
         gone = pl.DataFrame({"date": sorted(partial_sessions)}, schema={"date": pl.Date})
         self.database.register("partial_sessions", gone.to_arrow())
         self._view("delivered", [deliveries[one] for one in ordered], filename=True)
-        columns = ", ".join(f'"{name}"' for name in schema.DELIVERY.names)
-        self.database.execute(
-            f"CREATE OR REPLACE TEMP VIEW received AS SELECT {columns}, arrival"
-            " FROM delivered JOIN arrivals USING (filename)"
-        )
+        self.database.execute(sql.RECEIVED)
 
     def compare_daily(self, partition: Path) -> Iterator[WrongValue]:
         """Compare a year of daily bars with its deliveries."""
@@ -131,6 +152,10 @@ class SecondEngine:
         found = self.database.execute(query, {"path": str(partition)}).fetchall()
         for symbol, day_of_row in found:
             yield symbol, day_of_row, "order", "after the row before", "not"
+
+    def before_close(self) -> set[str]:
+        """Return the keys of the deliveries whose session had not closed at their receipt."""
+        return {row[0] for row in self.database.execute("SELECT key FROM before_close").fetchall()}
 
     def gaps(self) -> list[date]:
         """Return the sessions between the first and the newest without any daily bar."""

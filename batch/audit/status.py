@@ -21,6 +21,7 @@ from batch.core.layout import (
     table_prefix,
 )
 from batch.core.sessions import Calendar, calendar_from
+from batch.lake.inputs import received_before_close
 from batch.lake.manifest import DailyRecord, Manifest, load_bars_manifest, load_daily_manifest
 from batch.lake.partitions import TablePartitions, list_tables
 from batch.runtime.formats import count_text
@@ -91,6 +92,7 @@ class Status:
         as_of: The past instant that its daily bars show, ISO 8601, None in the present.
         expected: The newest session that should be there by then.
         oldest: Oldest consolidated session, None where there is none; so is ``newest``.
+        ahead: Consolidated sessions that had not closed by ``at``; counted nowhere else.
         behind: Sessions after the newest one, up to the expected one.
         missing: Sessions between the oldest and the newest one without any daily bar.
         since: First session that ``late``, ``refused`` and ``restated`` cover.
@@ -109,6 +111,7 @@ class Status:
     expected: date
     oldest: date | None
     newest: date | None
+    ahead: tuple[date, ...]
     behind: tuple[date, ...]
     missing: tuple[date, ...]
     since: date | None
@@ -141,16 +144,19 @@ def read_status(
     """
     manifest = load_daily_manifest(store)
     records = manifest.partitions
-    oldest, newest = manifest.oldest, manifest.newest
-    calendar = calendar or calendar_from(oldest)
+    calendar = calendar or calendar_from(manifest.oldest)
+    closed = calendar.newest_closed(now)
     expected = calendar.newest_closed(now - delay)
+    sessions = [session for session in manifest.sessions if session <= closed]
+    ahead = manifest.sessions[len(sessions) :]
+    oldest, newest = (sessions[0], sessions[-1]) if sessions else (None, None)
     behind: list[date] = []
     missing: list[date] = []
     recent = since
     if oldest and newest:
         if newest < expected:
             behind = calendar.sessions_between(newest + timedelta(days=1), expected)
-        consolidated = set(manifest.sessions)
+        consolidated = set(sessions)
         due = calendar.sessions_between(max(oldest, since or oldest), newest)
         missing = [session for session in due if session not in consolidated]
         recent = since or calendar.session_at(calendar.session_no(newest) - RECENT_SESSIONS + 1)
@@ -162,6 +168,7 @@ def read_status(
         expected=expected,
         oldest=oldest,
         newest=newest,
+        ahead=tuple(ahead),
         behind=tuple(behind),
         missing=tuple(missing),
         since=recent,
@@ -187,6 +194,12 @@ def _problems(status: Status, max_age_sessions: int) -> Iterable[str]:
         yield (
             f"in the past: the daily bars show what was known at {status.as_of};"
             " run `ohlcv consolidate`"
+        )
+    if status.ahead:
+        had = count_text(len(status.ahead), "sessions")
+        yield (
+            f"ahead: {had} that had not closed, {status.ahead[0]} the first, among the daily bars,"
+            " so that open bars pass for complete; run `ohlcv consolidate` and `ohlcv resample`"
         )
     if status.newest is None:
         yield (
@@ -218,7 +231,9 @@ def _late(
     first: dict[date, datetime] = {}
     for item in _list_from_session(store, BRONZE, since):
         delivery = Delivery.parse(item.key)
-        if delivery and calendar.is_session(delivery.session):
+        if delivery is None or received_before_close(delivery, calendar):
+            continue
+        if calendar.is_session(delivery.session):
             received_at = first.get(delivery.session, delivery.received_at)
             first[delivery.session] = min(received_at, delivery.received_at)
     for session, received_at in sorted(first.items()):

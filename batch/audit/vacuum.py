@@ -24,6 +24,7 @@ from batch.core import schema
 from batch.core.errors import DataRefused, DeliveryUnreadable, ObjectMissing
 from batch.core.frames import empty_frame, to_polars
 from batch.core.layout import ARRIVALS, BRONZE, Delivery
+from batch.core.sessions import calendar_from
 from batch.lake.inputs import ListedDeliveries
 from batch.lake.manifest import load_daily_manifest, load_inputs
 from batch.runtime.run_report import old_run_reports
@@ -103,11 +104,14 @@ def plan_vacuum(
     """
     used = _consolidated(store)
     listing = ListedDeliveries.of(store.list(BRONZE))
+    before_close = {*listing.before_close(calendar_from(listing.oldest))}
     by_session: dict[date, list[Delivery]] = {}
     passed_over = dict.fromkeys(listing.strays, "is not a delivery's name")
     first: dict[Delivery, Delivery] = {}
     for delivery, size_bytes in listing.deliveries.items():
-        if used.get(delivery.key) != size_bytes:
+        if delivery in before_close:
+            passed_over[delivery.key] = "was received before its session closed"
+        elif used.get(delivery.key) != size_bytes:
             passed_over[delivery.key] = "has not been consolidated, or could not be"
         else:
             by_session.setdefault(delivery.session, []).append(delivery)

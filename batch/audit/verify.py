@@ -184,8 +184,10 @@ def verify(
             calendar = calendar or _calendar_before(manifest.oldest or EPOCH)
             cut_off = datetime.fromisoformat(manifest.as_of) if manifest.as_of else None
             splits = splits_known_at(read_splits(store), cut_off)
-            engine.load([day.path for day in days.values()], splits, calendar)
-            count(_check_daily(store, engine, manifest, cut_off, each(days), changes))
+            deliveries = {year: set(_deliveries(store, year, cut_off)) for year in days}
+            names = set[Delivery]().union(*deliveries.values())
+            engine.load([day.path for day in days.values()], splits, calendar, names)
+            count(_check_daily(store, engine, manifest, deliveries, each(days), changes))
             checked.append(_checked(daily, days))
             gaps = engine.gaps()
             if changes and _readable(changes):
@@ -294,24 +296,31 @@ def _check_daily(
     store: ObjectStore,
     engine: SecondEngine,
     manifest: Manifest[DailyRecord],
-    cut_off: datetime | None,
+    deliveries: Mapping[int, set[Delivery]],
     days: Iterable[tuple[int, Path]],
     changes: _Partitions,
 ) -> Iterator[Difference]:
-    """Check daily bars and restatements against the deliveries; all must be consolidated."""
+    """Check daily bars and restatements against the deliveries; all must be consolidated.
+
+    All but those of sessions that had not closed at their receipt: none of these may be.
+    """
+    before_close = engine.before_close()
     for year, path in days:
         for wrong in engine.check_order(path, "date"):
             yield Difference(DAILY_TABLE, year, *wrong)
         record = manifest.partitions.get(year)
         consolidated = (load_inputs(store, year, record) if record else None) or {}
-        deliveries = set(_deliveries(store, year, cut_off))
+        there = deliveries[year]
         used = {found for key in consolidated if (found := Delivery.parse(key))}
-        for delivery in sorted(deliveries - used):
-            yield Difference(DAILY_TABLE, year, "", "", "delivery", "consolidated", delivery.key)
+        for delivery in sorted(there):
+            if (delivery in used) == (delivery.key in before_close):
+                expected = "received after the close" if delivery in used else "consolidated"
+                day = str(delivery.session) if delivery in used else ""
+                yield Difference(DAILY_TABLE, year, "", day, "delivery", expected, delivery.key)
         with ExitStack() as copies:
             received = {
                 delivery: copies.enter_context(store.local_copy(delivery.key))
-                for delivery in deliveries & used
+                for delivery in there & used
             }
             damaged = [*_damaged_deliveries(received)]
             for broken, expected, landed in damaged:
@@ -321,7 +330,7 @@ def _check_daily(
                 continue
             # Vacuum may take a delivery whose rows newer ones have; what it was compared with
             # in the restatements cannot be computed without it.
-            engine.receive(received, {gone.session for gone in used - deliveries})
+            engine.receive(received, {gone.session for gone in used - there})
             for wrong_value in engine.compare_daily(path):
                 yield Difference(DAILY_TABLE, year, *wrong_value)
             for wrong_value in _wrong_restatements(engine, record, changes.get(year)):

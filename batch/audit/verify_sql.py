@@ -1,10 +1,12 @@
 """The lake's rules once more, in SQL: written against the rules, not against the jobs.
 
-The queries read these relations: ``sessions`` (no, date), ``daily`` (the daily bars),
-``splits`` (symbol, date, ratio), ``split_rows`` (made by :data:`SPLIT_ROWS`), ``received``
-(rows of a year's deliveries with ``arrival``, their order of precedence), ``arrivals`` (what
-their names say), ``partial_sessions`` (of which a delivery is gone) and ``found`` (the partition
-that is compared).
+The queries read these relations: ``sessions`` (no, date, closes_at), ``daily`` (the daily bars),
+``splits`` (symbol, date, ratio), ``split_rows`` (made by :data:`SPLIT_ROWS`), ``names`` (of all
+deliveries: key, date, received_at), ``before_close`` and ``newest`` (made by
+:data:`BEFORE_CLOSE` and :data:`NEWEST`), ``delivered`` (rows of a year's deliveries with their
+``filename``), ``arrivals`` (what their names say, and ``arrival``, their order of precedence),
+``received`` (made by :data:`RECEIVED`), ``partial_sessions`` (of which a delivery is gone) and
+``found`` (the partition that is compared).
 """
 
 from __future__ import annotations
@@ -38,6 +40,30 @@ WITH listed AS (SELECT symbol, min(date) AS first_date FROM daily GROUP BY symbo
 SELECT symbol, date, product(ratio) AS ratio FROM placed GROUP BY ALL
 """
 """Each split on its symbol's next row; one before the first row scales nothing."""
+
+BEFORE_CLOSE = """
+CREATE OR REPLACE TEMP TABLE before_close AS
+SELECT key, date FROM names JOIN sessions USING (date) WHERE received_at < closes_at
+"""
+"""Deliveries that count for nothing: their session had not closed at their receipt."""
+
+NEWEST = """
+CREATE OR REPLACE TEMP TABLE newest AS
+WITH unclosed AS (
+        SELECT date FROM before_close
+        EXCEPT SELECT date FROM names ANTI JOIN before_close USING (key)),
+     consolidated AS (SELECT DISTINCT date FROM daily)
+SELECT max(date) AS date FROM consolidated ANTI JOIN unclosed USING (date)
+"""
+"""The newest session with daily bars that can have been received."""
+
+RECEIVED = f"""
+CREATE OR REPLACE TEMP VIEW received AS
+SELECT {", ".join(f'"{name}"' for name in schema.DELIVERY.names)}, arrival
+FROM delivered JOIN arrivals USING (filename) LEFT JOIN sessions USING (date)
+WHERE closes_at IS NULL OR closes_at <= received_at
+"""
+"""The rows of a year's deliveries that count."""
 
 GAPS = """
 SELECT date FROM sessions ANTI JOIN (SELECT DISTINCT date FROM daily) USING (date)
@@ -170,7 +196,7 @@ CALENDAR_DIFFERENCES = _differences(
             WHERE sessions.no BETWEEN $first_no AND $last_no),
          scaled AS ({_SCALED_ROWS}), folded AS ({_FOLDED})
     SELECT symbol, opening.date AS start, closing.date AS "end", {_BAR_VALUES},
-           closing.date <= (SELECT max(date) FROM daily) AS complete
+           closing.date <= (SELECT date FROM newest) AS complete
     FROM folded
     JOIN sessions AS opening ON opening.no = window_no * $width
     JOIN sessions AS closing ON closing.no = window_no * $width + $width - 1

@@ -37,9 +37,11 @@ from batch.lake.manifest import (
 )
 from batch.lake.partitions import PublishedPartition, TablePartitions
 from batch.lake.reference import read_splits, splits_known_at
+from batch.runtime.formats import count_text
 from batch.runtime.progress import Progress, Silent, StopRequested, never, require_going
 from batch.runtime.shards import Shard
 from batch.storage.store import ObjectStore, StoredObject, require_lake
+from batch.version import RESULTS_VERSION
 
 STALLED_AFTER_S = 900.0
 """How long a process waits for the others' years while nothing is published."""
@@ -135,7 +137,9 @@ def _read_plan(
     arrivals = tuple(item.key for item in store.list(ARRIVALS))
     manifest = load_daily_manifest(store, on_damaged=progress.warn)
     known = manifest.partitions
-    if full or as_of or manifest.as_of or not known:
+    # Another version may have counted other deliveries, in any year.
+    is_current = all(record.results_version == RESULTS_VERSION for record in known.values())
+    if full or as_of or manifest.as_of or not known or not is_current:
         years = {*known}
         objects: Iterable[StoredObject] = store.list(BRONZE)
     else:
@@ -171,6 +175,7 @@ def _read_plan(
         restated=TablePartitions.list(store, RESTATEMENTS_TABLE),
         arrivals=arrivals,
         repeats=frozenset(listing.repeats),
+        before_close=tuple(listing.before_close(calendar)),
         problems=tuple(
             f"{store.uri}/{key}: {why}; remove it and use `ohlcv import`"
             for key, why in listing.unusable(calendar).items()
@@ -217,6 +222,12 @@ class _Job:
             )
         for problem in self.plan.problems:
             self.progress.warn(problem)
+        if early := self.plan.before_close:
+            self.progress.warn(
+                f"{self.store.uri}: {count_text(len(early), 'deliveries')} received before the"
+                f" close of the session, the first {early[0].key}: left out; if it holds the"
+                " whole session, import its file again with the right --received-at"
+            )
         self.progress.begin("consolidating", len(years), "years")
         if self.as_of:
             manifest = commit_as_of(self.store, manifest, self.as_of.isoformat())
@@ -399,6 +410,7 @@ class _Job:
         years = [inputs for year, inputs in self.plan.inputs.items() if self.shard.owns(year)]
         consolidated = {one.arrival_key for inputs in years for one in inputs.deliveries}
         consolidated |= {one.arrival_key for one in self.plan.repeats}
+        consolidated |= {one.arrival_key for one in self.plan.before_close}
         self.store.delete(key for key in self.plan.arrivals if key in consolidated)
 
 

@@ -32,6 +32,8 @@ class Plan:
         kept: Keys of the carried states and lists of deliveries beside the manifest.
         arrivals: Keys of the announcements.
         repeats: Deliveries that count for nothing, as the same rows arrived before.
+        before_close: Deliveries that count for nothing, as their session had not closed when
+            they were received.
         problems: Objects under bronze that count for nothing: key and reason.
     """
 
@@ -44,6 +46,7 @@ class Plan:
     kept: frozenset[str]
     arrivals: tuple[str, ...]
     repeats: frozenset[Delivery]
+    before_close: tuple[Delivery, ...]
     problems: tuple[str, ...]
 
     @property

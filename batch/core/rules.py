@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
@@ -10,7 +11,7 @@ import polars as pl
 
 from batch.core import schema
 from batch.core.frames import conform
-from batch.core.sessions import Calendar
+from batch.core.sessions import Calendar, Days
 
 _UNSEEN: Final = r"\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}"
 """Control, format and other characters that make two tickers look like one."""
@@ -41,6 +42,7 @@ class Reason(StrEnum):
     SYMBOL_UNSEEN = "symbol with invisible characters"
     NO_DATE = "no date"
     NOT_A_SESSION = "not a session of the exchange"
+    SESSION_NOT_CLOSED = "session not closed when received"
     PRICE_MISSING = "price null or NaN"
     PRICE_INFINITE = "price infinite"
     PRICE_NOT_POSITIVE = "price not above zero"
@@ -71,8 +73,10 @@ def is_blank(column: str) -> pl.Expr:
     return ~pl.col(column).str.contains(rf"[^\s{_UNSEEN}]")
 
 
-def sift(rows: pl.DataFrame, calendar: Calendar) -> SiftedRows:
+def sift(rows: pl.DataFrame, calendar: Calendar, received_at: datetime) -> SiftedRows:
     """Separate the rows that may be consolidated from those that may not.
+
+    ``received_at`` is the aware instant at which all of them were received.
 
     A row that is there twice with the same values is kept once. ``vwap`` and ``trades``
     that cannot be true (not a price; negative or too many) become null: they are optional, and
@@ -80,8 +84,8 @@ def sift(rows: pl.DataFrame, calendar: Calendar) -> SiftedRows:
     outside the calendar is not a session.
     """
     rows = conform(rows, schema.DELIVERY)
-    sessions = pl.Series("date", calendar.days).cast(pl.Date).implode()
-    near_calendar = pl.col("date").is_in(sessions)
+    is_session = _is_one_of(calendar.days)
+    had_closed = _is_one_of(calendar.closed_by(received_at))
     prices = [pl.col(name) for name in schema.PRICES]
     open_, high, low, close = prices
     volume = pl.col("volume")
@@ -90,7 +94,8 @@ def sift(rows: pl.DataFrame, calendar: Calendar) -> SiftedRows:
         Reason.NO_SYMBOL: pl.col("symbol").is_null() | is_blank("symbol"),
         Reason.SYMBOL_UNSEEN: pl.col("symbol").str.contains(f"[{_UNSEEN}]") & ~is_blank("symbol"),
         Reason.NO_DATE: pl.col("date").is_null(),
-        Reason.NOT_A_SESSION: pl.col("date").is_not_null() & ~near_calendar,
+        Reason.NOT_A_SESSION: pl.col("date").is_not_null() & ~is_session,
+        Reason.SESSION_NOT_CLOSED: is_session & ~had_closed,
         Reason.PRICE_MISSING: any_price([p.is_null() | p.is_nan() for p in prices]),
         Reason.PRICE_INFINITE: any_price([p.is_infinite() for p in prices]),
         Reason.PRICE_NOT_POSITIVE: any_price([p <= 0 for p in prices]),
@@ -140,6 +145,10 @@ def sift(rows: pl.DataFrame, calendar: Calendar) -> SiftedRows:
         accepted=sound.sort(order),
         refused=refused.sort([*order, *refused.columns[2:]], nulls_last=True),
     )
+
+
+def _is_one_of(days: Days) -> pl.Expr:
+    return pl.col("date").is_in(pl.Series("date", days).cast(pl.Date).implode())
 
 
 def _below(left: pl.Expr, right: pl.Expr) -> pl.Expr:

@@ -145,12 +145,16 @@ class Calendar:
         """Sessions from ``first`` to ``last``, both inclusive, ascending."""
         return [date_of(day) for day in self.days[self._between(first, last)]]
 
+    def closed_by(self, now: datetime) -> Days:
+        """Days of the sessions whose close is not after ``now``, ascending."""
+        return self.days[: np.searchsorted(self.closes_s, int(now.timestamp()), side="right")]
+
     def newest_closed(self, now: datetime) -> date:
         """The newest session whose close is not after ``now``."""
-        at = int(np.searchsorted(self.closes_s, int(now.timestamp()), side="right")) - 1
-        if at < 0:
+        closed = self.closed_by(now)
+        if not len(closed):
             raise ValueError(f"no session of {self.name} had closed by {now}")
-        return date_of(self.days[at])
+        return date_of(closed[-1])
 
     def digest(self, first: date, last: date) -> str:
         """Fingerprint of the sessions from ``first`` to ``last``, numbers included.

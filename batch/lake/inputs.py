@@ -12,6 +12,16 @@ from batch.lake.manifest import fingerprint
 from batch.storage.store import StoredObject
 
 
+def received_before_close(delivery: Delivery, calendar: Calendar) -> bool:
+    """Return whether a delivery is of a session that had not closed when it was received.
+
+    None can land, as rows of such sessions are refused; a lake may have them from before that was
+    a rule.
+    """
+    session = delivery.session
+    return calendar.is_session(session) and delivery.received_at < calendar.close_of(session)
+
+
 @dataclass(frozen=True, slots=True)
 class YearInputs:
     """The deliveries of one year's sessions, with the size in bytes of each."""
@@ -83,12 +93,18 @@ class ListedDeliveries:
         return min((delivery.session for delivery in self.deliveries), default=None)
 
     def by_year(self, calendar: Calendar) -> dict[int, YearInputs]:
-        """Return the deliveries that count: those of sessions of the exchange."""
+        """Return the deliveries that count: those received after the close of a session."""
         years: dict[int, dict[Delivery, int]] = {}
         for delivery, size_bytes in self.deliveries.items():
+            if received_before_close(delivery, calendar):
+                continue
             if calendar.is_session(delivery.session):
                 years.setdefault(delivery.session.year, {})[delivery] = size_bytes
         return {year: YearInputs(year, found) for year, found in years.items()}
+
+    def before_close(self, calendar: Calendar) -> list[Delivery]:
+        """Return the deliveries of sessions that had not closed at their receipt, ascending."""
+        return sorted(one for one in self.deliveries if received_before_close(one, calendar))
 
     def unusable(self, calendar: Calendar) -> dict[str, str]:
         """Return the keys that count for nothing, ascending, each with the reason."""

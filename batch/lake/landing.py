@@ -118,7 +118,7 @@ def land(
     refusal = receipt_refusal(received_at, now=arrived_at or received_at)
     if refusal:
         raise DataRefused(refusal)
-    sifted = sift(rows, calendar)
+    sifted = sift(rows, calendar, received_at)
     slug = source_slug(source)
     known = {session: found.source for session, found in (received_before or {}).items()}
     deliveries: list[Delivery] = []

@@ -14,6 +14,7 @@ import polars as pl
 from batch.core import schema
 from batch.core.errors import DataRefused, DeliveryUnreadable
 from batch.core.layout import TICKERS
+from batch.core.rules import Reason
 from batch.core.sessions import EARLIEST, Calendar, load_calendar
 from batch.lake.landing import Arrivals, Landed, land, require_few_refused
 from batch.lake.reference import add_dividends, add_splits, rewrite_reference
@@ -125,7 +126,13 @@ def import_files(
         try:
             require_few_refused(landed, label=label, share=max_refused_share)
         except DataRefused as err:
-            return _Imported(landed, problem=str(err))
+            problem = str(err)
+            if landed.reasons[Reason.SESSION_NOT_CLOSED]:
+                problem += (
+                    f"; it counts as received at {at:%Y-%m-%d %H:%M} UTC: by --received-at, else"
+                    " the time in its name, else its modification time"
+                )
+            return _Imported(landed, problem=problem)
         return _Imported(landed)
 
     def import_single(file: SourceFile) -> _Imported:

@@ -42,7 +42,7 @@ from fetchers.files.text import FileTable, parse_text
 SUFFIXES: Final = (".csv", ".csv.gz", ".txt", ".txt.gz", ".parquet")
 
 _INSTANT_IN_NAME = re.compile(
-    r"(?<!\d)(\d{4})-?(\d\d)-?(\d\d)[T_ -](\d\d)[-:]?(\d\d)[-:]?(\d\d)(\d{6}(?=Z))?Z?(?!\d)"
+    r"(?<!\d)(\d{4})-?(\d\d)-?(\d\d)[T_ -](\d\d)[-:]?(\d\d)[-:]?(\d\d)(\d{6}(?=Z))?Z?(?!-?\d)"
 )
 _DATE_IN_NAME = re.compile(r"(?<!\d)(\d{4})-?(\d\d)-?(\d\d)(?!\d)")
 _SUFFIX = re.compile(r"\.(?:csv|txt|parquet)")
@@ -259,14 +259,18 @@ def instant_in_name(name: str) -> datetime | None:
     """Return the instant in a file's name, or None where there is none.
 
     A date stands for the end of that day in UTC: after the session's close, before the next
-    one's. A delivery of a lake has microseconds in its name.
+    one's; of several, as in a range of dates, the last one does. A delivery of a lake has
+    microseconds in its name.
     """
     name = _RANDOM.sub("", name)
     at = _INSTANT_IN_NAME.search(name)
-    found = at or _DATE_IN_NAME.search(name)
-    if not found:
-        return None
-    year, month, day, *clock = (int(part or 0) for part in found.groups())
+    found = [at] if at else _DATE_IN_NAME.finditer(name)
+    instants = (_instant([int(part or 0) for part in one.groups()]) for one in found)
+    return max((one for one in instants if one), default=None)
+
+
+def _instant(parts: Sequence[int]) -> datetime | None:
+    year, month, day, *clock = parts
     hour, minute, second, microsecond = clock or (23, 59, 59, 0)
     try:
         return datetime(year, month, day, hour, minute, second, microsecond, tzinfo=UTC)

@@ -282,14 +282,14 @@ _DIRT: tuple[Row, ...] = (
 def histories(
     draw: st.DrawFn, *, most_receipts: int = 5, splits: int = 3, dirty: bool = True
 ) -> History:
-    """Draw deliveries: late, repeated, corrected, with symbols left out, and splits."""
+    """Draw deliveries: late, early, repeated, corrected, with symbols left out, and splits."""
     symbols = draw(st.lists(st.sampled_from(ODD_SYMBOLS), min_size=1, max_size=3, unique=True))
     pool = session_pool()
     sessions = draw(st.lists(st.sampled_from(pool), min_size=1, max_size=7, unique=True))
     receipts = []
     for _ in range(draw(st.integers(1, most_receipts))):
         own = draw(st.lists(st.sampled_from(sessions), min_size=1, max_size=4))
-        late_days = draw(st.sampled_from((0, 0, 1, 3, 400)))
+        late_days = draw(st.sampled_from((0, 0, 1, 3, 400, -1)))
         evening = datetime.combine(max(own), time(22), tzinfo=UTC)
         rows = draw(st.lists(rows_on(symbols, own, dirty=dirty), min_size=0, max_size=6))
         receipts.append(
