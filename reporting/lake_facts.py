@@ -8,12 +8,13 @@ from datetime import date, datetime
 import numpy as np
 import polars as pl
 
+from batch.audit.objects import StoredTable, list_lake, wrong_in_words
 from batch.audit.quality import bars_by_group
-from batch.audit.status import StoredTable, list_stored_tables, waiting_deliveries
+from batch.audit.status import waiting_deliveries
 from batch.core import schema
+from batch.core.errors import DataRefused
 from batch.core.layout import DAILY_TABLE, table_prefix
 from batch.core.sessions import EPOCH, Calendar, load_calendar
-from batch.lake.manifest import load_daily_manifest
 from batch.lake.read import Lake
 from batch.runtime.progress import Progress
 from batch.runtime.run_report import RunReport, list_run_reports
@@ -113,7 +114,11 @@ def gather_facts(lake: Lake, *, now: datetime, progress: Progress) -> LakeFacts:
         DataRefused: A table or a run's report is damaged.
         StoreUnavailable: The store does not answer.
     """
-    manifest = load_daily_manifest(lake.store)
+    listed = list_lake(lake.store, now=now)
+    if listed.wrong:
+        problems = "; ".join(wrong_in_words(listed.wrong))
+        raise DataRefused(f"{lake.store.uri}: {problems}; then make the report again")
+    manifest = listed.daily
     calendar = load_calendar(min(manifest.oldest or EPOCH, EPOCH))
     splits, restatements, rejected = lake.splits(), lake.restatements(), lake.rejected()
     # First, because it requires every bar to be sound.
@@ -136,7 +141,7 @@ def gather_facts(lake: Lake, *, now: datetime, progress: Progress) -> LakeFacts:
         months=restated_months(restatements),
         refused=refused_reasons(rejected),
         refused_rows=rejected.height,
-        tables=list_stored_tables(lake.store, manifest),
+        tables=[*listed.tables],
         runs=list_run_reports(lake.store, RUNS_READ),
         waiting=len(waiting_deliveries(lake.store)),
     )

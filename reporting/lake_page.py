@@ -9,7 +9,7 @@ from itertools import groupby
 
 import polars as pl
 
-from batch.audit.status import StoredTable
+from batch.audit.objects import StoredTable
 from batch.core.layout import table_order
 from batch.runtime.formats import compact_text, count_text, size_text
 from batch.runtime.run_report import RunReport

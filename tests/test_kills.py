@@ -188,12 +188,9 @@ def test_a_process_that_is_gone_leaves_no_lock_and_no_doubt(last: int, death: De
 
 
 def test_a_kill_while_landing_loses_no_delivery_that_lands_again() -> None:
-    day = days_of(2022, 0, 1)[0]
-    receipts = (
-        Receipt(
-            evening(day), "a", (bar("A", day), bar("A", days_of(2022, 1, 1)[0]), bar(" ", day))
-        ),
-    )
+    day, next_day = days_of(2022, 0, 2)
+    rows = (bar("A", day), bar("A", next_day), bar(" ", day))
+    receipts = (Receipt(evening(next_day), "a", rows),)
     with new_lake() as lake:
         lake.receive(*receipts)
         run(lake.store)

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
+from io import BytesIO
 from pathlib import Path
 
+import polars as pl
 import pytest
 from click.testing import CliRunner
 
 from batch.audit.status import read_status
 from batch.consolidator.job import consolidate
+from batch.core.errors import DataRefused
+from batch.core.layout import Anchor
 from batch.core.sessions import Calendar
+from batch.lake import Lake
+from batch.lake.reference import add_splits
 from batch.resampler.job import resample
 from batch.runtime.command import run_main
+from batch.runtime.progress import Silent
 from batch.runtime.run_report import RunReport
 from batch.storage.local import LocalStore
 from batch.storage.store import ObjectStore
 from orchestration.cli.main import cli
 from orchestration.cli.status import command
+from reporting.lake_facts import gather_facts
 from tests.support.bars import bar, land_rows, received_after
 
 FIRST, NEWEST = date(2025, 1, 2), date(2025, 1, 31)
@@ -206,3 +216,180 @@ def test_the_command_ends_with_0_when_well(
 
 def test_a_missing_lake_is_a_usage_error(tmp_path: Path) -> None:
     assert run_main(cli, ["status", "--lake", str(tmp_path / "none")], name="ohlcv") == 2
+
+
+OTHER_COLUMNS = BytesIO()
+pl.DataFrame({"x": [1]}).write_parquet(OTHER_COLUMNS)
+JUNK = {"gone": None, "text": b"symbol,date\n", "empty": b"", "other": OTHER_COLUMNS.getvalue()}
+
+
+def harm(store: ObjectStore, keys: Iterable[str], content: bytes | None) -> None:
+    for key in keys:
+        if content is None:
+            store.delete([key])
+        else:
+            store.write(key, content)
+
+
+def small_lake(store: ObjectStore, calendar: Calendar) -> None:
+    """Fill a lake whose newest year has daily bars, a restatement and bars of 5 sessions."""
+    for session in calendar.sessions_between(date(2024, 12, 30), date(2025, 1, 3)):
+        rows = [bar("A", session), bar("B", session)]
+        land_rows(store, rows, calendar, received_at=received_after(session))
+    corrected = [bar("A", date(2025, 1, 2), volume=101.0)]
+    land_rows(store, corrected, calendar, received_at=received_after(date(2025, 1, 3)), source="c")
+    split = {"symbol": ["A"], "date": [date(2025, 1, 2)], "split_from": [1.0], "split_to": [2.0]}
+    add_splits(store, pl.DataFrame(split), label="test")
+    mend(store, calendar)
+
+
+def mend(store: ObjectStore, calendar: Calendar) -> None:
+    consolidate(store, calendar=calendar)
+    resample(store, intervals=[5], calendar=calendar)
+    resample(store, intervals=[3], anchor=Anchor.LISTING, calendar=calendar)
+
+
+SMALL_EVENING = datetime(2025, 1, 3, 23, tzinfo=UTC)
+MENDS = {
+    "silver/1d/year=2025/data.parquet": "run `ohlcv consolidate`",
+    "silver/restatements/year=2025/data.parquet": "run `ohlcv consolidate`",
+    "silver/5d/year=2024/data.parquet": "run `ohlcv resample --interval 5`",
+    "silver/3d_listing/year=2024/data.parquet": (
+        "run `ohlcv resample --interval 3 --anchor listing`"
+    ),
+}
+QUERIES = {
+    "silver/1d/year=2025/data.parquet": "select max(close) from bars_1d",
+    "silver/restatements/year=2025/data.parquet": "select max(new) from RESTATEMENTS",
+    "silver/5d/year=2024/data.parquet": 'select max(close) from "bars_5d"',
+    "silver/3d_listing/year=2024/data.parquet": "select max(close) from bars_3d_listing",
+}
+
+
+@pytest.mark.parametrize(
+    ("root", "kind"),
+    [*(("lake", kind) for kind in JUNK), ("s3_lake", "gone"), ("s3_lake", "other")],
+)
+def test_missing_and_foreign_partitions_are_named_with_the_command_that_mends_them(
+    request: pytest.FixtureRequest, calendar: Calendar, root: str, kind: str
+) -> None:
+    any_lake: ObjectStore = request.getfixturevalue(root)
+    small_lake(any_lake, calendar)
+    well = read_status(any_lake, now=SMALL_EVENING, calendar=calendar)
+    harm(any_lake, MENDS, JUNK[kind])
+
+    status = read_status(any_lake, now=SMALL_EVENING, calendar=calendar)
+    refused = {}
+    for key, query in QUERIES.items():
+        with pytest.raises(DataRefused) as raised:
+            Lake(any_lake).sql(query)
+        refused[key] = str(raised.value)
+    mend(any_lake, calendar)
+    mended = read_status(any_lake, now=SMALL_EVENING, calendar=calendar)
+
+    assert well.problems == mended.problems == ()
+    wrong = "missing" if kind == "gone" else "not a table of this lake"
+    assert {one.key: (one.wrong, one.remedy) for one in status.wrong} == {
+        key: (wrong, remedy) for key, remedy in MENDS.items()
+    }
+    for key, remedy in MENDS.items():
+        assert any(key in problem and remedy in problem for problem in status.problems)
+        assert key in refused[key]
+
+
+def test_a_whole_interval_that_is_gone_is_missing_for_every_reader(
+    any_lake: ObjectStore, calendar: Calendar, tmp_path: Path
+) -> None:
+    small_lake(any_lake, calendar)
+    harm(any_lake, [item.key for item in any_lake.list("silver/5d/")], None)
+    reads = [
+        lambda: Lake(any_lake).sql("select count(*) from bars_5d"),
+        lambda: Lake(any_lake).bars("5d"),
+        lambda: gather_facts(Lake(any_lake), now=SMALL_EVENING, progress=Silent()),
+    ]
+
+    status = read_status(any_lake, now=SMALL_EVENING, calendar=calendar)
+
+    assert [one.key for one in status.wrong] == ["silver/5d/year=2024/data.parquet"]
+    for read in reads:
+        with pytest.raises(DataRefused, match=r"silver/5d/year=2024.*resample --interval 5"):
+            read()
+
+
+@pytest.mark.parametrize("kind", JUNK)
+def test_damaged_state_and_reference_tables_are_named(
+    lake: LocalStore, calendar: Calendar, kind: str
+) -> None:
+    small_lake(lake, calendar)
+    keys = ["_state/1d.json.gz", "_state/5d.json.gz", "reference/splits/data.parquet"]
+    found = {}
+    for key in keys:
+        before = lake.read(key)
+        harm(lake, [key], JUNK[kind])
+        status = read_status(lake, now=SMALL_EVENING, calendar=calendar)
+        found[key] = status.wrong
+        assert status.problems
+        lake.write(key, before)
+
+    if kind == "gone":
+        daily, bars, (splits,) = found.values()
+        tables = {"1d", "restatements"}
+        assert {one.key.split("/")[1] for one in daily} == tables
+        assert {(one.key, one.wrong) for one in bars} == {
+            ("silver/5d/year=2024/data.parquet", "not in the manifest")
+        }
+        assert (splits.key, splits.wrong) == (keys[2], "missing")
+    else:
+        assert [[(one.key, one.wrong) for one in wrong] for wrong in found.values()] == [
+            [(key, "damaged")] for key in keys
+        ]
+
+
+def test_files_of_others_among_the_tables_are_named(lake: LocalStore, calendar: Calendar) -> None:
+    small_lake(lake, calendar)
+    foreign = ["silver/1d/year=2025/copy.parquet", "silver/notes/year=2025/data.parquet"]
+    for key in [*foreign, "silver/1d/.DS_Store", "silver/1d/_SUCCESS"]:
+        lake.write(key, b"")
+
+    status = read_status(lake, now=SMALL_EVENING, calendar=calendar)
+
+    assert sorted((one.key, one.wrong) for one in status.wrong) == [
+        (key, "foreign") for key in foreign
+    ]
+
+
+def test_a_copied_lake_is_well_and_a_file_being_published_is_no_problem(
+    lake: LocalStore, calendar: Calendar, tmp_path: Path
+) -> None:
+    small_lake(lake, calendar)
+    copy = LocalStore(
+        Path(shutil.copytree(lake.root, tmp_path / "c", copy_function=shutil.copyfile))
+    )
+    key = "silver/1d/year=2025/data.parquet"
+
+    copied = read_status(copy, now=SMALL_EVENING, calendar=calendar)
+    copy.write(key, copy.read("silver/1d/year=2024/data.parquet"))
+    later = read_status(copy, now=SMALL_EVENING, calendar=calendar)
+    written_at = copy.head(key)
+    assert written_at
+    assert written_at.modified_at
+    at_once = read_status(copy, now=written_at.modified_at, max_age_sessions=10**6)
+
+    assert copied.problems == ()
+    assert [(one.key, one.wrong) for one in later.wrong] == [(key, "not what was published")]
+    assert at_once.wrong == ()
+
+
+def test_the_command_prints_what_is_wrong_as_json(lake: LocalStore, calendar: Calendar) -> None:
+    small_lake(lake, calendar)
+    key = "silver/5d/year=2024/data.parquet"
+    harm(lake, [key], b"junk")
+    arguments = ["--lake", lake.uri, "--json", "--max-age-sessions", "100000"]
+
+    ran = CliRunner().invoke(command, arguments)
+    code = run_main(cli, ["status", "--quiet", *arguments], name="ohlcv")
+
+    assert code == 3
+    assert json.loads(ran.stdout)["wrong"] == [
+        {"key": key, "wrong": "not a table of this lake", "remedy": MENDS[key]}
+    ]

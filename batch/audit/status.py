@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 
 import polars as pl
 
+from batch.audit.objects import StoredTable, WrongObject, list_lake, wrong_in_words
 from batch.core import schema
 from batch.core.layout import (
     ARRIVALS,
     BRONZE,
-    DAILY_TABLE,
     REJECTED,
     RESTATEMENTS_TABLE,
     Delivery,
@@ -22,8 +22,7 @@ from batch.core.layout import (
 )
 from batch.core.sessions import Calendar, calendar_from
 from batch.lake.inputs import received_before_close
-from batch.lake.manifest import DailyRecord, Manifest, load_bars_manifest, load_daily_manifest
-from batch.lake.partitions import TablePartitions, list_tables
+from batch.lake.manifest import DailyRecord
 from batch.runtime.formats import count_text
 from batch.runtime.run_report import list_run_reports
 from batch.storage.scan import reading, scan_objects
@@ -48,20 +47,11 @@ class TableStatus:
     size_bytes: int
     newest: date | None
 
-
-@dataclass(frozen=True, slots=True)
-class StoredTable:
-    """One silver table: what is stored, and what its manifest says of it."""
-
-    partitions: TablePartitions
-    rows: int
-    newest: date | None
-
-    @property
-    def status(self) -> TableStatus:
-        """What a status says of it."""
-        held = self.partitions
-        return TableStatus(held.table, len(held.objects), self.rows, held.size_bytes, self.newest)
+    @classmethod
+    def of(cls, stored: StoredTable) -> TableStatus:
+        """Count what is stored of a table."""
+        held = stored.partitions
+        return cls(held.table, len(held.objects), stored.rows, held.size_bytes, stored.newest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +91,7 @@ class Status:
         restatements: Changed values over all time.
         waiting: Deliveries that have not been consolidated yet.
         outdated: Tables of bars that were made from older daily bars than there are.
+        wrong: Objects that are missing, foreign or damaged.
         runs: The last runs, newest first.
         problems: Why the lake is not well; empty where it is.
     """
@@ -122,6 +113,7 @@ class Status:
     waiting: tuple[str, ...]
     tables: tuple[TableStatus, ...]
     outdated: tuple[str, ...]
+    wrong: tuple[WrongObject, ...]
     runs: tuple[RunStatus, ...]
     problems: tuple[str, ...] = ()
 
@@ -142,7 +134,8 @@ def read_status(
     gaps, lateness, refused rows and corrections count. By default all gaps count, and the others
     from the last :data:`RECENT_SESSIONS`.
     """
-    manifest = load_daily_manifest(store)
+    listed = list_lake(store, now=now)
+    manifest = listed.daily
     records = manifest.partitions
     calendar = calendar or calendar_from(manifest.oldest)
     closed = calendar.newest_closed(now)
@@ -160,7 +153,7 @@ def read_status(
         due = calendar.sessions_between(max(oldest, since or oldest), newest)
         missing = [session for session in due if session not in consolidated]
         recent = since or calendar.session_at(calendar.session_no(newest) - RECENT_SESSIONS + 1)
-    stored = list_stored_tables(store, manifest)
+    stored = listed.tables
     status = Status(
         lake=store.uri,
         at=now,
@@ -174,13 +167,14 @@ def read_status(
         since=recent,
         late=tuple(_late(store, recent, delay, calendar)),
         refused=_refused(store, recent),
-        restated=_restated(store, recent, records),
+        restated=_restated(store, recent, records, {one.key for one in listed.wrong}),
         restatements=sum(record.restatements for record in records.values()),
         waiting=waiting_deliveries(store),
-        tables=tuple(one.status for one in stored),
+        tables=tuple(TableStatus.of(one) for one in stored),
         outdated=tuple(
             one.partitions.table for one in stored if newest and one.newest and one.newest < newest
         ),
+        wrong=listed.wrong,
         runs=tuple(
             RunStatus(run.job, run.started_at, run.duration_s, run.exit_code, run.error)
             for run in list_run_reports(store, _LAST_RUNS)
@@ -201,13 +195,14 @@ def _problems(status: Status, max_age_sessions: int) -> Iterable[str]:
             f"ahead: {had} that had not closed, {status.ahead[0]} the first, among the daily bars,"
             " so that open bars pass for complete; run `ohlcv consolidate` and `ohlcv resample`"
         )
-    if status.newest is None:
+    yield from wrong_in_words(status.wrong)
+    if status.newest is None and not (status.wrong or status.ahead):
         yield (
             f"empty: no session has been consolidated, {status.expected} was expected;"
             " bring deliveries in with `ohlcv import` or `ohlcv fetch`,"
             " then run `ohlcv consolidate`"
         )
-    elif len(status.behind) > max_age_sessions:
+    if len(status.behind) > max_age_sessions:
         behind = count_text(len(status.behind), "sessions")
         yield (
             f"stale: the newest session is {status.newest}, {status.expected} was expected"
@@ -252,14 +247,17 @@ def _refused(store: ObjectStore, since: date | None) -> dict[str, int]:
 
 
 def _restated(
-    store: ObjectStore, since: date | None, records: Mapping[int, DailyRecord]
+    store: ObjectStore,
+    since: date | None,
+    records: Mapping[int, DailyRecord],
+    left_out: Collection[str],
 ) -> dict[str, int]:
     keys = [
         partition_key(RESTATEMENTS_TABLE, year)
         for year, record in sorted(records.items())
         if record.restatements and (since is None or year >= since.year)
     ]
-    rows = scan_objects(store, keys, schema.RESTATEMENTS)
+    rows = scan_objects(store, [key for key in keys if key not in left_out], schema.RESTATEMENTS)
     if since is not None:
         rows = rows.filter(pl.col("date") >= since)
     with reading(store, table_prefix(RESTATEMENTS_TABLE), schema.RESTATEMENTS):
@@ -282,18 +280,3 @@ def waiting_deliveries(store: ObjectStore) -> tuple[str, ...]:
     before_first = waiting[0].rpartition("/")[0]
     there = {item.key for item in store.list(BRONZE, start_after=before_first)}
     return tuple(key for key in waiting if key in there)
-
-
-def list_stored_tables(store: ObjectStore, daily: Manifest[DailyRecord]) -> list[StoredTable]:
-    """Return every silver table, the narrowest bars first."""
-    tables = []
-    for table, partitions in list_tables(store).items():
-        newest: date | None = None
-        if table == RESTATEMENTS_TABLE:
-            rows = sum(record.restatements for record in daily.partitions.values())
-        else:
-            made = daily if table == DAILY_TABLE else load_bars_manifest(store, table)
-            rows = sum(record.rows for record in made.partitions.values())
-            newest = made.newest
-        tables.append(StoredTable(partitions, rows, newest))
-    return tables

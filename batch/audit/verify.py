@@ -32,11 +32,11 @@ from batch.lake.landing import digest_rows
 from batch.lake.manifest import (
     DailyRecord,
     Manifest,
-    load_bars_manifest,
     load_daily_manifest,
     load_inputs,
 )
 from batch.lake.partitions import DIGEST_ENTRY, digest_bytes, table_schema
+from batch.lake.recorded import RecordedPartition, RecordedTable
 from batch.lake.reference import read_splits, splits_known_at
 from batch.runtime.progress import Progress, Silent, StopRequested, never, require_going
 from batch.storage.parquet import Footer, read_footer, read_table, require_schema
@@ -89,28 +89,12 @@ class Verification:
 
 
 @dataclass(frozen=True, slots=True)
-class _Recorded:
-    """What a manifest says of a partition; ``size_bytes`` is None where it does not say."""
-
-    rows: int
-    digest: str
-    bytes_digest: str
-    size_bytes: int | None
-
-    @classmethod
-    def of(cls, record: Any) -> _Recorded:
-        """Take what the record of a partition of daily bars or of N-session bars says."""
-        digest = record.digest if isinstance(record, DailyRecord) else record.fingerprint
-        return cls(record.rows, digest, record.bytes_digest, record.size_bytes)
-
-
-@dataclass(frozen=True, slots=True)
 class _Table:
     """A table as the listing and its manifest show it."""
 
     name: str
     objects: Mapping[int, StoredObject]
-    recorded: Mapping[int, _Recorded]
+    recorded: Mapping[int, RecordedPartition]
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,24 +199,10 @@ def _list_tables(store: ObjectStore, daily: Manifest[DailyRecord]) -> Iterator[_
     for item in store.list(STATE):
         if table := manifest_table(item.key):
             objects.setdefault(table, {})
-    records = daily.partitions.items()
-    yield _Table(
-        DAILY_TABLE, objects[DAILY_TABLE], {year: _Recorded.of(one) for year, one in records}
-    )
-    yield _Table(
-        RESTATEMENTS_TABLE,
-        objects[RESTATEMENTS_TABLE],
-        {
-            year: _Recorded(
-                one.restatements, one.restatements_digest, one.restatements_bytes_digest, None
-            )
-            for year, one in records
-            if one.restatements
-        },
-    )
+    for name in (DAILY_TABLE, RESTATEMENTS_TABLE):
+        yield _Table(name, objects[name], RecordedTable.of_daily(daily, name).partitions)
     for name in sorted(filter(parse_bars_table, objects), key=table_order):
-        made = load_bars_manifest(store, name).partitions
-        yield _Table(name, objects[name], {year: _Recorded.of(one) for year, one in made.items()})
+        yield _Table(name, objects[name], RecordedTable.load(store, name).partitions)
 
 
 @contextmanager
@@ -274,7 +244,7 @@ def _check_records(table: _Table, partitions: _Partitions) -> Iterator[Differenc
 
 
 def _wrong_with_record(
-    recorded: _Recorded | None, partition: _Partition | None
+    recorded: RecordedPartition | None, partition: _Partition | None
 ) -> Iterable[tuple[str, Any, Any]]:
     if recorded is None:
         return [("manifest", "a record", "no record")]

@@ -12,8 +12,9 @@ from batch.core.layout import Delivery, carry_key, inputs_key
 from batch.core.sessions import Calendar
 from batch.lake.carry import Carry
 from batch.lake.inputs import YearInputs
-from batch.lake.manifest import DailyRecord, Manifest, fingerprint
+from batch.lake.manifest import DailyRecord, Manifest
 from batch.lake.partitions import TablePartitions
+from batch.lake.reference import splits_digest
 from batch.version import RESULTS_VERSION
 
 
@@ -91,12 +92,6 @@ def judge(
         return Verdict.CURRENT
     unchanged = record.carry_slice_digest == carry.slice_digest(splits)
     return Verdict.RECHAIN if unchanged else Verdict.REBUILD
-
-
-def splits_digest(splits: pl.DataFrame) -> str:
-    """Digest of a slice of the splits: only what changes a ratio, and so no other column."""
-    dates = [str(executed) for executed in splits["date"]]
-    return fingerprint(splits["symbol"].to_list(), dates, splits["ratio"].to_list())
 
 
 def kept_keys(year: int, record: DailyRecord | None) -> set[str]:

@@ -8,7 +8,7 @@ from datetime import date
 import polars as pl
 
 from batch.consolidator.merge import Merged, with_split_digests
-from batch.consolidator.plan import Plan, splits_digest
+from batch.consolidator.plan import Plan
 from batch.core import schema
 from batch.core.frames import to_arrow
 from batch.core.layout import DAILY_TABLE, RESTATEMENTS_TABLE
@@ -21,6 +21,7 @@ from batch.lake.partitions import (
     publish_partition,
     table_metadata,
 )
+from batch.lake.reference import splits_digest
 from batch.runtime.progress import StopRequested, require_going
 from batch.storage.parquet import with_encoded_symbols
 from batch.storage.store import ObjectStore

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -17,8 +17,9 @@ from pyarrow import dataset
 from batch.core import schema
 from batch.core.errors import DataRefused, SettingsError, StoreUnavailable
 from batch.core.layout import DIVIDENDS, RESTATEMENTS_TABLE, SPLITS, TICKERS
-from batch.lake.partitions import list_tables, table_schema
-from batch.storage.scan import require_whole
+from batch.lake.partitions import TablePartitions, list_tables, table_schema
+from batch.lake.recorded import require_recorded
+from batch.storage.scan import advice, require_whole
 from batch.storage.store import ObjectStore
 
 _REFERENCE = {
@@ -32,6 +33,7 @@ _QUERIES = {
     duckdb.StatementType.MULTI,  # PIVOT
 }
 _NOT_READ = re.compile(r"reading the stream registered as '([^']+)' failed")
+_SILVER_NAMES = re.compile(rf"\b(?:bars_\w+|{RESTATEMENTS_TABLE})\b", re.IGNORECASE)
 _OPENED_AT_ONCE = 8
 
 
@@ -56,7 +58,8 @@ def run_query(store: ObjectStore, query: str) -> pl.DataFrame:
         DataRefused: A table that the query names is damaged.
         StoreUnavailable: The store does not answer.
     """
-    tables = dict(_tables(store))
+    there = list_tables(store)
+    tables = dict(_tables(store, there))
     filesystem = store.arrow_filesystem()
     with duckdb.connect(config={"python_enable_replacements": False}) as connection:
         for name, table in tables.items():
@@ -67,6 +70,8 @@ def run_query(store: ObjectStore, query: str) -> pl.DataFrame:
         connection.execute("SET lock_configuration = true")
         try:
             _require_one_query(connection, query)
+            for silver in _silver_tables(query):
+                require_recorded(store, there.get(silver) or TablePartitions(silver, {}))
             for name, table in tables.items():
                 if re.search(rf"\b{re.escape(name)}\b", query, re.IGNORECASE):
                     _require_columns(store, table, filesystem)
@@ -83,12 +88,19 @@ def run_query(store: ObjectStore, query: str) -> pl.DataFrame:
     return rows.with_columns(cs.datetime(time_zone="*").dt.convert_time_zone("UTC"))
 
 
-def _tables(store: ObjectStore) -> Iterator[tuple[str, _Table]]:
-    for table, there in list_tables(store).items():
+def _tables(
+    store: ObjectStore, there: Mapping[str, TablePartitions]
+) -> Iterator[tuple[str, _Table]]:
+    for table, partitions in there.items():
         name = table if table == RESTATEMENTS_TABLE else f"bars_{table}"
-        yield name, _Table(there.keys, table_schema(table))
+        yield name, _Table(partitions.keys, table_schema(table))
     for name, (key, columns) in _REFERENCE.items():
         yield name, _Table([key] if store.head(key) else [], columns)
+
+
+def _silver_tables(query: str) -> set[str]:
+    """Return the silver tables that a query may name, whether there or not."""
+    return {name.lower().removeprefix("bars_") for name in _SILVER_NAMES.findall(query)}
 
 
 def _rows(store: ObjectStore, table: _Table, filesystem: Any) -> Any:
@@ -134,6 +146,5 @@ def _require_columns(store: ObjectStore, table: _Table, filesystem: Any) -> None
         for key, names in zip(table.keys, pool.map(missing, table.keys), strict=True):
             if names:
                 raise DataRefused(
-                    f"{store.location(key)}: no column {', '.join(sorted(names))};"
-                    " check the lake with `ohlcv verify`"
+                    f"{store.location(key)}: no column {', '.join(sorted(names))}; {advice(key)}"
                 )

@@ -28,6 +28,7 @@ from batch.lake.adjust import adjust_for_splits, split_events
 from batch.lake.arguments import BarsRequest
 from batch.lake.manifest import load_daily_manifest
 from batch.lake.partitions import TablePartitions, list_tables, table_schema
+from batch.lake.recorded import remake, require_recorded
 from batch.lake.reference import read_reference, read_splits
 from batch.storage.scan import REBUILD, of_symbols, reading, scan_objects
 from batch.storage.store import ObjectStore, open_store, require_lake
@@ -140,7 +141,7 @@ class Lake:
             rows = known.lazy()
             events = split_events(rows, key).collect() if asked.adjusted else None
         else:
-            years = self._years(asked.table, width, asked.anchor)
+            years = self._years(asked.table, width)
             rows = of_symbols(self._scan(asked.table, years, first, last), asked.symbols)
             events = None
             if asked.adjusted:
@@ -195,7 +196,7 @@ class Lake:
 
     def _spans(self, symbols: Sequence[str] | None) -> pl.DataFrame:
         """Return the first and last date of the daily bars of some symbols, all where None."""
-        years = self._years(DAILY_TABLE, 1, Anchor.CALENDAR)
+        years = self._years(DAILY_TABLE, 1)
         rows = of_symbols(self._scan(DAILY_TABLE, years, None, None), symbols)
         spans = rows.group_by("symbol").agg(first=pl.col("date").min(), last=pl.col("date").max())
         with self._reading(DAILY_TABLE):
@@ -203,7 +204,7 @@ class Lake:
 
     def _turnovers_usd(self) -> dict[str, float]:
         """Return every symbol, with what was traded of it in the newest year."""
-        years = self._years(DAILY_TABLE, 1, Anchor.CALENDAR)
+        years = self._years(DAILY_TABLE, 1)
         turnover = (pl.col("close") * pl.col("volume")).sum()
         newest = self._scan(DAILY_TABLE, years[-1:], None, None).group_by("symbol").agg(turnover)
         with self._reading(DAILY_TABLE):
@@ -219,7 +220,7 @@ class Lake:
 
     def symbols(self) -> list[str]:
         """Return every symbol that has a daily bar, sorted."""
-        rows = self._scan(DAILY_TABLE, self._years(DAILY_TABLE, 1, Anchor.CALENDAR), None, None)
+        rows = self._scan(DAILY_TABLE, self._years(DAILY_TABLE, 1), None, None)
         with self._reading(DAILY_TABLE):
             found = rows.select(pl.col("symbol").unique()).collect()
         if found["symbol"].null_count():
@@ -251,9 +252,9 @@ class Lake:
 
     def restatements(self) -> pl.DataFrame:
         """Return what later deliveries changed: :data:`batch.core.schema.RESTATEMENTS`."""
-        years = TablePartitions.list(self.store, RESTATEMENTS_TABLE).objects
+        years = self._years(RESTATEMENTS_TABLE, 1)
         with self._reading(RESTATEMENTS_TABLE):
-            return self._scan(RESTATEMENTS_TABLE, [*sorted(years)], None, None).collect()
+            return self._scan(RESTATEMENTS_TABLE, years, None, None).collect()
 
     def rejected(self) -> pl.DataFrame:
         """Return the refused rows as received, each with its reason and where it came from.
@@ -287,16 +288,16 @@ class Lake:
 
         return run_query(self.store, query)
 
-    def _years(self, table: str, width: int, anchor: Anchor) -> list[int]:
-        years = sorted(TablePartitions.list(self.store, table).objects)
-        if not years and width > 1:
-            option = " --anchor listing" if anchor is Anchor.LISTING else ""
+    def _years(self, table: str, width: int) -> list[int]:
+        there = TablePartitions.list(self.store, table)
+        require_recorded(self.store, there)
+        if not there.objects and width > 1:
             made = ", ".join(self.tables()) or "none"
             raise SettingsError(
                 f"{self.store.uri}: there is no table {table} (there are: {made});"
-                f" make it with `ohlcv resample --interval {width}{option}`"
+                f" make it with `{remake(table)}`"
             )
-        return years
+        return sorted(there.objects)
 
     def _scan(
         self, table: str, years: Sequence[int], first: date | None, last: date | None

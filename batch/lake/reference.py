@@ -13,6 +13,7 @@ from batch.core.errors import CommitConflict, DataRefused, ObjectMissing
 from batch.core.frames import conform, empty_frame, to_arrow, to_polars
 from batch.core.layout import DIVIDENDS, SPLITS
 from batch.core.rules import LEAST_RATIO, MOST_RATIO
+from batch.lake.manifest import fingerprint
 from batch.storage.parquet import read_table, require_schema, table_bytes
 from batch.storage.store import Expect, Expectation, ObjectStore
 
@@ -157,3 +158,9 @@ def add_dividends(store: ObjectStore, dividends: pl.DataFrame) -> int:
     table = rewrite_reference(store, DIVIDENDS, schema.DIVIDENDS, merge)
     names = schema.DIVIDENDS.names
     return table.after.join(table.before, on=names, how="anti", nulls_equal=True).height
+
+
+def splits_digest(splits: pl.DataFrame) -> str:
+    """Digest of a slice of the splits: only what changes a ratio, and so no other column."""
+    dates = [str(executed) for executed in splits["date"]]
+    return fingerprint(splits["symbol"].to_list(), dates, splits["ratio"].to_list())

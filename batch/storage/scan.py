@@ -95,7 +95,7 @@ def reading(store: ObjectStore, prefix: str, table_schema: Any) -> Iterator[None
         ) from err
     except _UNREADABLE as err:
         _require_readable(store, prefix, table_schema)
-        raise DataRefused(f"{label}: {_first_line(err)}; {_advice(prefix)}") from err
+        raise DataRefused(f"{label}: {_first_line(err)}; {advice(prefix)}") from err
     except OSError as err:
         raise StoreUnavailable(
             f"{label}: the store does not answer ({_first_line(err)}); run it again"
@@ -114,7 +114,7 @@ def require_whole(store: ObjectStore, keys: Sequence[str], table_schema: Any) ->
             with store.local_copy(key) as path:
                 read_table(path, table_schema.names, label=store.location(key))
         except DeliveryUnreadable as err:
-            raise DataRefused(f"{err}; {_advice(key)}") from err
+            raise DataRefused(f"{err}; {advice(key)}") from err
         except ObjectMissing as err:
             raise StoreUnavailable(f"{err}; a job may be replacing it, run it again") from err
 
@@ -134,11 +134,12 @@ def _require_readable(store: ObjectStore, prefix: str, table_schema: Any) -> Non
             continue  # replaced since the listing
         except _UNREADABLE as err:
             raise DataRefused(
-                f"{store.uri}/{item.key}: {_first_line(err)}; {_advice(prefix)}"
+                f"{store.uri}/{item.key}: {_first_line(err)}; {advice(prefix)}"
             ) from err
 
 
-def _advice(prefix: str) -> str:
+def advice(prefix: str) -> str:
+    """Return what to do about a damaged file below a prefix, or about one of a key."""
     return REBUILD if prefix.startswith(SILVER) else _REPLACE
 
 

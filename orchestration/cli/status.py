@@ -45,8 +45,9 @@ def command(
 ) -> None:
     """Show how fresh and complete the lake is: gaps, refused rows, sizes, last runs.
 
-    Exits with code 3 when the lake is stale or has gaps, or when its bars are older than
-    its daily bars, so that a monitor can call it. Nothing is written.
+    Exits with code 3 when the lake is stale or has gaps, when its bars are older than its
+    daily bars, or when a file is missing, foreign or damaged, so that a monitor can call
+    it. Nothing is written, and no table is read whole.
 
     \b
     Examples:
