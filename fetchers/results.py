@@ -200,8 +200,9 @@ class Fetched:
 
     @property
     def problems(self) -> list[str]:
-        """What could not be done."""
-        return [*(self.bars.problems if self.bars else ()), *map(str, self.errors)]
+        """What could not be done; what stopped both parts is there once."""
+        errors = dict.fromkeys(map(str, self.errors))
+        return [*(self.bars.problems if self.bars else ()), *errors]
 
     def require_success(self, *, strict: bool) -> None:
         """Raise the first error; where strict, an incomplete session is one.

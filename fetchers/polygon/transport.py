@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ _MOST_BYTES = 32 * 2**20
 _CHUNK_BYTES = 2**16
 _TRANSIENT = frozenset({408, 425, 429, 499, 500, 502, 503, 504, 520, 522, 524})
 _NO_RETRIES = Retry(total=False)
+_UNREACHABLE = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,8 @@ class VendorHttp:
     def __post_init__(self) -> None:
         # Its warnings show headers that it cannot read as they came, the key perhaps among them.
         logging.getLogger("urllib3.connection").setLevel(logging.ERROR)
+        self._lock = threading.Lock()
+        self._reported_unreachable = False
         self._pool = urllib3.PoolManager(
             num_pools=2,
             maxsize=self.connections,
@@ -117,17 +121,23 @@ class VendorHttp:
         where = f"Polygon {shown(self.key.redacted(unquote(urlsplit(url).path)))}"
         self.pacer.wait(self.stop_requested)  # the budget begins when the request may go
         try:
-            for attempt in self._attempts(where):
+            for attempt in self._attempts(where, url):
                 with attempt:
                     if attempt.num > 1:
                         self.pacer.wait(self.stop_requested)
                     response = self._pool.request(
                         method, url, **options, redirect=False, preload_content=False
                     )
+                    self._reported_unreachable = False
                     text = self._read(where, response)
                     self._require_status_200(where, response, text)
                     document = self._read_document(where, response, text)
                     return VendorAnswer(where, response.url or "", document)
+        except _UNREACHABLE as err:
+            raise VendorUnavailable(
+                f"{self._unreachable(url, err)}; tried for {self.retry_s:g} s; check the network,"
+                " run again later"
+            ) from None  # the same for every request, so that it is reported once
         except (_NoAnswer, urllib3.exceptions.HTTPError) as err:
             raise VendorUnavailable(
                 f"{where}: {self._reason(err)}; tried {attempt.num} times over"
@@ -135,14 +145,17 @@ class VendorHttp:
             ) from None  # the cause may quote the answer as it came, with the key in it
         raise AssertionError("unreachable")
 
-    def _attempts(self, where: str) -> Iterable[stamina.Attempt]:
+    def _attempts(self, where: str, url: str) -> Iterable[stamina.Attempt]:
         stamina.instrumentation.set_on_retry_hooks([])  # its own hook logs the arguments
         ends_at_s = time.monotonic() + self.retry_s
 
         def pause(err: Exception) -> bool:
             if not isinstance(err, _NoAnswer | urllib3.exceptions.HTTPError):
                 return False
-            LOGGER.info("%s: %s; trying again", where, self._reason(err))
+            if isinstance(err, _UNREACHABLE):
+                self._report_unreachable(url, err)
+            else:
+                LOGGER.info("%s: %s; trying again", where, self._reason(err))
             if isinstance(err, _NoAnswer) and err.after_s is not None:
                 if time.monotonic() + err.after_s > ends_at_s:
                     return False
@@ -157,6 +170,17 @@ class VendorHttp:
             wait_max=self.longest_pause_s,
             wait_jitter=self.first_pause_s,
         )
+
+    def _report_unreachable(self, url: str, err: Exception) -> None:
+        """Report once, for all threads, that the vendor cannot be reached; again after it was."""
+        with self._lock:
+            reported, self._reported_unreachable = self._reported_unreachable, True
+        if not reported:
+            LOGGER.info("%s; trying for %g s", self._unreachable(url, err), self.retry_s)
+
+    def _unreachable(self, url: str, err: Exception) -> str:
+        why = str(err).partition("): ")[2] or str(err)  # urllib3 names the connection first
+        return f"Polygon cannot be reached at {urlsplit(url).netloc}: {shown(why)}"
 
     def _reason(self, err: _NoAnswer | urllib3.exceptions.HTTPError) -> str:
         if isinstance(err, _NoAnswer):

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,11 +19,14 @@ import pytest
 
 from batch.core.errors import ExitCode
 from batch.core.sessions import Calendar
+from batch.runtime.command import run_main
 from batch.storage.local import LocalStore
 from batch.storage.store import ObjectStore
+from orchestration.cli.main import cli
 from simulation.vendor_answers import Answer
 from simulation.vendor_server import Fault, FaultKind
-from tests.fetchers.support import KEY, Vendor, read_silver, sessions_in, vendor
+from tests.fetchers.support import FRIDAY, KEY, Vendor, read_silver, sessions_in, vendor
+from tests.support.bars import bar, land_rows, received_after
 
 OHLCV = [sys.executable, "-c", "from orchestration.cli.main import main; main()"]
 ROOT = Path(__file__).parents[2]
@@ -122,6 +126,46 @@ def test_what_came_is_made_into_bars_even_where_something_could_not_be_fetched(
     assert "Polygon /v3/reference/tickers: status 502" in ran.stderr
     assert read_silver(lake, "5d", today.year).height > 0
     assert "newest session" in ran.stdout
+
+
+@pytest.mark.parametrize(
+    ("host", "why"),
+    [
+        ("127.0.0.1", "Failed to establish a new connection: [Errno 111] Connection refused"),
+        ("no-such-host.invalid", "Failed to resolve 'no-such-host.invalid'"),
+    ],
+)
+def test_a_run_that_cannot_reach_the_vendor_says_so_once_at_its_start_and_once_at_its_end(
+    host: str,
+    why: str,
+    lake: LocalStore,
+    calendar: Calendar,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    monkeypatch.setenv("OHLCV_POLYGON_BASE_URL", f"http://{host}:{port}")
+    monkeypatch.setenv("OHLCV_POLYGON_REQUESTS_PER_MINUTE", "0")
+    monkeypatch.setenv("OHLCV_POLYGON_RETRY_S", "2")
+    monkeypatch.setenv("POLYGON_API_KEY", KEY)
+    session = calendar.sessions_between(FRIDAY, FRIDAY)[0]
+    land_rows(lake, [bar("A", session)], calendar, received_at=received_after(session))
+
+    code = run_main(cli, ["run", "--lake", lake.uri, "--json", "--interval", "3"], name="ohlcv")
+
+    out, err = capsys.readouterr()
+    told = [line for line in err.splitlines() if "cannot be reached" in line]
+    problems = json.loads(out)["problems"]
+    assert code == ExitCode.RETRY
+    assert len(told) == 2
+    assert all(f"Polygon cannot be reached at {host}:{port}: {why}" in line for line in told)
+    assert "trying for 2 s" in told[0]
+    assert told[1].endswith("tried for 2 s; check the network, run again later")
+    assert "trying again" not in err
+    assert problems == [told[1].removeprefix("error: ")]
+    assert read_silver(lake, "3d", session.year).height == 1
 
 
 def test_a_refused_key_ends_the_run_before_it_makes_anything(
