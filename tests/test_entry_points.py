@@ -112,6 +112,20 @@ def test_a_wrong_instant_is_told_together_with_the_other_settings() -> None:
 
 
 @pytest.mark.parametrize("entry", [CONSOLIDATOR, RESAMPLER])
+def test_a_folder_that_holds_something_else_is_no_lake_and_gets_no_report(
+    tmp_path: Path, entry: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "photo.png").write_bytes(b"")
+    command = import_module(f"{entry[1]}.command").command
+
+    codes = [run_main(command, ["--lake", str(tmp_path)], name=entry[1]) for _ in range(2)]
+
+    assert codes == [2, 2]
+    assert f"no lake at {tmp_path}: what is there has none of _state/" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["photo.png"]
+
+
+@pytest.mark.parametrize("entry", [CONSOLIDATOR, RESAMPLER])
 def test_a_lake_that_is_a_file_is_one_line_and_exit_code_2(
     tmp_path: Path, entry: tuple[str, str]
 ) -> None:

@@ -42,5 +42,9 @@ def test_nothing_is_suggested_where_nothing_is_alike(typed: str) -> None:
     assert near_symbols(typed, TURNOVERS_USD) == []
 
 
+def test_a_symbol_in_other_capitals_is_the_only_one_meant() -> None:
+    assert near_symbols("aapl", TURNOVERS_USD) == ["AAPL"]
+
+
 def test_at_most_three_are_suggested() -> None:
     assert len(near_symbols("APPL", TURNOVERS_USD)) == 3

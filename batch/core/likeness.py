@@ -8,9 +8,10 @@ from collections.abc import Mapping
 def near_symbols(symbol: str, turnovers_usd: Mapping[str, float], *, most: int = 3) -> list[str]:
     """Return the known symbols that a person most likely meant, the likeliest first.
 
-    Capitals and punctuation do not count, so ``brk-b`` is ``BRK.B``. Of symbols that are as
-    many slips away (a letter too few, too many, another one, or two exchanged) those of the
-    same letters come first, then those that are traded most: APPL is AAPL rather than APP.
+    Capitals and punctuation do not count: ``brk-b`` is ``BRK.B`` and nothing else. Of symbols
+    that are as many slips away (a letter too few, too many, another one, or two exchanged)
+    those of the same letters come first, then those that are traded most: APPL is AAPL
+    rather than APP.
 
     Args:
         symbol: What was typed.
@@ -28,7 +29,8 @@ def near_symbols(symbol: str, turnovers_usd: Mapping[str, float], *, most: int =
         if slips <= min(allowed, len(typed) - 1):
             exchanged = sorted(known) == sorted(typed)
             ranked.append((slips, not exchanged, set(known) != set(typed), -turnover_usd, name))
-    return [name for *_, name in sorted(ranked)[:most]]
+    same = any(slips == 0 for slips, *_ in ranked)
+    return [name for slips, *_, name in sorted(ranked)[:most] if not same or slips == 0]
 
 
 def _letters(symbol: str) -> str:

@@ -21,16 +21,17 @@ def explain_unknown(uri: str, unknown: Sequence[str], turnovers_usd: Mapping[str
         unknown: Symbols without a daily bar, at least one.
         turnovers_usd: Every symbol of the lake, with what was traded of it lately.
     """
-    lines = [
-        f"{uri} has no bars of {_listed(unknown)}, and of {len(turnovers_usd):,} other symbols"
-    ]
+    known = f"{len(turnovers_usd):,} symbol{'' if len(turnovers_usd) == 1 else 's'}"
+    named = ", ".join(map(repr, unknown[:_NAMED]))
+    lines = [f"no bars of {named}{_more(unknown)} in {uri}, which has {known}"]
     for symbol in unknown[:_NAMED]:
         parts = [part for part in re.split(r"[\s,;]+", symbol) if part in turnovers_usd]
         near = near_symbols(symbol, turnovers_usd)
         if len(parts) > 1:
-            lines.append(f"for {symbol!r} write {parts!r}")
+            lines.append(f"{symbol!r} is one symbol: give them one by one, as {parts!r}")
         elif near:
-            lines.append(f"did you mean {' or '.join(near)}{_for(symbol, unknown)}?")
+            of = f" for {symbol!r}" if len(unknown) > 1 else ""
+            lines.append(f"did you mean {_either(near)}{of}?")
     return "; ".join(lines)
 
 
@@ -57,14 +58,14 @@ def explain_dates(
         dates = f" from {first} to {last}"
     else:
         dates = f" from {first} on" if first else f" up to {last}" if last else ""
-    of = f" of {_listed(symbols)}" if symbols else ""
-    return f"{uri} has no {bars}{of}{dates}: its daily bars{of} go from {has_first} to {has_last}"
+    of = f" of {', '.join(symbols[:_NAMED])}{_more(symbols)}" if symbols else ""
+    return f"no {bars}{of}{dates} in {uri}: its daily bars{of} run from {has_first} to {has_last}"
 
 
-def _listed(symbols: Sequence[str]) -> str:
-    more = f" and {len(symbols) - _NAMED:,} more" if len(symbols) > _NAMED else ""
-    return ", ".join(map(repr, symbols[:_NAMED])) + more
+def _more(symbols: Sequence[str]) -> str:
+    return f" and {len(symbols) - _NAMED:,} more" if len(symbols) > _NAMED else ""
 
 
-def _for(symbol: str, unknown: Sequence[str]) -> str:
-    return f" for {symbol!r}" if len(unknown) > 1 else ""
+def _either(names: Sequence[str]) -> str:
+    *others, last = names
+    return f"{', '.join(others)} or {last}" if others else last

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from pydantic import BaseModel
 
-from batch.core.errors import DataRefused, ExitCode, OhlcvError
+from batch.core.errors import DataRefused, ExitCode, LakeMissing, OhlcvError
 from batch.runtime.aws_logs import metrics_line
 from batch.runtime.output import Output
 from batch.runtime.progress import LOGGER, Progress
@@ -104,7 +104,7 @@ def job_run(job: str, store: ObjectStore, settings: BaseModel, output: Output) -
         except BaseException as err:
             code = err.exit_code if isinstance(err, OhlcvError) else ExitCode.BUG
             with suppress(OhlcvError):
-                if store.exists():
+                if store.exists() and not isinstance(err, LakeMissing):
                     keep_report(run.outcome, code, f"{type(err).__name__}: {err}")
             raise
     keep_report(run.outcome, ExitCode.DONE)

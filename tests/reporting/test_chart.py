@@ -325,7 +325,7 @@ def test_letters_are_drawn_without_the_fonts_of_the_system(demo_lake: Lake) -> N
         (["-o", "missing/chart.html"], "No such file or directory"),
         (
             ["--start", "2025-03-14", "-i", "34d"],
-            "has no whole 34d bars of 'ABCw' from 2025-03-14 on: its daily bars",
+            "no whole 34d bars of ABCw from 2025-03-14 on",
         ),
     ],
 )
