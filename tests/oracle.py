@@ -8,7 +8,7 @@ library directly.
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -131,7 +131,7 @@ class Lake:
 
     Attributes:
         daily: Rows with ``split_ratio``, by (symbol, date), sorted.
-        restatements: Rows of what later deliveries changed, sorted.
+        restatements: Rows of what later deliveries changed or would have changed, sorted.
         sessions: Every session of the exchange.
     """
 
@@ -141,32 +141,44 @@ class Lake:
 
     @classmethod
     def of(
-        cls, sent: Iterable[Sent], splits: Iterable[Split] = (), sessions: Sequence[date] = ()
+        cls,
+        sent: Iterable[Sent],
+        splits: Iterable[Split] = (),
+        sessions: Sequence[date] = (),
+        on_record: Iterable[Split] | None = None,
     ) -> Lake:
-        """Consolidate: the newest wins row by row, splits go to the next row."""
+        """Consolidate: the newest wins value by value, splits go to the next row.
+
+        ``on_record`` are the splits that decide which values win; ``splits`` where not given.
+        """
         sessions = sessions or library_sessions()
+        splits = [*splits]
+        on_record = splits if on_record is None else [*on_record]
         daily: dict[Key, Row] = {}
         restatements = []
         for delivery in sorted(set_of(sent), key=lambda one: (one.received_at, one.name)):
             kept, _ = sift(delivery.rows, sessions, delivery.received_at)
             for row in kept:
                 key = (row["symbol"], row["date"])
-                before = daily.get(key)
-                for field in FIELDS if before else ():
-                    assert before is not None
-                    if before[field] != row[field]:
-                        restatements.append(
-                            {
-                                "symbol": row["symbol"],
-                                "date": row["date"],
-                                "field": field,
-                                "old": before[field],
-                                "new": row[field],
-                                "received_at": delivery.received_at,
-                                "source": delivery.name,
-                            }
-                        )
-                daily[key] = row
+                if key not in daily:
+                    daily[key] = row
+                    continue
+                before, reasons = daily[key], _not_won(daily[key], row, delivery, on_record)
+                restatements += [
+                    {
+                        "symbol": row["symbol"],
+                        "date": row["date"],
+                        "field": field,
+                        "old": before[field],
+                        "new": row[field],
+                        "received_at": delivery.received_at,
+                        "source": delivery.name,
+                        "reason": reasons.get(field),
+                    }
+                    for field in FIELDS
+                    if before[field] != row[field]
+                ]
+                daily[key] = {**row, **{field: before[field] for field in reasons}}
         daily = {key: {**row, "split_ratio": 1.0} for key, row in sorted(daily.items(), key=_order)}
         for split in splits:
             own = [session for symbol, session in daily if symbol == split.symbol]
@@ -206,6 +218,38 @@ class Lake:
                 bar |= {"complete": newest is not None and end <= newest}
             made.append({"symbol": symbol, "sessions": len(rows), **bar})
         return made
+
+
+def _not_won(known: Row, row: Row, delivery: Sent, splits: Iterable[Split]) -> dict[str, str]:
+    """Say of each field of a later row that does not win why not."""
+    sessions, closes = library_sessions(), library_closes()
+    last = sessions[bisect_right(sessions, delivery.received_at, key=closes.__getitem__)]
+    between = [
+        split
+        for split in sorted(splits, key=lambda one: one.executed)
+        if split.symbol == row["symbol"] and row["date"] < split.executed <= last
+    ]
+    ratio = math.prod(split.ratio for split in between)
+    if ratio == 1.0:
+        return {}
+    reasons = {}
+    for field in (*PRICES, "vwap", "volume"):
+        before, after = known[field], row[field]
+        if before is None or after is None:
+            continue
+        if field == "volume":
+            rebased = before * ratio
+            allowed = max(0.02 * rebased, 100.0)
+        else:
+            rebased = before / ratio
+            allowed = 0.005 * rebased
+        if abs(after - rebased) <= allowed and abs(after - rebased) < abs(after - before):
+            reasons[field] = "other split basis"
+    chosen = {field: (known if field in reasons else row)[field] for field in PRICES}
+    if chosen["high"] < max(chosen.values()) or chosen["low"] > min(chosen.values()):
+        for field in (*PRICES, "vwap"):
+            reasons.setdefault(field, "contradicts prices kept")
+    return reasons
 
 
 def set_of(sent: Iterable[Sent]) -> list[Sent]:

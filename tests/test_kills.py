@@ -33,6 +33,9 @@ def first_deliveries(lake: Filled) -> None:
     for year in (2021, 2022):
         for day in days_of(year, 249 if year == 2021 else 0, 2):
             lake.receive(Receipt(evening(day), "a", (bar("A", day), bar("B", day))))
+    # On the basis of a split that only the next step learns of.
+    rebased = bar("A", days_of(2021, 249, 1)[0], volume=200.0)
+    lake.receive(Receipt(evening(date(2022, 1, 10)), "again", (rebased,)))
 
 
 def correction_split_and_late_year(lake: Filled) -> None:

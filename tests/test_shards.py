@@ -5,7 +5,9 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
+from typing import Any
 
+import polars as pl
 import pytest
 
 from batch.consolidator.job import consolidate
@@ -13,12 +15,14 @@ from batch.core.errors import SettingsError, SharedWorkStalled
 from batch.core.layout import Anchor
 from batch.core.sessions import Calendar
 from batch.lake.landing import land
+from batch.lake.manifest import load_daily_manifest
 from batch.lake.reference import add_splits
 from batch.resampler.job import resample
 from batch.runtime.settings import ConsolidatorSettings, ResamplerSettings
 from batch.runtime.shards import Shard
 from batch.storage.local import LocalStore
 from simulation.exchange import ExchangeSpec, SyntheticExchange
+from tests.support.bars import land_rows, received_after
 
 SPEC = ExchangeSpec(symbols=15, first=date(2013, 11, 1), last=date(2017, 2, 15))
 
@@ -100,6 +104,39 @@ def test_shards_share_a_full_rebuild(whole: LocalStore, calendar: Calendar) -> N
 
     assert sorted(part.year for done in outcomes for part in done.published) == [*range(2013, 2018)]
     assert silver(whole) == before
+
+
+def test_shards_share_what_a_split_learned_late_changes(tmp_path: Path, calendar: Calendar) -> None:
+    store = LocalStore(tmp_path / "lake")
+    fill(store, calendar)
+    later = calendar.sessions_between(date(2016, 2, 1), date(2016, 2, 5))
+    exchange = SyntheticExchange(SPEC, calendar)
+    again = [row for session in exchange.sessions[::40] for row in exchange_rows(exchange, session)]
+    land_rows(store, again, calendar, received_at=received_after(later[0]))
+    consolidate(store, calendar=calendar)
+    before = silver(store)
+    symbols = sorted({row["symbol"] for row in again})
+    splits = {"symbol": symbols, "date": [later[1]] * len(symbols)}
+    ratios = {"split_from": [1.0] * len(symbols), "split_to": [2.0] * len(symbols)}
+    add_splits(store, pl.DataFrame({**splits, **ratios}), label="late")
+
+    with ThreadPoolExecutor(3) as pool:
+        shards = [Shard(index, 3) for index in range(3)]
+        list(pool.map(lambda one: consolidate(store, shard=one, calendar=calendar), shards))
+
+    made = silver(store)
+    assert {key for key, content in made.items() if before.get(key) != content} >= {
+        f"silver/1d/year={year}/data.parquet" for year in (2013, 2014, 2015)
+    }
+    assert sum(record.held_back for record in load_daily_manifest(store).partitions.values()) > 50
+    consolidate(store, full=True, calendar=calendar)
+    assert silver(store) == made
+
+
+def exchange_rows(exchange: SyntheticExchange, session: date) -> list[dict[str, Any]]:
+    """Return the rows of a session on the basis of a split of two for one."""
+    rows = exchange.session_rows(session).to_dicts()
+    return [{**row, "volume": row["volume"] * 2} for row in rows if row["volume"]]
 
 
 def test_a_shard_that_waits_too_long_names_the_one_it_waits_for(

@@ -63,12 +63,14 @@ class SecondEngine:
         self,
         daily: Sequence[Path],
         splits: pl.DataFrame,
+        on_record: pl.DataFrame,
         calendar: Calendar,
         deliveries: Collection[Delivery],
     ) -> None:
         """Take the daily bars, the splits, the exchange's sessions and the names of deliveries.
 
-        All of them are those of all years.
+        All of them are those of all years. ``splits`` are those that the bars carry, ``on_record``
+        all of them, later ones too.
         """
         numbers = calendar.session_nos(calendar.days)
         sessions = pl.DataFrame(
@@ -83,6 +85,9 @@ class SecondEngine:
         )
         self.database.register("sessions", sessions.to_arrow())
         self.database.register("splits", splits.select("symbol", "date", "ratio").to_arrow())
+        self.database.register(
+            "splits_on_record", on_record.select("symbol", "date", "ratio").to_arrow()
+        )
         names = pl.DataFrame(
             [(one.key, one.session, one.received_at) for one in deliveries],
             schema={"key": pl.String, "date": pl.Date, "received_at": pl.Datetime("us", "UTC")},
@@ -115,6 +120,7 @@ class SecondEngine:
         self.database.register("partial_sessions", gone.to_arrow())
         self._view("delivered", [deliveries[one] for one in ordered], filename=True)
         self.database.execute(sql.RECEIVED)
+        self.database.execute(sql.REBASED)
 
     def compare_daily(self, partition: Path) -> Iterator[WrongValue]:
         """Compare a year of daily bars with its deliveries."""

@@ -1,9 +1,10 @@
 """Which deliveries newer ones supersede, and removing them when asked.
 
 A delivery may go only where the daily bars stay as they are: one newer delivery of the
-same session has every symbol of it. Removing it can still take history away: what was
-known before the newer one came, and a restatement that compares with it. The plan counts
-the second, and keeps the delivery for it unless corrections may be forgotten.
+same session has every symbol of it, and no newer value lost against one of it. Removing it
+can still take history away: what was known before the newer one came, and a restatement that
+compares with it. The plan counts the second, and keeps the delivery for it unless
+corrections may be forgotten.
 
 What was removed is remembered by name: the same rows, received again, are as little news
 as they would be were the delivery still there.
@@ -16,17 +17,20 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import partial
-from typing import Literal
+from typing import Any
 
 import polars as pl
 
 from batch.core import schema
 from batch.core.errors import DataRefused, DeliveryUnreadable, ObjectMissing
-from batch.core.frames import empty_frame, to_polars
+from batch.core.frames import to_polars
 from batch.core.layout import ARRIVALS, BRONZE, Delivery
 from batch.core.sessions import calendar_from
+from batch.lake.bases import SplitBases
 from batch.lake.inputs import ListedDeliveries
 from batch.lake.manifest import load_daily_manifest, load_inputs
+from batch.lake.received import Received, newest_rows
+from batch.lake.reference import read_splits
 from batch.runtime.run_report import old_run_reports
 from batch.storage.parquet import read_table, require_schema
 from batch.storage.store import ObjectStore
@@ -39,8 +43,8 @@ ORPHANED_AFTER = timedelta(days=1)
 class Superseded:
     """A delivery that can go, as one newer delivery, ``by``, has every symbol of it.
 
-    ``restated_values`` counts the values of it that a kept delivery changed or that changed a
-    kept one: without it, as many restatements are missing or compare with another value.
+    ``restated_values`` counts the restatements that are missing, or compare with another value,
+    without it.
     """
 
     delivery: Delivery
@@ -104,7 +108,9 @@ def plan_vacuum(
     """
     used = _consolidated(store)
     listing = ListedDeliveries.of(store.list(BRONZE))
-    before_close = {*listing.before_close(calendar_from(listing.oldest))}
+    calendar = calendar_from(listing.oldest)
+    before_close = {*listing.before_close(calendar)}
+    bases = SplitBases.of(read_splits(store), calendar)
     by_session: dict[date, list[Delivery]] = {}
     passed_over = dict.fromkeys(listing.strays, "is not a delivery's name")
     first: dict[Delivery, Delivery] = {}
@@ -126,14 +132,14 @@ def plan_vacuum(
         for deliveries in map(sorted, by_session.values()):
             if len(deliveries) == 1:
                 continue
-            rows: dict[Delivery, pl.DataFrame] = {}
+            tables: dict[Delivery, Any] = {}
             reads = pool.map(partial(_read, store), deliveries)
             for delivery, read in zip(deliveries, reads, strict=True):
                 if isinstance(read, str):
                     passed_over[delivery.key] = read
                 else:
-                    rows[delivery] = read
-            found += _superseded(rows, used, now - keep, forget_corrections)
+                    tables[delivery] = read
+            found += _superseded(tables, used, bases, now - keep, forget_corrections)
     return VacuumPlan(
         superseded=tuple(one for one in found if forget_corrections or not one.restated_values),
         kept_for_restatements=tuple(
@@ -181,19 +187,19 @@ def _consolidated(store: ObjectStore) -> dict[str, int]:
     return used
 
 
-def _read(store: ObjectStore, delivery: Delivery) -> pl.DataFrame | str:
-    """Read a delivery; where it cannot be read, return the reason."""
+def _read(store: ObjectStore, delivery: Delivery) -> Any:
+    """Read a delivery as an Arrow table; where it cannot be read, return the reason."""
     try:
         table = read_table(store.read(delivery.key), schema.DELIVERY.names, label=delivery.name)
-        table = require_schema(table, schema.DELIVERY, label=delivery.name)
+        return require_schema(table, schema.DELIVERY, label=delivery.name)
     except (DeliveryUnreadable, ObjectMissing) as err:
         return str(err)
-    return to_polars(table, schema.DELIVERY)
 
 
 def _superseded(
-    rows: Mapping[Delivery, pl.DataFrame],
+    tables: Mapping[Delivery, Any],
     sizes: Mapping[str, int],
+    bases: SplitBases,
     received_before: datetime,
     forget_corrections: bool,
 ) -> Iterable[Superseded]:
@@ -202,48 +208,29 @@ def _superseded(
     One that goes no longer counts when the next ones are judged; one that a restatement
     keeps does.
     """
-    kept = dict(rows)
-    for delivery in rows:
+    symbols = {one: set(table.column("symbol").to_pylist()) for one, table in tables.items()}
+    kept = dict(tables)
+    for delivery in tables:
         newer = (other for other in kept if other > delivery)
-        cover = next((other for other in newer if _has_all(kept[other], rows[delivery])), None)
+        cover = next((other for other in newer if symbols[other] >= symbols[delivery]), None)
         if cover is None or delivery.received_at > received_before:
             continue
-        restated = _restated_by_removal(delivery, kept)
-        if forget_corrections or not restated:
-            del kept[delivery]
-        yield Superseded(delivery, sizes[delivery.key], cover, restated)
+        others = {one: table for one, table in kept.items() if one != delivery}
+        bars, restated = _merged(kept, bases)
+        bars_without, restated_without = _merged(others, bases)
+        if not bars.equals(bars_without):
+            continue  # a newer value lost against one of it, and would now win
+        on = schema.RESTATEMENTS.names
+        lost = restated.join(restated_without, on=on, how="anti", nulls_equal=True).height
+        if forget_corrections or not lost:
+            kept = others
+        yield Superseded(delivery, sizes[delivery.key], cover, lost)
 
 
-def _has_all(newer: pl.DataFrame, rows: pl.DataFrame) -> bool:
-    return rows.join(newer, on="symbol", how="anti").is_empty()
-
-
-def _restated_by_removal(delivery: Delivery, kept: Mapping[Delivery, pl.DataFrame]) -> int:
-    """Count the values of a delivery without which restatements would read otherwise.
-
-    Restatements compare each value with that of the next newer delivery of its symbol. A
-    delivery leaves no trace in them where it repeats the one before it or, having none
-    before it, where the next one repeats it.
-    """
-    rows = kept[delivery]
-    older = _one_of_each([kept[other] for other in kept if other < delivery], "last")
-    newer = _one_of_each([kept[other] for other in kept if other > delivery], "first")
-    known = rows.join(older, on="symbol", how="semi")
-    first = rows.join(older, on="symbol", how="anti")
-    return _differences(known, older) + _differences(first, newer)
-
-
-def _one_of_each(parts: list[pl.DataFrame], keep: Literal["first", "last"]) -> pl.DataFrame:
-    rows = pl.concat([empty_frame(schema.DELIVERY), *parts])
-    return rows.unique("symbol", keep=keep, maintain_order=True)
-
-
-def _differences(rows: pl.DataFrame, others: pl.DataFrame) -> int:
-    both = rows.join(others, on="symbol", suffix="_other")
-    changed = both.select(
-        pl.col(name).ne_missing(pl.col(f"{name}_other")).sum() for name in schema.RESTATED_FIELDS
-    )
-    return int(sum(changed.row(0)))
+def _merged(tables: Mapping[Delivery, Any], bases: SplitBases) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the daily bars and the restatements that deliveries of one session come to."""
+    bars, restatements = newest_rows(Received.of(tables), bases)
+    return to_polars(bars.to_batch(), schema.DAILY), restatements
 
 
 def _orphaned(store: ObjectStore, now: datetime) -> Iterable[str]:

@@ -167,10 +167,12 @@ def verify(
         if days and _readable(days):
             calendar = calendar or _calendar_before(manifest.oldest or EPOCH)
             cut_off = datetime.fromisoformat(manifest.as_of) if manifest.as_of else None
-            splits = splits_known_at(read_splits(store), cut_off)
+            on_record = splits_known_at(read_splits(store), None)
+            splits = splits_known_at(on_record, cut_off)
             deliveries = {year: set(_deliveries(store, year, cut_off)) for year in days}
             names = set[Delivery]().union(*deliveries.values())
-            engine.load([day.path for day in days.values()], splits, calendar, names)
+            files = [day.path for day in days.values()]
+            engine.load(files, splits, on_record, calendar, names)
             count(_check_daily(store, engine, manifest, deliveries, each(days), changes))
             checked.append(_checked(daily, days))
             gaps = engine.gaps()

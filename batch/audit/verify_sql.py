@@ -1,11 +1,12 @@
 """The lake's rules once more, in SQL: written against the rules, not against the jobs.
 
 The queries read these relations: ``sessions`` (no, date, closes_at), ``daily`` (the daily bars),
-``splits`` (symbol, date, ratio), ``split_rows`` (made by :data:`SPLIT_ROWS`), ``names`` (of all
-deliveries: key, date, received_at), ``before_close`` and ``newest`` (made by
-:data:`BEFORE_CLOSE` and :data:`NEWEST`), ``delivered`` (rows of a year's deliveries with their
-``filename``), ``arrivals`` (what their names say, and ``arrival``, their order of precedence),
-``received`` (made by :data:`RECEIVED`), ``partial_sessions`` (of which a delivery is gone) and
+``splits`` (symbol, date, ratio; those that bars carry), ``splits_on_record`` (all of them),
+``split_rows`` (made by :data:`SPLIT_ROWS`), ``names`` (of all deliveries: key, date,
+received_at), ``before_close`` and ``newest`` (made by :data:`BEFORE_CLOSE` and :data:`NEWEST`),
+``delivered`` (rows of a year's deliveries with their ``filename``), ``arrivals`` (what their
+names say, and ``arrival``, their order of precedence), ``received`` (made by :data:`RECEIVED`),
+``rebased`` (made by :data:`REBASED`), ``partial_sessions`` (of which a delivery is gone) and
 ``found`` (the partition that is compared).
 """
 
@@ -25,6 +26,12 @@ CREATE OR REPLACE MACRO differs(expected, found, tolerance) AS
          WHEN expected = found THEN false
          WHEN NOT isfinite(CAST(expected - found AS DOUBLE)) THEN true
          ELSE abs(expected - found) > tolerance * greatest(abs(expected), abs(found)) END;
+CREATE OR REPLACE MACRO is_rebased(known, found, rebased, allowed) AS
+    coalesce(abs(found - rebased) <= allowed AND abs(found - rebased) < abs(found - known), false);
+CREATE OR REPLACE MACRO price_is_rebased(known, found, ratio) AS
+    ratio <> 1.0 AND is_rebased(known, found, known / ratio, 0.005 * (known / ratio));
+CREATE OR REPLACE MACRO volume_is_rebased(known, found, ratio) AS
+    ratio <> 1.0 AND is_rebased(known, found, known * ratio, greatest(0.02 * (known * ratio), 100));
 CREATE OR REPLACE MACRO window_of(no, width) AS CAST(floor(no / width) AS BIGINT);
 """
 
@@ -64,6 +71,86 @@ FROM delivered JOIN arrivals USING (filename) LEFT JOIN sessions USING (date)
 WHERE closes_at IS NULL OR closes_at <= received_at
 """
 """The rows of a year's deliveries that count."""
+
+_STANDING = ", ".join(schema.RESTATED_FIELDS)
+
+_OTHER = {
+    **{name: f"price_is_rebased(known_{name}, {name}, ratio)" for name in (*schema.PRICES, "vwap")},
+    "volume": "volume_is_rebased(known_volume, volume, ratio)",
+    "trades": "false",
+}
+
+_TAKEN = {
+    name: f"CASE WHEN {name}_is_other THEN known_{name} ELSE {name} END" for name in schema.PRICES
+}
+
+_KEPT = {
+    name: f"{name}_is_other" + (" OR contradicts" if name not in {"volume", "trades"} else "")
+    for name in schema.RESTATED_FIELDS
+}
+
+
+def _columns(template: str) -> str:
+    return ", ".join(
+        template.format(name=name, other=_OTHER[name], kept=_KEPT[name])
+        for name in schema.RESTATED_FIELDS
+    )
+
+
+REBASED = f"""
+CREATE OR REPLACE TEMP TABLE rebased AS
+WITH RECURSIVE last_days AS (
+        SELECT arrival, coalesce(
+            (SELECT min(date) FROM sessions WHERE closes_at > received_at),
+            (SELECT max(date) FROM sessions)) AS last_day
+        FROM arrivals),
+     split_symbols AS (SELECT DISTINCT symbol FROM splits_on_record),
+     repeated AS (
+        SELECT symbol, date FROM received SEMI JOIN split_symbols USING (symbol)
+        GROUP BY ALL HAVING count(*) > 1),
+     ratios AS (
+        SELECT received.symbol, received.date, arrival, product(splits.ratio) AS ratio
+        FROM received SEMI JOIN repeated USING (symbol, date)
+        JOIN last_days USING (arrival)
+        JOIN splits_on_record AS splits ON splits.symbol = received.symbol
+             AND splits.date > received.date AND splits.date <= last_day
+        GROUP BY ALL HAVING product(splits.ratio) <> 1.0),
+     steps AS (
+        SELECT received.*, coalesce(ratio, 1.0) AS ratio,
+               row_number() OVER (PARTITION BY symbol, date ORDER BY arrival) AS nth
+        FROM received SEMI JOIN ratios USING (symbol, date)
+        LEFT JOIN ratios USING (symbol, date, arrival)),
+     standing AS (
+        SELECT symbol, date, arrival, nth, {_STANDING},
+               {_columns("{name} AS received_{name}, {name} AS known_{name}")},
+               {_columns("NULL::VARCHAR AS reason_{name}")}
+        FROM steps WHERE nth = 1
+        UNION ALL
+        SELECT symbol, date, arrival, nth,
+               {_columns("CASE WHEN {kept} THEN known_{name} ELSE {name} END AS {name}")},
+               {_columns("{name} AS received_{name}, known_{name}")},
+               {
+    _columns(
+        "CASE WHEN {name}_is_other THEN 'other split basis'"
+        " WHEN {kept} THEN 'contradicts prices kept' END AS reason_{name}"
+    )
+}
+        FROM (
+            SELECT *, {_TAKEN["high"]} < greatest({", ".join(_TAKEN.values())})
+                   OR {_TAKEN["low"]} > least({", ".join(_TAKEN.values())}) AS contradicts
+            FROM (
+                SELECT *, {_columns("{other} AS {name}_is_other")}
+                FROM (
+                    SELECT steps.*, {_columns("standing.{name} AS known_{name}")}
+                    FROM standing JOIN steps ON steps.symbol = standing.symbol
+                         AND steps.date = standing.date AND steps.nth = standing.nth + 1))))
+SELECT * FROM standing
+"""
+"""Rows of symbols and sessions that a split may have rescaled, and what stood after each.
+
+One row per symbol, session and ``nth`` delivery of it: every field as it stood afterwards, as
+``received_``, as ``known_`` before, and the ``reason_`` why it did not win, if it did not.
+"""
 
 GAPS = """
 SELECT date FROM sessions ANTI JOIN (SELECT DISTINCT date FROM daily) USING (date)
@@ -175,9 +262,13 @@ _BAR_TOLERANCES = {
 }
 
 DAILY_DIFFERENCES = _differences(
-    """
-    SELECT received.* EXCLUDE (arrival), coalesce(split_rows.ratio, 1.0) AS split_ratio
-    FROM received LEFT JOIN split_rows USING (symbol, date)
+    f"""
+    SELECT rows.* EXCLUDE (arrival), coalesce(split_rows.ratio, 1.0) AS split_ratio
+    FROM (
+        SELECT symbol, date, {_STANDING}, arrival
+        FROM received ANTI JOIN rebased USING (symbol, date)
+        UNION ALL SELECT symbol, date, {_STANDING}, arrival FROM rebased) AS rows
+    LEFT JOIN split_rows USING (symbol, date)
     QUALIFY row_number() OVER (PARTITION BY symbol, date ORDER BY arrival DESC) = 1
     """,
     "date",
@@ -186,7 +277,7 @@ DAILY_DIFFERENCES = _differences(
         "split_ratio": _SCALED,
     },
 )
-"""Compares with the newest delivery's row of each symbol and session of a year."""
+"""Compares with what stood after the newest delivery of each symbol and session of a year."""
 
 CALENDAR_DIFFERENCES = _differences(
     f"""
@@ -225,8 +316,13 @@ LISTING_DIFFERENCES = _differences(
 _CHANGES = " UNION ALL ".join(
     f"""
     SELECT symbol, date, '{name}' AS field, arrival, "{name}_before"::DOUBLE AS old,
-           "{name}"::DOUBLE AS new
+           "{name}"::DOUBLE AS new, NULL::VARCHAR AS reason
     FROM ordered WHERE arrival_before IS NOT NULL AND "{name}_before" IS DISTINCT FROM "{name}"
+    UNION ALL
+    SELECT symbol, date, '{name}', arrival, known_{name}::DOUBLE, received_{name}::DOUBLE,
+           reason_{name}
+    FROM rebased ANTI JOIN partial_sessions USING (date)
+    WHERE nth > 1 AND known_{name} IS DISTINCT FROM received_{name}
     """
     for name in schema.RESTATED_FIELDS
 )
@@ -239,26 +335,30 @@ _BEFORE = ", ".join(
 RESTATEMENT_DIFFERENCES = f"""
 WITH repeated AS (
         SELECT symbol, date FROM received ANTI JOIN partial_sessions USING (date)
+        ANTI JOIN rebased USING (symbol, date)
         GROUP BY symbol, date HAVING count(*) > 1),
      ordered AS (
         SELECT *, {_BEFORE} FROM received SEMI JOIN repeated USING (symbol, date)
         WINDOW earlier AS (PARTITION BY symbol, date ORDER BY arrival)),
      changes AS ({_CHANGES}),
      expected AS (
-        SELECT symbol, date, field, received_at, source, old, new
+        SELECT symbol, date, field, received_at, source, old, new, reason
         FROM changes JOIN arrivals USING (arrival)),
      kept AS (SELECT * FROM found ANTI JOIN partial_sessions USING (date))
 SELECT coalesce(e.symbol, f.symbol) AS symbol, coalesce(e.date, f.date)::VARCHAR AS day,
        coalesce(e.field, f.field) AS field,
-       CASE WHEN e.symbol IS NULL THEN 'none' ELSE concat(e.old, ' to ', e.new) END AS expected,
-       CASE WHEN f.symbol IS NULL THEN 'missing' ELSE concat(f.old, ' to ', f.new) END AS found
+       CASE WHEN e.symbol IS NULL THEN 'none'
+            ELSE concat(e.old, ' to ', e.new, ': ' || e.reason) END AS expected,
+       CASE WHEN f.symbol IS NULL THEN 'missing'
+            ELSE concat(f.old, ' to ', f.new, ': ' || f.reason) END AS found
 FROM expected AS e
 FULL JOIN kept AS f USING (symbol, date, field, received_at, source)
 WHERE e.symbol IS NULL OR f.symbol IS NULL
    OR e.old IS DISTINCT FROM f.old OR e.new IS DISTINCT FROM f.new
+   OR e.reason IS DISTINCT FROM f.reason
 ORDER BY 1, 2, 3
 """
-"""Compares with every change from a delivery to the next one of the same symbol and session.
+"""Compares with every value that differs from what stood before it of the symbol and session.
 
 Sessions of which a delivery is gone are left out: what it changed cannot be computed again.
 """
@@ -270,7 +370,9 @@ _PUBLISHED = " UNION ALL ".join(
 
 RESTATED_LAST = f"""
 WITH last AS (
-        SELECT symbol, date, field, arg_max(struct_pack(new := new), (received_at, source)) AS row
+        SELECT symbol, date, field,
+               arg_max(struct_pack(new := CASE WHEN reason IS NULL THEN new ELSE old END),
+                       (received_at, source)) AS row
         FROM found SEMI JOIN partial_sessions USING (date) GROUP BY symbol, date, field),
      published AS (
         SELECT * FROM ({_PUBLISHED}) SEMI JOIN last USING (symbol, date, field))

@@ -16,7 +16,6 @@ import pyarrow as pa
 
 from batch.consolidator.merge import (
     Merged,
-    Received,
     by_session,
     find_unsound,
     join,
@@ -29,8 +28,10 @@ from batch.core.frames import to_polars
 from batch.core.layout import DAILY_TABLE, RESTATEMENTS_TABLE, Delivery, partition_key
 from batch.core.sessions import day_of
 from batch.kernel.columns import DailyColumns
+from batch.lake.bases import SplitBases
 from batch.lake.inputs import YearInputs
 from batch.lake.manifest import DailyRecord, load_inputs
+from batch.lake.received import Received
 from batch.runtime.memory import PROCESS_BYTES
 from batch.runtime.progress import StopRequested, require_going
 from batch.storage.parquet import advising, read_table, require_schema
@@ -63,7 +64,7 @@ class DeliveryReader:
     merge_bytes: int
     stop_requested: StopRequested
 
-    def merge(self, inputs: YearInputs, base: DailyRecord | None) -> Merged:
+    def merge(self, inputs: YearInputs, bases: SplitBases, base: DailyRecord | None) -> Merged:
         """Merge a year's deliveries; sessions without news come from the partition of ``base``."""
         parts: list[Merged] = []
         to_read = sorted(inputs.deliveries)
@@ -72,7 +73,7 @@ class DeliveryReader:
             changed = inputs.sessions_that_differ(known)
             to_read = [delivery for delivery in to_read if delivery.session in changed]
             parts.append(self._published_sessions(inputs.year, base, changed))
-        return join([*parts, *self._read(to_read, inputs)], workers=self.workers)
+        return join([*parts, *self._read(to_read, inputs, bases)], workers=self.workers)
 
     def _published_sessions(self, year: int, base: DailyRecord, changed: set[date]) -> Merged:
         """Take the sessions without news from the published partitions."""
@@ -96,7 +97,9 @@ class DeliveryReader:
             found = read_table(path, table_schema.names, label=label)
             return require_schema(found, table_schema, label=label)
 
-    def _read(self, deliveries: list[Delivery], inputs: YearInputs) -> Iterator[Merged]:
+    def _read(
+        self, deliveries: list[Delivery], inputs: YearInputs, bases: SplitBases
+    ) -> Iterator[Merged]:
         """Read and merge deliveries in stretches of whole sessions, reading one ahead."""
         with ThreadPoolExecutor(self.workers) as pool:
             ahead: deque[dict[Delivery, Future[Any]]] = deque()
@@ -104,9 +107,9 @@ class DeliveryReader:
                 require_going(self.stop_requested)
                 ahead.append({one: pool.submit(self._read_one, one) for one in stretch})
                 if len(ahead) > 1:
-                    yield _merge_stretch(ahead.popleft())
+                    yield _merge_stretch(ahead.popleft(), bases)
             while ahead:
-                yield _merge_stretch(ahead.popleft())
+                yield _merge_stretch(ahead.popleft(), bases)
 
     def _read_one(self, delivery: Delivery) -> Any:
         content = self.store.read(delivery.key)
@@ -119,7 +122,7 @@ class DeliveryReader:
         return table
 
 
-def _merge_stretch(reading: Mapping[Delivery, Future[Any]]) -> Merged:
+def _merge_stretch(reading: Mapping[Delivery, Future[Any]], bases: SplitBases) -> Merged:
     tables: dict[Delivery, Any] = {}
     unusable: dict[Delivery, str] = {}
     for delivery, table in reading.items():
@@ -133,7 +136,7 @@ def _merge_stretch(reading: Mapping[Delivery, Future[Any]]) -> Merged:
         unusable |= {delivery: f"{delivery.key}: {why}" for delivery, why in unsound.items()}
         tables = {one: table for one, table in tables.items() if one not in unsound}
         received = Received.of(tables)
-    return replace(merge(received), unusable=unusable, deliveries_read=len(tables))
+    return replace(merge(received, bases), unusable=unusable, deliveries_read=len(tables))
 
 
 def _stretches(

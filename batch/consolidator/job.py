@@ -25,6 +25,7 @@ from batch.core.layout import (
     bronze_year_prefix,
 )
 from batch.core.sessions import Calendar, calendar_from
+from batch.lake.bases import SplitBases
 from batch.lake.carry import Carry
 from batch.lake.inputs import ListedDeliveries, YearInputs
 from batch.lake.manifest import (
@@ -165,11 +166,13 @@ def _read_plan(
         )
     # A year listed without a delivery has lost all of its deliveries.
     listed = {year: YearInputs(year, {}) for year in years} | listing.by_year(calendar)
+    splits = read_splits(store)
     return Plan(
         manifest=manifest,
         calendar=calendar,
         inputs={year: inputs.known_at(as_of) for year, inputs in listed.items()},
-        splits=splits_known_at(read_splits(store), as_of),
+        splits=splits_known_at(splits, as_of),
+        bases=SplitBases.of(splits, calendar),
         kept=frozenset(item.key for prefix in (CARRY, INPUTS) for item in store.list(prefix)),
         daily=TablePartitions.list(store, DAILY_TABLE),
         restated=TablePartitions.list(store, RESTATEMENTS_TABLE),
@@ -257,11 +260,13 @@ class _Job:
         splits = self.plan.splits_for(year, after_year=done.year)
         base = record if record and not self.full and self._is_whole(year, record) else None
         if base:
-            verdict = judge(base, listed, splits, done.carry)
+            verdict = judge(base, listed, splits, done.carry, self.plan.bases)
             if verdict is Verdict.CURRENT:
                 return self._keep(year, base, done)
             if verdict is Verdict.RECHAIN:
                 return self._rechain(year, base, done)
+            if verdict is Verdict.REMERGE:
+                base = None
         inputs = listed or self._list_year(year)
         if year not in done.merged_ahead:
             done = self._merge(inputs, base, done)
@@ -273,7 +278,7 @@ class _Job:
                 return self._remove(year, done)
             # What is published stays until there is a delivery that can be read.
             return replace(done, year=year, carry=self._carry_of(year, record)) if record else done
-        if base and judge(base, used, splits, done.carry) is Verdict.CURRENT:
+        if base and judge(base, used, splits, done.carry, self.plan.bases) is Verdict.CURRENT:
             return self._keep(year, base, done)
         new, carry, partitions = publish_year(
             self.store,
@@ -307,7 +312,7 @@ class _Job:
         return inputs.known_at(self.as_of)
 
     def _merge(self, inputs: YearInputs, base: DailyRecord | None, done: _Done) -> _Done:
-        merged = self.reader.merge(inputs, base)
+        merged = self.reader.merge(inputs, self.plan.bases, base)
         reasons = merged.unusable.values()
         problems = [f"{self.store.uri}/{why}; the other deliveries went on" for why in reasons]
         for problem in problems:
@@ -341,7 +346,8 @@ class _Job:
             record = manifest.partitions.get(year)
             if record is None and (listed is None or is_empty):
                 return replace(done, manifest=manifest)
-            verdict = judge(record, listed, splits, done.carry) if record else None
+            bases = self.plan.bases
+            verdict = judge(record, listed, splits, done.carry, bases) if record else None
             if record and not is_empty and verdict is Verdict.CURRENT:
                 carry = self._carry_of(year, record)
                 return replace(done, year=year, carry=carry, manifest=manifest)

@@ -1,4 +1,4 @@
-"""From the deliveries of some sessions to one row per symbol and session. Pure."""
+"""Deliveries that may be merged, and stretches of merged sessions put together. Pure."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-import pyarrow as pa
 
 from batch.core import schema
-from batch.core.frames import empty_frame, polars_schema
+from batch.core.frames import empty_frame
 from batch.core.layout import Delivery
 from batch.core.rules import (
     LEAST_PRICE,
@@ -30,11 +29,12 @@ from batch.kernel.columns import (
     NO_TRADES,
     ROW_ARRAYS,
     DailyColumns,
-    order_by_key,
     stable_order,
     union_symbols,
 )
+from batch.lake.bases import SplitBases
 from batch.lake.manifest import fingerprint
+from batch.lake.received import Received, newest_rows
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,28 +51,6 @@ class Merged:
     restatements: pl.DataFrame = field(default_factory=lambda: empty_frame(schema.RESTATEMENTS))
     unusable: Mapping[Delivery, str] = field(default_factory=dict)
     deliveries_read: int = 0
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Received:
-    """Deliveries of some sessions, one under the other.
-
-    The rows of each are sorted by symbol, the deliveries in their own order: session, then
-    received, then source. ``sender`` is the place of each row's delivery among them.
-    """
-
-    rows: DailyColumns
-    deliveries: Sequence[Delivery]
-    sender: npt.NDArray[np.int32]
-
-    @classmethod
-    def of(cls, tables: Mapping[Delivery, Any]) -> Received:
-        """Put tables of :data:`batch.core.schema.DELIVERY` one under the other."""
-        if not tables:
-            return cls(DailyColumns.empty(), [], np.empty(0, np.int32))
-        lengths = [table.num_rows for table in tables.values()]
-        sender = np.repeat(np.arange(len(tables), dtype=np.int32), lengths)
-        return cls(DailyColumns.from_table(pa.concat_tables(tables.values())), [*tables], sender)
 
 
 def find_unsound(received: Received) -> dict[Delivery, str]:
@@ -123,21 +101,10 @@ def _broken_rows(
     }
 
 
-def merge(received: Received) -> Merged:
-    """Let the newest delivery win, row by row, and note what it changed.
-
-    A symbol that a newer delivery leaves out keeps its row: absence is not deletion.
-    """
-    rows = received.rows
-    if not len(rows):
-        return Merged(rows, {})
-    key = (rows.day - int(rows.day[0])).astype(np.int64) * len(rows.symbols) + rows.code
-    if (key[1:] > key[:-1]).all():
-        return Merged(rows, session_digests(rows))
-    order, newest = order_by_key(key)
-    ordered = Received(rows.take(order), received.deliveries, received.sender[order])
-    kept = ordered.rows.take(newest)
-    return Merged(kept, session_digests(kept), _restated(ordered, np.flatnonzero(~newest)))
+def merge(received: Received, bases: SplitBases) -> Merged:
+    """Merge deliveries by :func:`batch.lake.received.newest_rows`, and digest what came of it."""
+    bars, restatements = newest_rows(received, bases)
+    return Merged(bars, session_digests(bars), restatements)
 
 
 def by_session(rows: DailyColumns) -> DailyColumns:
@@ -224,45 +191,3 @@ def with_split_digests(digests: Mapping[int, str], bars: DailyColumns) -> dict[s
         )
         for day, digest in sorted(digests.items())
     }
-
-
-def _restated(received: Received, older: npt.NDArray[np.int64]) -> pl.DataFrame:
-    """Compare each superseded row with the one that follows it under the same key."""
-    rows, newer = received.rows, older + 1
-    symbols = pl.Series(rows.symbols.to_pylist(), dtype=pl.String)
-    senders = pl.DataFrame(
-        {
-            "received_at": [delivery.received_at for delivery in received.deliveries],
-            "source": [delivery.source for delivery in received.deliveries],
-        },
-        schema=polars_schema(schema.RESTATEMENTS, ["received_at", "source"]),
-    )
-    changed = [empty_frame(schema.RESTATEMENTS)]
-    for name in schema.RESTATED_FIELDS:
-        values: npt.NDArray[Any] = getattr(rows, name)
-        old, new = values[older], values[newer]
-        differs = old != new
-        if name == "vwap":
-            differs &= ~(np.isnan(old) & np.isnan(new))
-        if not differs.any():
-            continue
-        at = newer[differs]
-        changed.append(
-            pl.DataFrame(
-                {
-                    "symbol": symbols.gather(rows.code[at]),
-                    "date": pl.Series(rows.day[at]).cast(pl.Date),
-                    "field": pl.repeat(name, len(at), eager=True),
-                    "old": _nullable(name, old[differs]),
-                    "new": _nullable(name, new[differs]),
-                }
-            ).hstack(senders[received.sender[at]])
-        )
-    return pl.concat(changed)
-
-
-def _nullable(name: str, values: npt.NDArray[Any]) -> pl.Series:
-    floats = values.astype(np.float64)
-    if name == "trades":
-        floats[values == NO_TRADES] = np.nan
-    return pl.Series(floats).fill_nan(None)

@@ -10,6 +10,7 @@ import polars as pl
 
 from batch.core.layout import Delivery, carry_key, inputs_key
 from batch.core.sessions import Calendar
+from batch.lake.bases import SplitBases
 from batch.lake.carry import Carry
 from batch.lake.inputs import YearInputs
 from batch.lake.manifest import DailyRecord, Manifest
@@ -28,6 +29,7 @@ class Plan:
         inputs: The deliveries, known at the instant asked for, of every year that may have
             news; a year that is not in it has those of its record.
         splits: Those known at that instant, as ``splits_known_at`` returns them.
+        bases: Of all splits on record, by which later values of a session are judged.
         daily: Partitions that are there.
         restated: Those of restatements.
         kept: Keys of the carried states and lists of deliveries beside the manifest.
@@ -42,6 +44,7 @@ class Plan:
     calendar: Calendar
     inputs: Mapping[int, YearInputs]
     splits: pl.DataFrame
+    bases: SplitBases
     daily: TablePartitions
     restated: TablePartitions
     kept: frozenset[str]
@@ -71,22 +74,26 @@ class Verdict(Enum):
 
     CURRENT = "nothing"
     RECHAIN = "pass on the changed state of earlier years; its rows stay"
-    REBUILD = "make it again"
+    REBUILD = "make it again; sessions without news stay as they are published"
+    REMERGE = "make it again from its deliveries alone"
 
 
 def judge(
-    record: DailyRecord, inputs: YearInputs | None, splits: pl.DataFrame, carry: Carry
+    record: DailyRecord,
+    inputs: YearInputs | None,
+    splits: pl.DataFrame,
+    carry: Carry,
+    bases: SplitBases,
 ) -> Verdict:
     """Compare what a partition was made from with what it would be made from now.
 
     Without ``inputs`` the deliveries are those of the record. What earlier years pass on is
     read only where its digest has changed.
     """
-    if (
-        record.results_version != RESULTS_VERSION
-        or (inputs is not None and record.inputs_digest != inputs.digest)
-        or record.splits_digest != splits_digest(splits)
-    ):
+    if record.results_version != RESULTS_VERSION or bases.changed_since(record):
+        return Verdict.REMERGE
+    has_news = inputs is not None and record.inputs_digest != inputs.digest
+    if has_news or record.splits_digest != splits_digest(splits):
         return Verdict.REBUILD
     if record.carry_in_digest == carry.digest:
         return Verdict.CURRENT

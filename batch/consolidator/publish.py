@@ -55,6 +55,7 @@ def publish_year(
         Interrupted: A stop was requested between two writes.
     """
     year = inputs.year
+    contest = plan.bases.contest(inputs.deliveries)
     bars, carry = attach_carried_splits(merged.bars, splits, carry_in)
     sessions = with_split_digests(merged.digests, bars)
     first, newest = min(sessions), max(sessions)
@@ -111,6 +112,10 @@ def publish_year(
         restatements_version=restated.version if restated else "",
         bytes_digest=stored.bytes_digest,
         restatements_bytes_digest=restated.bytes_digest if restated else "",
+        held_back=restatements["reason"].len() - restatements["reason"].null_count(),
+        contested_after=contest.after,
+        contested_upto=contest.upto,
+        contested_splits_digest=contest.splits_digest,
     )
     partitions = [PublishedPartition(DAILY_TABLE, year, len(bars), stored.size_bytes)]
     if restated:

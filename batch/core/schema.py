@@ -66,13 +66,15 @@ RESTATEMENTS: Final = _schema(
         "new": _FLOAT,
         "received_at": pa.timestamp("us", tz="UTC"),
         "source": _TEXT,
+        "reason": _TEXT,
     },
-    nullable=["old", "new"],
+    nullable=["old", "new", "reason"],
 )
-"""What a later delivery changed: one row per (symbol, date, field, received_at, source), sorted so.
+"""Values of later deliveries that differ: a row per (symbol, date, field, received_at, source).
 
-``old`` is the value of the delivery before, ``new`` the value of the one received at
-``received_at`` from ``source``. Null stands for a value that a source does not have.
+Sorted by these. ``old`` is the value that stood before, ``new`` that of the delivery received at
+``received_at`` from ``source``; null stands for a value that a source does not have. ``reason``
+is null where ``new`` replaced ``old``, and else says why it did not.
 """
 
 SPLITS: Final = _schema(

@@ -156,6 +156,15 @@ class Calendar:
             raise ValueError(f"no session of {self.name} had closed by {now}")
         return date_of(closed[-1])
 
+    def next_to_close(self, instants_s: npt.NDArray[np.int64]) -> Days:
+        """Return the day of the first session that had not closed at each instant.
+
+        Instants are seconds since 1970-01-01T00:00Z. At its close a session has closed. Where
+        all sessions of the calendar had, its last one is returned.
+        """
+        at = np.searchsorted(self.closes_s, instants_s, side="right")
+        return self.days[np.minimum(at, len(self.days) - 1)]
+
     def digest(self, first: date, last: date) -> str:
         """Fingerprint of the sessions from ``first`` to ``last``, numbers included.
 

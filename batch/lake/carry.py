@@ -14,15 +14,15 @@ from functools import cached_property, partial
 
 import numpy as np
 import polars as pl
-import pyarrow.compute as pc
 
 from batch.core import schema
 from batch.core.errors import CommitConflict, DeliveryUnreadable, ObjectMissing, StateDamaged
 from batch.core.frames import empty_frame, to_arrow, to_polars
 from batch.core.layout import carry_key
-from batch.kernel.arrow import arrow_text, numpy_of
+from batch.kernel.arrow import arrow_text
 from batch.kernel.columns import DailyColumns, union_symbols
-from batch.kernel.splits import SplitColumns, attach_splits
+from batch.kernel.splits import attach_splits
+from batch.lake.bases import split_columns
 from batch.lake.manifest import fingerprint
 from batch.storage.parquet import read_table, table_bytes
 from batch.storage.store import ObjectStore
@@ -113,16 +113,10 @@ def attach_carried_splits(
     pending_before = np.ones(len(symbols))
     pending_before[carried_place] = state["pending_ratio"].to_numpy()
     code = own_place[bars.code]
-    place = numpy_of(pc.index_in(arrow_text(splits["symbol"].to_list()), value_set=symbols), -1)
-    known = place >= 0
     split_ratio, pending = attach_splits(
         code,
         bars.day,
-        SplitColumns(
-            place[known],
-            splits["date"].cast(pl.Int32).to_numpy()[known],
-            splits["ratio"].to_numpy()[known],
-        ),
+        split_columns(splits, symbols),
         seen_before=seen_before,
         pending_before=pending_before,
     )

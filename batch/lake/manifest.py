@@ -45,11 +45,14 @@ class DailyRecord:
         carry_digest: Of the state that the year passes on.
         sessions: For each session, ISO date: digest of its rows.
         version: The store's version of the data when it was published.
-        restatements: How many there are.
+        restatements: How many there are, values that did not win among them.
         restatements_version: The store's version of them, empty where there are none.
         bytes_digest: Length and CRC-32 of the partition's file, empty where an earlier version
             of this package wrote it.
         restatements_bytes_digest: Likewise, and empty where there are none.
+        held_back: How many restatements are values that did not win.
+        contested_after: With the next two, the splits on which sessions with several deliveries
+            depend, as :class:`batch.lake.bases.Contest` has them.
     """
 
     results_version: str
@@ -68,6 +71,10 @@ class DailyRecord:
     restatements_version: str
     bytes_digest: str = ""
     restatements_bytes_digest: str = ""
+    held_back: int = 0
+    contested_after: str = ""
+    contested_upto: str = ""
+    contested_splits_digest: str = ""
 
     @property
     def oldest(self) -> str:

@@ -36,7 +36,10 @@ TABLES = ("1d", "restatements", "3d", "5d", "3d_listing")
 
 
 def history() -> list[Receipt]:
-    """Return eight sessions of three symbols: one halted, one listed late, some rows dirty."""
+    """Return eight sessions of three symbols: one halted, one listed late, some rows dirty.
+
+    One bar is corrected later, and one volume sent again on the basis of a split.
+    """
     receipts = []
     for no, day in enumerate(DAYS):
         close = 70.0 + no if no < 4 else 10.0 + no / 8
@@ -51,6 +54,8 @@ def history() -> list[Receipt]:
         receipts.append(Receipt(evening, "golden", tuple(rows)))
     corrected = bar("NAN", DAYS[1], 71.25, high=71.75, low=70.5, volume=105.5)
     receipts.append(Receipt(datetime(2022, 1, 8, 9, tzinfo=UTC), "fix", (corrected,)))
+    rebased = bar("NAN", DAYS[2], 72.0, high=72.5, low=71.5, volume=714.0)
+    receipts.append(Receipt(datetime(2022, 1, 8, 10, tzinfo=UTC), "again", (rebased,)))
     return receipts
 
 

@@ -24,8 +24,8 @@ from batch.lake.reference import add_splits
 from batch.resampler.job import resample
 from batch.storage.local import LocalStore
 from batch.storage.store import ObjectStore
-from tests.oracle import Lake, Row, Sent, Split, library_sessions
-from tests.support.bars import frame
+from tests.oracle import PRICES, Lake, Row, Sent, Split, library_sessions, sift
+from tests.support.bars import bar, frame
 
 ODD_SYMBOLS = (
     "A",
@@ -112,9 +112,8 @@ class Filled:
         if as_of is None:
             return Lake.of(self.sent, self.splits)
         sent = [one for one in self.sent if one.received_at <= as_of]
-        return Lake.of(
-            sent, [one for one in self.splits if one.executed <= as_of.astimezone(UTC).date()]
-        )
+        executed = [one for one in self.splits if one.executed <= as_of.astimezone(UTC).date()]
+        return Lake.of(sent, executed, on_record=self.splits)
 
     def run(
         self,
@@ -307,7 +306,38 @@ def histories(
             unique_by=lambda one: (one.symbol, one.executed),
         )
     )
-    return History(tuple(receipts), tuple(made))
+    rebased = [draw(sent_again(receipts)) for _ in range(draw(st.integers(0, 2)) if splits else 0)]
+    again = [receipt for receipt, _ in rebased if receipt]
+    by_key = {(one.symbol, one.executed): one for one in (*made, *(one for _, one in rebased))}
+    return History((*receipts, *again), tuple(by_key.values()))
+
+
+@st.composite
+def sent_again(draw: st.DrawFn, receipts: Sequence[Receipt]) -> tuple[Receipt | None, Split]:
+    """Draw a split after a row, and a receipt of the row on the scale after it, more or less."""
+    pool = session_pool()
+    rows = [row for one in receipts for row in sift(one.rows, pool, one.received_at)[0]]
+    row = draw(st.sampled_from(rows or [bar("A", pool[0])]))
+    executed = row["date"] + timedelta(days=draw(st.sampled_from((1, 1, 2, 3, 400))))
+    split = Split(row["symbol"], executed, draw(st.sampled_from((2.0, 7.0, 0.1, 1.5))))
+    ratio = split.ratio
+    off = draw(st.sampled_from((1.0, 1.0, 1.0, 1.004, 1.006)))
+    on_it = {name: row[name] / ratio * off for name in (*PRICES, "vwap") if row[name] is not None}
+    if row["volume"]:
+        on_it["volume"] = row["volume"] * ratio * draw(st.sampled_from((1.0, 1.0, 1.019, 1.03)))
+    # Taken alone, a high corrected on a scale below, or a low on one above, contradicts the rest.
+    corrected = "high" if ratio > 1 else "low"
+    if corrected in on_it and draw(st.booleans()):
+        on_it[corrected] *= 1.1 if ratio > 1 else 0.9
+    left = draw(st.sampled_from([(), (), ("volume",), ("vwap",), ("open",), (*PRICES, "vwap")]))
+    # In the afternoon and the evening of the day before, in the night, and years later.
+    hours = draw(st.sampled_from((-2, -2, 5, 30, -6, 24 * 800)))
+    received_at = datetime.combine(executed, time(tzinfo=UTC)) + timedelta(hours=hours)
+    sent = {**row, **{name: value for name, value in on_it.items() if name not in left}}
+    is_possible = received_at.date() >= row["date"]
+    return Receipt(
+        received_at, draw(st.sampled_from("ab")), (sent,)
+    ) if is_possible else None, split
 
 
 widths_to_try = st.one_of(

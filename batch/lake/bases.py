@@ -1,0 +1,107 @@
+"""Splits between a session and the receipt of its values, by which later values are judged.
+
+A vendor applies a split from the evening before it is executed. So a delivery can be on the basis
+of every split up to the first session that had not closed when it was received.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow.compute as pc
+
+from batch.core.layout import Delivery
+from batch.core.sessions import Calendar, Days, date_of
+from batch.kernel.arrow import arrow_text, numpy_of
+from batch.kernel.columns import DailyColumns
+from batch.kernel.corrections import Settled, basis_ratios, settle
+from batch.kernel.splits import SplitColumns
+from batch.lake.manifest import DailyRecord
+from batch.lake.reference import splits_digest, splits_known_at
+
+
+class Contest(NamedTuple):
+    """The splits on which the values of a year's sessions with several deliveries can depend.
+
+    Those executed after one date up to another, inclusive, both ISO, and their digest; empty
+    texts where no session has several deliveries.
+    """
+
+    after: str = ""
+    upto: str = ""
+    splits_digest: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SplitBases:
+    """The splits on record, those ahead too, and the exchange's sessions.
+
+    What was known at an instant needs no other splits: those that count for a delivery are
+    bounded by its receipt.
+    """
+
+    splits: pl.DataFrame
+    calendar: Calendar
+
+    @classmethod
+    def of(cls, splits: pl.DataFrame, calendar: Calendar) -> SplitBases:
+        """Take the table of splits as :func:`batch.lake.reference.read_splits` returns it."""
+        return cls(splits_known_at(splits, None), calendar)
+
+    def last_days(self, received_at: Sequence[datetime]) -> Days:
+        """Return the day of the first session that had not closed at each instant."""
+        instants_s = np.array([int(one.timestamp()) for one in received_at], np.int64)
+        return self.calendar.next_to_close(instants_s)
+
+    def settle(self, rows: DailyColumns, newest: npt.NDArray[np.bool_], last_days: Days) -> Settled:
+        """Settle rows that :func:`batch.kernel.columns.order_by_key` has put in order.
+
+        ``last_days`` are those of the delivery of each row.
+        """
+        follows = np.zeros(len(rows), np.bool_)
+        follows[1:] = ~newest[:-1]
+        at = np.flatnonzero(follows)
+        ratios = np.ones(len(rows))
+        splits = split_columns(self.splits, rows.symbols)
+        ratios[at] = basis_ratios(rows.code[at], rows.day[at], last_days[at], splits)
+        return settle(rows, follows, ratios)
+
+    def contest(self, deliveries: Iterable[Delivery]) -> Contest:
+        """Return the splits on which a year made from some deliveries can depend."""
+        listed = [*deliveries]
+        counts = Counter(one.session for one in listed)
+        contested = [one for one in listed if counts[one.session] > 1]
+        if not contested:
+            return Contest()
+        newest = max(one.received_at for one in contested)
+        after, upto = min(contested).session, date_of(int(self.last_days([newest])[0]))
+        return Contest(after.isoformat(), upto.isoformat(), self._digest(after, upto))
+
+    def changed_since(self, record: DailyRecord) -> bool:
+        """Return whether the splits on which the values of a record depend have changed."""
+        if not record.contested_after:
+            return False
+        after, upto = map(date.fromisoformat, (record.contested_after, record.contested_upto))
+        return self._digest(after, upto) != record.contested_splits_digest
+
+    def _digest(self, after: date, upto: date) -> str:
+        executed = pl.col("date")
+        return splits_digest(self.splits.filter((executed > after) & (executed <= upto)))
+
+
+def split_columns(splits: pl.DataFrame, symbols: Any) -> SplitColumns:
+    """Return the splits of some symbols, sorted Arrow text; both sorted by symbol and date."""
+    place = numpy_of(pc.index_in(arrow_text(splits["symbol"].to_list()), value_set=symbols), -1)
+    known = place >= 0
+    return SplitColumns(
+        place[known],
+        splits["date"].cast(pl.Int32).to_numpy()[known],
+        splits["ratio"].to_numpy()[known],
+    )
