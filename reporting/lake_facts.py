@@ -84,6 +84,7 @@ class LakeFacts:
         behind: Sessions that closed since the newest one in the lake.
         splits: How many are on record.
         restated: :func:`restated_fields` of all ``restated_values``.
+        held_back_values: Later values that did not replace the published ones.
         months: :func:`restated_months` of them.
         refused: :func:`refused_reasons` of all ``refused_rows``.
         runs: The last ones, newest first.
@@ -99,6 +100,7 @@ class LakeFacts:
     splits: int
     restated: pl.DataFrame
     restated_values: int
+    held_back_values: int
     months: pl.DataFrame
     refused: pl.DataFrame
     refused_rows: int
@@ -120,7 +122,8 @@ def gather_facts(lake: Lake, *, now: datetime, progress: Progress) -> LakeFacts:
         raise DataRefused(f"{lake.store.uri}: {problems}; then make the report again")
     manifest = listed.daily
     calendar = load_calendar(min(manifest.oldest or EPOCH, EPOCH))
-    splits, restatements, rejected = lake.splits(), lake.restatements(), lake.rejected()
+    splits, logged, rejected = lake.splits(), lake.restatements(), lake.rejected()
+    restatements = logged.filter(pl.col("reason").is_null())
     # First, because it requires every bar to be sound.
     moves = find_moves(bars_by_group(lake, calendar, progress=progress), splits, calendar)
     with reading(lake.store, table_prefix(DAILY_TABLE), schema.DAILY):
@@ -138,6 +141,7 @@ def gather_facts(lake: Lake, *, now: datetime, progress: Progress) -> LakeFacts:
         splits=splits.height,
         restated=restated_fields(restatements),
         restated_values=restatements.height,
+        held_back_values=logged.height - restatements.height,
         months=restated_months(restatements),
         refused=refused_reasons(rejected),
         refused_rows=rejected.height,

@@ -81,6 +81,7 @@ def test_a_quiet_market_has_no_findings(lake: LocalStore, calendar: Calendar) ->
         "zero_volume",
         "coverage_drop",
         "vanished",
+        "held_back",
     }
     assert (quality.bars, quality.symbols) == (122, 2)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
+from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -12,15 +13,21 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from batch.audit.quality import check_lake
+from batch.audit.status import read_status
 from batch.audit.vacuum import apply_vacuum, plan_vacuum
 from batch.audit.verify import verify
+from batch.core.errors import DataRefused
 from batch.core.frames import to_arrow
 from batch.core.sessions import load_calendar
 from batch.kernel.columns import DailyColumns
 from batch.kernel.corrections import CONTRADICTORY, OTHER_BASIS, REASONS, Settled, settle
 from batch.lake import Lake
 from batch.lake.manifest import load_daily_manifest
+from batch.runtime.progress import Silent
 from batch.storage.store import ObjectStore
+from reporting.lake_facts import gather_facts
+from reporting.lake_page import report_page
 from tests import oracle
 from tests.oracle import PRICES, Row, Sent, Split
 from tests.support.bars import bar, frame
@@ -384,6 +391,27 @@ def test_what_stands_is_what_the_rule_says_and_keeps_the_rules_of_rows(
                 assert REASONS[code] == restated["reason"]
 
 
+def test_values_held_back_are_counted_apart_from_corrections(any_lake: ObjectStore) -> None:
+    lake = Filled(any_lake)
+    lake.receive(first(), again(volume=7000.0, close=70.5, high=70.5))
+    lake.split(Split("A", EXECUTED, 7.0))
+    lake.run()
+
+    status = read_status(any_lake, now=EVE)
+    findings = check_lake(Lake(any_lake), names=["held_back"]).findings
+    facts = gather_facts(Lake(any_lake), now=EVE, progress=Silent())
+
+    assert status.restated == {"close": 1, "high": 1}
+    assert status.held_back == {OTHER_BASIS: 1}
+    assert (status.restatements, status.held_back_values) == (2, 1)
+    assert findings.select("symbol", "date", "value").rows() == [("A", DAY, 7000.0)]
+    assert findings["told"].to_list() == [
+        "volume 7,000 received 2025-01-15, 1,000 stays: other split basis"
+    ]
+    assert (facts.restated_values, facts.held_back_values) == (2, 1)
+    assert "1 value of later deliveries not published" in report_page(facts)
+
+
 def test_a_lake_made_before_the_rule_is_made_again_from_its_deliveries(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -392,7 +420,7 @@ def test_a_lake_made_before_the_rule_is_made_again_from_its_deliveries(
         lake.split(Split("A", EXECUTED, 7.0))
         with monkeypatch.context() as earlier:
             earlier.setattr("batch.lake.bases.settle", lambda rows, *_: Settled(rows, {}))
-            for module in ("consolidator.plan", "consolidator.publish"):
+            for module in ("consolidator.plan", "consolidator.publish", "audit.status"):
                 earlier.setattr(f"batch.{module}.RESULTS_VERSION", "2")
             lake.run()
         assert only_bar(lake)["volume"] == 7000.0
@@ -403,6 +431,33 @@ def test_a_lake_made_before_the_rule_is_made_again_from_its_deliveries(
         assert known["volume"].to_list() == [1000.0]
         assert only_bar(lake)["volume"] == 1000.0
         assert_lake(lake, lake.expected())
+
+
+def test_restatements_of_an_earlier_version_are_named_until_they_are_made_again(
+    any_lake: ObjectStore,
+) -> None:
+    lake = Filled(any_lake)
+    lake.receive(first(), again(volume=1200.0))
+    with pytest.MonkeyPatch.context() as earlier:
+        for module in ("consolidator.plan", "consolidator.publish"):
+            earlier.setattr(f"batch.{module}.RESULTS_VERSION", "2")
+        lake.run()
+    key = "silver/restatements/year=2025/data.parquet"
+    content = BytesIO()
+    pl.read_parquet(BytesIO(any_lake.read(key))).drop("reason").write_parquet(content)
+    any_lake.write(key, content.getvalue())
+
+    status = read_status(any_lake, now=EVE)
+    found = verify(any_lake, calendar=load_calendar()).differences
+    with pytest.raises(DataRefused, match="ohlcv consolidate --full"):
+        Lake(any_lake).restatements()
+    lake.run()
+
+    assert any("another version" in problem for problem in status.problems)
+    assert (status.restated, status.restatements) == ({}, 1)
+    assert "reason" in str([one.found for one in found if one.table == "restatements"])
+    assert verify(any_lake, calendar=load_calendar()).differences == []
+    assert Lake(any_lake).restatements()["reason"].to_list() == [None]
 
 
 def test_histories_have_values_on_other_bases() -> None:

@@ -253,8 +253,9 @@ CHECKS = (
 LAKE_CHECKS = {
     "coverage_drop": f"a session with less than {COVERAGE_SHARE:.0%} of the usual symbols",
     "vanished": f"no bar for more than {VANISHED_SESSIONS} sessions, no delisting on record",
+    "held_back": "a later value that a split explains, which was not published",
 }
-"""The checks that compare symbols: name and description."""
+"""The checks that look at more than one symbol's bars: name and description."""
 
 
 def coverage_drops(counts: pl.DataFrame) -> pl.DataFrame:
@@ -289,6 +290,23 @@ def vanished(last_bars: pl.DataFrame, newest_no: int, delisted: set[str]) -> pl.
         absent,
         lambda row: f"last bar {newest_no - row['no']} sessions before the newest session",
     )
+
+
+def held_back(restatements: pl.DataFrame) -> pl.DataFrame:
+    """Find values of later deliveries that did not replace the published ones."""
+    return _findings(
+        "held_back",
+        restatements.filter(pl.col("reason").is_not_null()),
+        pl.col("new"),
+        lambda row: (
+            f"{row['field']} {_number_text(row['new'])} received {row['received_at']:%Y-%m-%d},"
+            f" {_number_text(row['old'])} stays: {row['reason']}"
+        ),
+    )
+
+
+def _number_text(value: float | None) -> str:
+    return "none" if value is None else f"{value:,.10g}"
 
 
 def _runs(rows: pl.DataFrame, same: pl.Expr, least: int) -> pl.DataFrame:

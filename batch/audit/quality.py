@@ -13,6 +13,7 @@ from batch.audit.checks import (
     FINDINGS,
     LAKE_CHECKS,
     coverage_drops,
+    held_back,
     vanished,
     with_neighbours,
 )
@@ -88,6 +89,8 @@ def check_lake(
     if "vanished" in checks:
         newest_no = calendar.session_no(recorded.newest)
         findings.append(vanished(last, newest_no, _delisted(lake.tickers())))
+    if "held_back" in checks:
+        findings.append(held_back(lake.restatements()))
     found = pl.concat(findings)
     if since is not None:
         found = found.filter(pl.col("date") >= since)

@@ -27,6 +27,7 @@ from batch.runtime.formats import count_text
 from batch.runtime.run_report import list_run_reports
 from batch.storage.scan import reading, scan_objects
 from batch.storage.store import ObjectStore, StoredObject
+from batch.version import RESULTS_VERSION
 
 RECENT_SESSIONS = 30
 """Sessions whose lateness, refused rows and corrections are counted by default."""
@@ -85,10 +86,12 @@ class Status:
         ahead: Consolidated sessions that had not closed by ``at``; counted nowhere else.
         behind: Sessions after the newest one, up to the expected one.
         missing: Sessions between the oldest and the newest one without any daily bar.
-        since: First session that ``late``, ``refused`` and ``restated`` cover.
+        since: First session that ``late``, ``refused``, ``restated`` and ``held_back`` cover.
         refused: Refused rows by reason; a row with two reasons counts under both.
         restated: Changed values by field.
         restatements: Changed values over all time.
+        held_back: Values of later deliveries that did not replace the published ones, by reason.
+        held_back_values: Such values over all time.
         waiting: Deliveries that have not been consolidated yet.
         outdated: Tables of bars that were made from older daily bars than there are.
         wrong: Objects that are missing, foreign or damaged.
@@ -110,6 +113,8 @@ class Status:
     refused: Mapping[str, int]
     restated: Mapping[str, int]
     restatements: int
+    held_back: Mapping[str, int]
+    held_back_values: int
     waiting: tuple[str, ...]
     tables: tuple[TableStatus, ...]
     outdated: tuple[str, ...]
@@ -154,6 +159,8 @@ def read_status(
         missing = [session for session in due if session not in consolidated]
         recent = since or calendar.session_at(calendar.session_no(newest) - RECENT_SESSIONS + 1)
     stored = listed.tables
+    restated, held_back = _restated(store, recent, records, {one.key for one in listed.wrong})
+    held_back_values = sum(record.held_back for record in records.values())
     status = Status(
         lake=store.uri,
         at=now,
@@ -167,8 +174,10 @@ def read_status(
         since=recent,
         late=tuple(_late(store, recent, delay, calendar)),
         refused=_refused(store, recent),
-        restated=_restated(store, recent, records, {one.key for one in listed.wrong}),
-        restatements=sum(record.restatements for record in records.values()),
+        restated=restated,
+        restatements=sum(one.restatements for one in records.values()) - held_back_values,
+        held_back=held_back,
+        held_back_values=held_back_values,
         waiting=waiting_deliveries(store),
         tables=tuple(TableStatus.of(one) for one in stored),
         outdated=tuple(
@@ -180,7 +189,8 @@ def read_status(
             for run in list_run_reports(store, _LAST_RUNS)
         ),
     )
-    return replace(status, problems=tuple(_problems(status, max_age_sessions)))
+    problems = [*_problems(status, max_age_sessions), *_earlier_versions(records)]
+    return replace(status, problems=tuple(problems))
 
 
 def _problems(status: Status, max_age_sessions: int) -> Iterable[str]:
@@ -220,6 +230,19 @@ def _problems(status: Status, max_age_sessions: int) -> Iterable[str]:
         )
 
 
+def _earlier_versions(records: Mapping[int, DailyRecord]) -> Iterable[str]:
+    years = [year for year, record in records.items() if not _is_of_this_version(record)]
+    if years:
+        yield (
+            f"outdated: the daily bars of {count_text(len(years), 'years')} were made by another"
+            " version of this package; run `ohlcv consolidate`, then `ohlcv resample`"
+        )
+
+
+def _is_of_this_version(record: DailyRecord) -> bool:
+    return record.results_version == RESULTS_VERSION
+
+
 def _late(
     store: ObjectStore, since: date | None, delay: timedelta, calendar: Calendar
 ) -> Iterable[LateSession]:
@@ -251,18 +274,30 @@ def _restated(
     since: date | None,
     records: Mapping[int, DailyRecord],
     left_out: Collection[str],
-) -> dict[str, int]:
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Count changed values by field, and those held back by reason.
+
+    Restatements of another version of this package may have other columns: they are left out.
+    """
     keys = [
         partition_key(RESTATEMENTS_TABLE, year)
         for year, record in sorted(records.items())
-        if record.restatements and (since is None or year >= since.year)
+        if record.restatements
+        and _is_of_this_version(record)
+        and (since is None or year >= since.year)
     ]
     rows = scan_objects(store, [key for key in keys if key not in left_out], schema.RESTATEMENTS)
     if since is not None:
         rows = rows.filter(pl.col("date") >= since)
     with reading(store, table_prefix(RESTATEMENTS_TABLE), schema.RESTATEMENTS):
-        counts = rows.group_by("field").len().sort("len", "field", descending=True).collect()
-    return {str(name): int(count) for name, count in counts.rows()}
+        by_field, by_reason = pl.collect_all(
+            chosen.group_by(name).len().sort("len", name, descending=True)
+            for name, chosen in (
+                ("field", rows.filter(pl.col("reason").is_null())),
+                ("reason", rows.filter(pl.col("reason").is_not_null())),
+            )
+        )
+    return dict(by_field.rows()), dict(by_reason.rows())
 
 
 def _list_from_session(

@@ -53,6 +53,7 @@ def command(settings: Settings, output: Output, path: Path, theme: str) -> None:
             "daily_bars": coverage.rows,
             "refused_rows": facts.refused_rows,
             "restated_values": facts.restated_values,
+            "held_back_values": facts.held_back_values,
             "unexplained_moves": facts.moves.count,
         }
     )

@@ -92,6 +92,8 @@ def _show(output: Output, status: Status) -> None:
         output.table([f"refused since {status.since}", "rows"], list(status.refused.items()))
     if status.restated:
         output.table([f"restated since {status.since}", "values"], list(status.restated.items()))
+    if status.held_back:
+        output.table([f"held back since {status.since}", "values"], list(status.held_back.items()))
     if status.runs:
         runs = [
             (
