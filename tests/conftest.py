@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 from batch.core.sessions import Calendar, load_calendar
 from batch.storage.local import LocalStore
 from batch.storage.store import ObjectStore, open_store
+from tests.support.command_line import end_warm_python
 
 settings.register_profile(
     "ci",
@@ -35,6 +36,13 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
         if name.startswith(("OHLCV_", "POLYGON_", "MASSIVE_")) and name != "OHLCV_TEST_CORPUS":
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_process_is_left() -> Iterator[None]:
+    """End the processes that commands are forked from."""
+    yield
+    end_warm_python()
 
 
 @pytest.fixture(scope="session")

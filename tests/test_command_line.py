@@ -26,7 +26,7 @@ from batch.runtime.settings import ResamplerSettings
 from batch.storage.local import LocalStore
 from orchestration.cli.main import SECTIONS, cli
 from tests.support.bars import bar, land_rows, received_after
-from tests.support.command_line import ROOT, run_ohlcv
+from tests.support.command_line import MAIN, ROOT, run_ohlcv, warm_python
 
 COMMANDS = [name for section in SECTIONS.values() for name in section]
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -51,12 +51,7 @@ def in_terminal(
     ours, theirs = pty.openpty()
     inherited = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
     process = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            "from orchestration.cli.main import main; main()",
-            *arguments,
-        ],
+        [*warm_python(), "-c", MAIN, *arguments],
         env={
             **inherited,
             "PYTHONPATH": str(ROOT),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +25,7 @@ from batch.resampler.job import resample
 from batch.storage.store import Expect, Expectation, ObjectStore, StoredObject
 from tests.oracle import Split, library_sessions
 from tests.support.bars import bar
-from tests.support.command_line import ROOT
+from tests.support.command_line import ROOT, warm_python
 from tests.support.lakes import Filled, Receipt, new_lake, silver_bytes, versions
 from tests.support.passing import PassingStore
 
@@ -179,7 +178,7 @@ def test_processes_at_once_on_both_stores_end_as_one_run_alone(
 
     running = [
         subprocess.Popen(
-            [sys.executable, *job, "--lake", any_lake.uri, "--quiet"],
+            [*warm_python(), *job, "--lake", any_lake.uri, "--quiet"],
             cwd=ROOT,
             stderr=subprocess.PIPE,
             text=True,

@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,10 +16,11 @@ import pytest
 from batch.core.sessions import Calendar
 from local_aws.pipeline import Execution, Operator
 from local_aws.server import LocalAws, local_aws
-from local_aws.workers import PROJECT, Processes, Work
+from local_aws.workers import Processes, Work
 from simulation.vendor_market import SyntheticMarket
 from simulation.vendor_server import VendorServer
 from tests.support import warm
+from tests.support.command_line import warm_python
 
 KEY = "a-key-of-the-tests"
 
@@ -107,22 +106,9 @@ def pipeline_vendor(calendar: Calendar) -> VendorServer:
     return VendorServer(market, calendar, key=KEY)
 
 
-@contextmanager
-def warm_python(folder: Path, imports: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    """Give a command that runs a module as Python does, with some imports done before."""
-    address = str(folder / "socket")
-    command = [sys.executable, "-P", warm.__file__, "--serve", address, *imports]
-    with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        assert server.stdout.readline() == "ready\n"
-        yield (sys.executable, "-I", "-S", warm.__file__, address)
-        server.kill()
-
-
 @pytest.fixture(scope="session")
-def clock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clock]:
-    with warm_python(tmp_path_factory.mktemp("jobs"), warm.JOBS) as interpreter:
-        yield Clock(interpreter)
+def clock() -> Clock:
+    return Clock(warm_python())
 
 
 @pytest.fixture(scope="session")
@@ -130,8 +116,8 @@ def aws_on_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The AWS command line of this environment comes first on the path, and starts warm."""
     tools = tmp_path_factory.mktemp("tools")
     client = tools / "aws"
-    with warm_python(tools, warm.AWS) as interpreter, pytest.MonkeyPatch.context() as patch:
-        client.write_text(f'#!/bin/sh\nexec {shlex.join(interpreter)} -m awscli "$@"\n')
+    with pytest.MonkeyPatch.context() as patch:
+        client.write_text(f'#!/bin/sh\nexec {shlex.join(warm_python(*warm.AWS))} -m awscli "$@"\n')
         client.chmod(0o755)
         patch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
         yield

@@ -8,11 +8,9 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 
 import polars as pl
 import pytest
@@ -27,14 +25,12 @@ from simulation.vendor_answers import Answer
 from simulation.vendor_server import Fault, FaultKind
 from tests.fetchers.support import FRIDAY, KEY, Vendor, read_silver, sessions_in, vendor
 from tests.support.bars import bar, land_rows, received_after
-
-OHLCV = [sys.executable, "-c", "from orchestration.cli.main import main; main()"]
-ROOT = Path(__file__).parents[2]
+from tests.support.command_line import MAIN, ROOT, warm_python
 
 
 def ohlcv(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*OHLCV, *arguments],
+        [*warm_python(), "-c", MAIN, *arguments],
         cwd=ROOT,
         env={**os.environ, **environment},
         capture_output=True,
@@ -48,7 +44,7 @@ def ohlcv(*arguments: str, **environment: str) -> subprocess.CompletedProcess[st
 def vendor_stub(*arguments: str) -> Iterator[str]:
     """Run the command in a process of its own, and give its address."""
     with subprocess.Popen(
-        [*OHLCV, "vendor-stub", "--port", "0", *arguments],
+        [*warm_python(), "-c", MAIN, "vendor-stub", "--port", "0", *arguments],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -237,7 +233,11 @@ def test_a_backfill_that_is_stopped_exits_75_and_is_continued(
     arguments = ["fetch", "--from", str(sessions[0]), "--only", "bars", "--lake", lake.uri]
     live.stub.faults.append(Fault(FaultKind.SLOW, seconds=0.1))
     with subprocess.Popen(
-        [*OHLCV, *arguments], cwd=ROOT, env=dict(os.environ), stderr=subprocess.PIPE, text=True
+        [*warm_python(), "-c", MAIN, *arguments],
+        cwd=ROOT,
+        env=dict(os.environ),
+        stderr=subprocess.PIPE,
+        text=True,
     ) as process:
         while len(live.stub.asked) < 15 and process.poll() is None:
             pass_time()

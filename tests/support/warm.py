@@ -1,9 +1,10 @@
-"""Modules run in forks of a process that has imported what takes them long to import.
+"""Python run in forks of a process that has imported what takes long to import.
 
-A command of the AWS command line, or a job of a pipeline, spends most of its time importing.
-Here a server imports that once; ``python warm.py SOCKET -m MODULE ARGUMENT...`` asks it for a
-fork that runs a module with the caller's arguments, environment, folder and files, and ends as
-it does. A signal reaches the fork, and it does not outlive its caller.
+A command, or a job of a pipeline, spends most of its time importing packages. Here a server
+imports them once; ``python warm.py SOCKET -m MODULE ARGUMENT...``, or ``-c CODE``, asks it for a
+fork that runs the module with the caller's arguments, environment, folder and files, and ends as
+it does. A signal reaches the fork, and it does not outlive its caller. No code of the project is
+imported ahead: a fork takes it from its own folder or PYTHONPATH.
 """
 
 from __future__ import annotations
@@ -17,13 +18,23 @@ import sys
 AWS = ("awscli.clidriver",)
 """It has a botocore of its own, so nothing else is imported with it."""
 
-JOBS = ("boto3", "botocore.endpoint", "numpy", "pydantic_settings", "time_machine", "click")
-"""None of them starts a thread, which a fork would lose: Polars and Arrow do."""
+OHLCV = (
+    *("polars", "numpy", "pyarrow.parquet", "pyarrow.compute", "duckdb", "boto3"),
+    *("botocore.endpoint", "pydantic_settings", "click", "jinja2", "polygon", "stamina"),
+    "time_machine",
+)
+"""What the commands and jobs import.
+
+Importing Polars and Arrow starts threads that a fork lacks: those in which jemalloc gives memory
+back and Polars removes spilled files. The threads that compute start at the first use of either,
+which only the forks come to.
+"""
 
 
 def serve(address: str, preloaded: list[str]) -> None:
-    """Answer requests for ever."""
+    """Answer requests until standard input is closed, as it is when the caller's process ends."""
     from importlib import import_module
+    from select import select
 
     before = set(os.environ)
     for name in preloaded:
@@ -34,7 +45,7 @@ def serve(address: str, preloaded: list[str]) -> None:
     server.listen(64)
     print("ready", flush=True)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    while True:
+    while server in select([server, sys.stdin], [], [])[0]:
         caller, _ = server.accept()
         if os.fork() == 0:
             server.close()
@@ -43,10 +54,11 @@ def serve(address: str, preloaded: list[str]) -> None:
 
 
 def _run_for(caller: socket.socket, set_by_imports: dict[str, str]) -> None:
-    """Run the module that a caller names, in this fork, and end it."""
+    """Run what a caller names, in this fork, and end it."""
     import runpy
     import threading
     import traceback
+    from types import ModuleType
 
     text, files, _, _ = socket.recv_fds(caller, 1 << 20, 3)
     while not text.endswith(b"\n"):
@@ -59,8 +71,10 @@ def _run_for(caller: socket.socket, set_by_imports: dict[str, str]) -> None:
     os.environ.clear()
     os.environ.update(set_by_imports | request["environment"])
     os.chdir(request["folder"])
-    sys.argv = request["arguments"]
-    sys.path[:0] = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    option, named, *rest = request["arguments"]
+    sys.argv = [named if option == "-m" else option, *rest]
+    paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    sys.path[:0] = [request["folder"], *filter(None, paths)]
     sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w", buffering=1)  # noqa: SIM115
 
     def end_with_caller() -> None:
@@ -71,7 +85,11 @@ def _run_for(caller: socket.socket, set_by_imports: dict[str, str]) -> None:
     threading.Thread(target=end_with_caller, daemon=True).start()
     code: object = 0
     try:
-        runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+        if option == "-m":
+            runpy.run_module(named, run_name="__main__", alter_sys=True)
+        else:
+            main = sys.modules["__main__"] = ModuleType("__main__")
+            exec(compile(named, "<string>", "exec"), main.__dict__)
     except SystemExit as err:
         code = err.code
     except BaseException:  # noqa: BLE001 - what Python does with it: a traceback and exit code 1
@@ -87,7 +105,7 @@ def _run_for(caller: socket.socket, set_by_imports: dict[str, str]) -> None:
 
 
 def call(address: str, arguments: list[str]) -> int:
-    """Have a module run, and return its exit code."""
+    """Have a module or code run, and return its exit code."""
     request = {
         "arguments": arguments,
         "environment": dict(os.environ),
@@ -109,4 +127,4 @@ def call(address: str, arguments: list[str]) -> int:
 if __name__ == "__main__":
     if sys.argv[1] == "--serve":
         serve(sys.argv[2], sys.argv[3:])
-    sys.exit(call(sys.argv[1], sys.argv[3:]))
+    sys.exit(call(sys.argv[1], sys.argv[2:]))
