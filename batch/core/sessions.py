@@ -229,7 +229,9 @@ def _calendar_of(snapshot: dict[str, Any]) -> Calendar:
     ``last``, the weekdays without a session, and the minute of the UTC day at which sessions
     close from each date on.
     """
-    dates = np.arange(np.datetime64(snapshot["first"]), np.datetime64(snapshot["last"]) + 1)
+    dates = np.arange(
+        np.datetime64(snapshot["first"]), np.datetime64(snapshot["last"]) + np.timedelta64(1, "D")
+    )
     closed = np.array(snapshot["closed"], dtype="datetime64[D]")
     days = dates[np.is_busday(dates, holidays=closed)].astype(np.int32)
     closes: dict[str, int] = snapshot["closes"]
