@@ -86,9 +86,12 @@ declare -A images=()
 declare -A given=()
 declare -A known=()
 
+sha256=(shasum -a 256)
+if command -v sha256sum >/dev/null; then sha256=(sha256sum); fi
+
 # digest reads its input and prints 32 digits of its SHA-256.
 digest() {
-    if command -v sha256sum >/dev/null; then sha256sum; else shasum -a 256; fi | cut -c1-32
+    "${sha256[@]}" | cut -c1-32
 }
 
 need_value() {
@@ -248,8 +251,7 @@ source_tag() {
     {
         printf '%s\n' "$1" "${build_options[@]}"
         cd "$project"
-        find "${sources[@]}" -type f ! -name '*.pyc' | LC_ALL=C sort |
-            while IFS= read -r file; do printf '%s ' "$file" && digest <"$file"; done
+        find "${sources[@]}" -type f ! -name '*.pyc' | LC_ALL=C sort | tr '\n' '\0' | xargs -0 "${sha256[@]}"
     } | digest
 }
 

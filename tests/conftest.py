@@ -14,6 +14,7 @@ from batch.core.sessions import Calendar, load_calendar
 from batch.storage.local import LocalStore
 from batch.storage.store import ObjectStore, open_store
 from tests.support.command_line import end_warm_python
+from tests.support.warm import share_service_models
 
 settings.register_profile(
     "ci",
@@ -24,6 +25,8 @@ settings.register_profile(
 )
 settings.register_profile("nightly", max_examples=1000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+share_service_models()
 
 CORPUS = Path(
     os.environ.get("OHLCV_TEST_CORPUS", Path(__file__).parents[2] / "shared" / "data")

@@ -19,7 +19,6 @@ from local_aws.server import LocalAws, local_aws
 from local_aws.workers import Processes, Work
 from simulation.vendor_market import SyntheticMarket
 from simulation.vendor_server import VendorServer
-from tests.support import warm
 from tests.support.command_line import warm_python
 
 KEY = "a-key-of-the-tests"
@@ -117,7 +116,7 @@ def aws_on_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     tools = tmp_path_factory.mktemp("tools")
     client = tools / "aws"
     with pytest.MonkeyPatch.context() as patch:
-        client.write_text(f'#!/bin/sh\nexec {shlex.join(warm_python(*warm.AWS))} -m awscli "$@"\n')
+        client.write_text(f'#!/bin/sh\nexec {shlex.join(warm_python("aws"))} -m awscli "$@"\n')
         client.chmod(0o755)
         patch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
         yield

@@ -449,8 +449,9 @@ def test_the_functions_share_the_pace_of_one_key() -> None:
         assert FetchSettings(polygon_share=float(share)).polygon_share == float(share)
 
 
-def tag_of(target: str, script: Path) -> str:
-    return sourced('source_tag "$2"', script, target)
+def tags_of(script: Path) -> dict[str, str]:
+    program = 'for target in "${@:2}"; do source_tag "$target"; done'
+    return dict(zip(COPIED, sourced(program, script, *COPIED).split(), strict=True))
 
 
 COPIED = {
@@ -468,23 +469,8 @@ def test_the_sources_of_the_images_are_those_of_the_dockerfile() -> None:
     assert copied == set().union(*COPIED.values()) | {"docker/trim.sh", "docker/compile.sh"}
 
 
-@pytest.mark.parametrize(
-    "changed",
-    [
-        "batch/core/errors.py",
-        "simulation/market.py",
-        "requirements/jobs.lock",
-        "docker/trim.sh",
-        "docker/compile.sh",
-        "docker/Dockerfile",
-        ".dockerignore",
-        "orchestration/template.yaml",
-        "reporting/page.py",
-        "README.md",
-    ],
-)
 def test_the_tag_of_an_image_changes_with_what_it_is_made_from_and_nothing_else(
-    tmp_path: Path, changed: str
+    tmp_path: Path,
 ) -> None:
     project = ORCHESTRATION.parent
     tracked = ("batch", "fetchers", "simulation", "reporting", "requirements", "docker")
@@ -496,28 +482,36 @@ def test_the_tag_of_an_image_changes_with_what_it_is_made_from_and_nothing_else(
     for name in (".dockerignore", "README.md"):
         shutil.copy(project / name, tmp_path)
     script = tmp_path / "orchestration" / SCRIPT.name
-    before = {target: tag_of(target, script) for target in COPIED}
+    before = tags_of(script)
+    everywhere = ("docker/trim.sh", "docker/compile.sh", "docker/Dockerfile", ".dockerignore")
+    shared = ("batch/core/errors.py", "requirements/jobs.lock", "simulation/market.py")
+    nowhere = ("orchestration/template.yaml", "reporting/page.py", "README.md")
 
-    with (tmp_path / changed).open("a") as file:
-        file.write("\n")
+    for changed in (*everywhere, *shared, *nowhere):
+        content = (tmp_path / changed).read_bytes()
+        (tmp_path / changed).write_bytes(content + b"\n")
+        after = tags_of(script)
+        (tmp_path / changed).write_bytes(content)
 
-    everywhere = {"docker/trim.sh", "docker/compile.sh", "docker/Dockerfile", ".dockerignore"}
-    for target, sources in COPIED.items():
-        is_source = changed in everywhere or changed.startswith(tuple(sources))
-        assert (tag_of(target, script) != before[target]) is is_source
+        expected = {
+            target
+            for target, sources in COPIED.items()
+            if changed in everywhere or changed.startswith(tuple(sources))
+        }
+        assert {target for target in COPIED if after[target] != before[target]} == expected
 
 
 def test_another_way_of_building_is_another_tag(tmp_path: Path) -> None:
     project = tmp_path / "project"
     project.mkdir()
-    for name in ("batch", "requirements", "docker", "orchestration", ".dockerignore"):
+    built_from = ("batch", "fetchers", "simulation", "requirements", "docker", ".dockerignore")
+    for name in built_from:
         (project / name).symlink_to(ORCHESTRATION.parent / name)
-    (project / "orchestration").unlink()
     (project / "orchestration").mkdir()
     script = project / "orchestration" / SCRIPT.name
     script.write_text(SCRIPT.read_text())
-    before = tag_of("resampler", script)
+    before = tags_of(script)["resampler"]
 
     script.write_text(SCRIPT.read_text().replace("linux/amd64", "linux/arm64"))
 
-    assert tag_of("resampler", script) != before
+    assert tags_of(script)["resampler"] != before

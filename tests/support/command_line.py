@@ -23,14 +23,14 @@ _servers = ExitStack()
 
 
 @cache
-def warm_python(*imports: str) -> tuple[str, ...]:
+def warm_python(prepared: str = "ohlcv") -> tuple[str, ...]:
     """Return a command that runs ``-m MODULE`` or ``-c CODE`` as Python does, only sooner.
 
-    Some imports are done before, those of the project's commands where none are given; see
-    :mod:`tests.support.warm`. It works until :func:`end_warm_python`.
+    Imports are done before: those of ``ohlcv`` or of ``aws``, see :mod:`tests.support.warm`. It
+    works until :func:`end_warm_python`.
     """
     address = str(Path(_servers.enter_context(TemporaryDirectory(prefix="warm-"))) / "socket")
-    command = [sys.executable, "-P", warm.__file__, "--serve", address, *(imports or warm.OHLCV)]
+    command = [sys.executable, "-P", warm.__file__, "--serve", address, prepared]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     server = _servers.enter_context(subprocess.Popen(command, text=True, **pipes))
     assert server.stdout is not None

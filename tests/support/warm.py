@@ -14,31 +14,59 @@ import os
 import signal
 import socket
 import sys
-
-AWS = ("awscli.clidriver",)
-"""It has a botocore of its own, so nothing else is imported with it."""
+from importlib import import_module
 
 OHLCV = (
     *("polars", "numpy", "pyarrow.parquet", "pyarrow.compute", "duckdb", "boto3"),
     *("botocore.endpoint", "pydantic_settings", "click", "jinja2", "polygon", "stamina"),
     "time_machine",
 )
-"""What the commands and jobs import.
-
-Importing Polars and Arrow starts threads that a fork lacks: those in which jemalloc gives memory
-back and Polars removes spilled files. The threads that compute start at the first use of either,
-which only the forks come to.
-"""
 
 
-def serve(address: str, preloaded: list[str]) -> None:
+def share_service_models(package: str = "botocore") -> None:
+    """Let the clients of this process, and of its forks, share the descriptions of services.
+
+    Each session of botocore would read its own, which is megabytes of JSON.
+    """
+    from functools import cache
+
+    sessions = import_module(f"{package}.session")
+    sessions.create_loader = cache(sessions.create_loader)  # type: ignore[attr-defined]
+
+
+def prepare_aws() -> None:
+    """Do what each command of the AWS command line begins with; it has a botocore of its own."""
+    from awscli.botocore.session import Session
+    from awscli.clidriver import create_clidriver
+
+    share_service_models("awscli.botocore")
+    create_clidriver()
+    loader = Session().get_component("data_loader")
+    for service in ("cloudformation", "ecr", "s3", "secretsmanager", "stepfunctions", "sts"):
+        loader.load_service_model(service, "service-2")
+
+
+def prepare_ohlcv() -> None:
+    """Import what the commands and jobs import, and read what their client of S3 begins with.
+
+    Importing Polars and Arrow starts threads that a fork lacks: those in which jemalloc gives
+    memory back and Polars removes spilled files. The threads that compute start at the first use
+    of either, which only the forks come to.
+    """
+    for name in OHLCV:
+        import_module(name)
+    share_service_models()
+    import boto3
+
+    boto3.client("s3", "us-east-1", aws_access_key_id="-", aws_secret_access_key="-")
+
+
+def serve(address: str, prepared: str) -> None:
     """Answer requests until standard input is closed, as it is when the caller's process ends."""
-    from importlib import import_module
     from select import select
 
     before = set(os.environ)
-    for name in preloaded:
-        import_module(name)
+    {"aws": prepare_aws, "ohlcv": prepare_ohlcv}[prepared]()
     set_by_imports = {name: os.environ[name] for name in set(os.environ) - before}
     server = socket.socket(socket.AF_UNIX)
     server.bind(address)
@@ -126,5 +154,6 @@ def call(address: str, arguments: list[str]) -> int:
 
 if __name__ == "__main__":
     if sys.argv[1] == "--serve":
-        serve(sys.argv[2], sys.argv[3:])
-    sys.exit(call(sys.argv[1], sys.argv[2:]))
+        serve(sys.argv[2], sys.argv[3])
+    else:
+        sys.exit(call(sys.argv[1], sys.argv[2:]))
