@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from tests.oracle import Split, library_sessions
 from tests.support.bars import bar
 from tests.support.command_line import ROOT
 from tests.support.killing import Death, DyingStore, Killed
-from tests.support.lakes import Filled, Receipt, new_lake, silver_bytes, versions
+from tests.support.lakes import Filled, Receipt, copy_into, new_lake, silver_bytes, versions
 
 WIDTHS = (3, 34)
 
@@ -66,18 +67,28 @@ def never_killed() -> list[dict[str, bytes]]:
     return states
 
 
+@pytest.fixture(scope="module")
+def landed() -> Iterator[list[Filled]]:
+    """What each step lands, by itself."""
+    with new_lake() as first, new_lake() as second:
+        made = [first, second]
+        for lake, step in zip(made, STEPS, strict=True):
+            step(lake)
+        yield made
+
+
 @pytest.mark.parametrize(("step", "death"), [(0, Death.BEFORE), (0, Death.AFTER), (1, Death.AFTER)])
 def test_a_kill_at_every_write_of_both_jobs_is_finished_by_the_next_run(
-    step: int, death: Death
+    step: int, death: Death, landed: list[Filled]
 ) -> None:
     wanted = never_killed()[step]
     kills = 0
     while True:
         with new_lake() as lake:
-            for earlier in STEPS[:step]:
-                earlier(lake)
+            for earlier in landed[:step]:
+                copy_into(lake, earlier)
                 run(lake.store)
-            STEPS[step](lake)
+            copy_into(lake, landed[step])
             dying = DyingStore(lake.store, kills + 1, death)
             try:
                 run(dying)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
@@ -45,9 +46,21 @@ def silver(store: LocalStore) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory, calendar: Calendar) -> LocalStore:
-    store = LocalStore(tmp_path_factory.mktemp("whole") / "lake")
-    fill(store, calendar)
+def landed(tmp_path_factory: pytest.TempPathFactory, calendar: Calendar) -> Path:
+    root = tmp_path_factory.mktemp("landed") / "lake"
+    fill(LocalStore(root), calendar)
+    return root
+
+
+@pytest.fixture
+def store(landed: Path, tmp_path: Path) -> LocalStore:
+    """A lake with deliveries that wait to be consolidated."""
+    return LocalStore(shutil.copytree(landed, tmp_path / "lake"))
+
+
+@pytest.fixture(scope="module")
+def whole(landed: Path, tmp_path_factory: pytest.TempPathFactory, calendar: Calendar) -> LocalStore:
+    store = LocalStore(shutil.copytree(landed, tmp_path_factory.mktemp("whole") / "lake"))
     consolidate(store, calendar=calendar)
     resample(store, intervals=[3, 34], calendar=calendar)
     resample(store, intervals=[5], anchor=Anchor.LISTING, calendar=calendar)
@@ -56,10 +69,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory, calendar: Calendar) -> Local
 
 @pytest.mark.parametrize("count", [2, 3, 7])
 def test_any_number_of_shards_leaves_the_bytes_of_one(
-    whole: LocalStore, tmp_path: Path, calendar: Calendar, count: int
+    whole: LocalStore, store: LocalStore, calendar: Calendar, count: int
 ) -> None:
-    store = LocalStore(tmp_path / "lake")
-    fill(store, calendar)
     shards = [Shard(index, count) for index in range(count)]
 
     with ThreadPoolExecutor(count) as pool:
@@ -140,10 +151,8 @@ def exchange_rows(exchange: SyntheticExchange, session: date) -> list[dict[str, 
 
 
 def test_a_shard_that_waits_too_long_names_the_one_it_waits_for(
-    tmp_path: Path, calendar: Calendar, monkeypatch: pytest.MonkeyPatch
+    store: LocalStore, calendar: Calendar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = LocalStore(tmp_path / "lake")
-    fill(store, calendar)
     monkeypatch.setattr("batch.consolidator.job.STALLED_AFTER_S", 0.01)
 
     with pytest.raises(SharedWorkStalled, match="year 2013 is the work of shard 1 of 2"):

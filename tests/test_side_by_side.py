@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, date, datetime
@@ -26,7 +26,7 @@ from batch.storage.store import Expect, Expectation, ObjectStore, StoredObject
 from tests.oracle import Split, library_sessions
 from tests.support.bars import bar
 from tests.support.command_line import ROOT, warm_python
-from tests.support.lakes import Filled, Receipt, new_lake, silver_bytes, versions
+from tests.support.lakes import Filled, Receipt, copy_into, new_lake, silver_bytes, versions
 from tests.support.passing import PassingStore
 
 BOTH = tuple(Anchor)
@@ -41,6 +41,13 @@ def first_deliveries(lake: Filled) -> None:
     for no, day in enumerate(DAYS):
         lake.receive(Receipt(evening(day), "a", (bar("A", day, 5.0 + no), bar("B", day))))
     lake.split(Split("A", DAYS[5], 2.0))
+
+
+@pytest.fixture(scope="module")
+def landed() -> Iterator[Filled]:
+    with new_lake() as lake:
+        first_deliveries(lake)
+        yield lake
 
 
 LATER = Receipt(evening(date(2023, 1, 20)), "fix", (bar("A", DAYS[0], 1.0), bar("C", DAYS[-1])))
@@ -89,13 +96,13 @@ class Stepping(PassingStore):
 
 @pytest.mark.parametrize("what", ["the same", "a later delivery", "a later delivery first"])
 def test_a_whole_run_of_another_between_any_two_writes_ends_as_one_run_alone(
-    alone: tuple[dict[str, bytes], dict[str, bytes]], what: str
+    alone: tuple[dict[str, bytes], dict[str, bytes]], landed: Filled, what: str
 ) -> None:
     at, acted = 0, True
     while acted:
         at += 1 if what == "a later delivery" else 2
         with new_lake() as lake:
-            first_deliveries(lake)
+            copy_into(lake, landed)
             if what == "a later delivery first":
                 lake.run([5], BOTH)
                 lake.receive(LATER)
@@ -123,7 +130,7 @@ def test_a_whole_run_of_another_between_any_two_writes_ends_as_one_run_alone(
 
 
 def test_threads_at_once_end_as_one_run_alone(
-    alone: tuple[dict[str, bytes], dict[str, bytes]],
+    alone: tuple[dict[str, bytes], dict[str, bytes]], landed: Filled
 ) -> None:
     def consolidating(store: ObjectStore, barrier: threading.Barrier) -> None:
         barrier.wait()
@@ -143,7 +150,7 @@ def test_threads_at_once_end_as_one_run_alone(
     ):
         for _ in range(3):
             with new_lake() as lake:
-                first_deliveries(lake)
+                copy_into(lake, landed)
                 if jobs[0] is resampling:
                     consolidate(lake.store, calendar=load_calendar())
                 else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -148,6 +149,11 @@ def new_lake() -> Iterator[Filled]:
         root = Path(folder) / "lake"
         root.mkdir()
         yield Filled(LocalStore(root))
+
+
+def copy_into(lake: Filled, landed: Filled) -> None:
+    """Put what landed in one lake on disk into another, which takes less time than landing it."""
+    shutil.copytree(landed.store.uri, lake.store.uri, dirs_exist_ok=True)
 
 
 def silver_bytes(store: ObjectStore) -> dict[str, bytes]:
