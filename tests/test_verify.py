@@ -16,7 +16,7 @@ import pytest
 
 from batch.audit.quality import check_lake
 from batch.audit.vacuum import apply_vacuum, plan_vacuum
-from batch.audit.verify import verify
+from batch.audit.verify import Verification, verify
 from batch.consolidator.job import consolidate
 from batch.core.layout import Anchor
 from batch.core.rules import (
@@ -110,30 +110,49 @@ def test_an_untouched_lake_has_no_differences(any_lake: ObjectStore, calendar: C
     }
 
 
-@pytest.mark.parametrize("column", ["open", "high", "low", "close", "volume", "vwap", "trades"])
 @pytest.mark.parametrize("table", ["1d", "5d", "5d_listing"])
-def test_one_tampered_value_is_found(
-    lake: LocalStore, calendar: Calendar, table: str, column: str
+def test_every_tampered_value_is_found_and_no_other(
+    lake: LocalStore, calendar: Calendar, table: str
 ) -> None:
-    tamper(lake.root / f"silver/{table}/year=2025/data.parquet", "SPLIT", column, 1)
+    path = lake.root / f"silver/{table}/year=2025/data.parquet"
+    rows = pl.read_parquet(path)
+    columns = ("open", "high", "low", "close", "volume", "vwap", "trades")
+    tampered = tamper_rows(rows, [(column, pl.col(column) + 1) for column in columns], path)
 
     outcome = verify(lake, calendar=calendar)
 
-    found = {(d.table, d.symbol, d.column) for d in outcome.differences}
-    assert (table, "SPLIT", column) in found
+    assert values_found(outcome, table) == tampered
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("column", ["close", "volume", "vwap"])
-def test_a_value_that_is_not_finite_is_found(
-    lake: LocalStore, calendar: Calendar, column: str, value: float
-) -> None:
-    tamper(lake.root / "silver/5d/year=2025/data.parquet", "SPLIT", column, value)
+def test_values_that_are_not_finite_are_found(lake: LocalStore, calendar: Calendar) -> None:
+    path = lake.root / "silver/5d/year=2025/data.parquet"
+    columns, values = ("close", "volume", "vwap"), (math.nan, math.inf, -math.inf)
+    changes = [(column, pl.lit(value)) for column in columns for value in values]
+    tampered = tamper_rows(pl.read_parquet(path), changes, path)
 
     outcome = verify(lake, calendar=calendar)
 
-    found = {(d.table, d.symbol, d.column) for d in outcome.differences}
-    assert ("5d", "SPLIT", column) in found
+    assert values_found(outcome, "5d") == tampered
+
+
+def tamper_rows(
+    rows: pl.DataFrame, changes: list[tuple[str, pl.Expr]], path: Path
+) -> set[tuple[str, str, str]]:
+    """Make each change to a row of its own; gives symbol, date and column of each."""
+    day = "start" if "start" in rows.columns else "date"
+    places = rows.with_row_index().filter(pl.col("symbol") != "NA")["index"].to_list()
+    tampered = set()
+    for place, (column, change) in zip(places, changes, strict=False):
+        here = pl.int_range(pl.len()) == place
+        rows = rows.with_columns(pl.when(here).then(change).otherwise(pl.col(column)).alias(column))
+        tampered.add((rows["symbol"][place], rows[day][place].isoformat(), column))
+    assert len(tampered) == len(changes)
+    rows.write_parquet(path)
+    return tampered
+
+
+def values_found(outcome: Verification, table: str) -> set[tuple[str, str, str]]:
+    return {(d.symbol, d.day, d.column) for d in outcome.differences if d.table == table and d.day}
 
 
 def test_the_last_digit_of_a_price_matters(lake: LocalStore, calendar: Calendar) -> None:
