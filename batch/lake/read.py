@@ -171,9 +171,11 @@ class Lake:
         Raises:
             SettingsError: The lake knows none of the symbols.
         """
+        if asked.symbols == [] or (asked.symbols is None and rows.height):
+            return None
         found = set(rows["symbol"].unique().to_list())
         absent = [symbol for symbol in dict.fromkeys(asked.symbols or ()) if symbol not in found]
-        if asked.symbols == [] or (rows.height and not absent):
+        if rows.height and not absent:
             return None
         spans = self._spans(absent or None)
         known = set(spans["symbol"].to_list())
