@@ -40,11 +40,13 @@ __all__ = [
 _LAZY: Final = {"Lake": "batch.lake.read", "load_chart": "reporting.chart"}
 
 
-def __getattr__(name: str) -> Any:
-    """Import the read API and the charts on first use: they bring Polars and Jinja2."""
-    if name in _LAZY:
-        return getattr(import_module(_LAZY[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:  # a type checker would take every name for one of the module's
+
+    def __getattr__(name: str) -> Any:
+        """Import the read API and the charts on first use: they bring Polars and Jinja2."""
+        if name in _LAZY:
+            return getattr(import_module(_LAZY[name]), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -46,6 +46,7 @@ def test_the_wheel_holds_no_tool_of_development_and_imports_none(wheel: Path) ->
         for alias in node.names
     }
     assert packages == {"ohlcv", "batch", "fetchers", "reporting", "simulation", "orchestration"}
+    assert {f"{package}/py.typed" for package in packages} <= set(names)
     assert {name.split(".")[0] for name in imported}.isdisjoint({"local_aws", "moto", "tests"})
 
 
