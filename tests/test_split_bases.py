@@ -128,6 +128,18 @@ def test_splits_count_up_to_the_first_session_that_had_not_closed_at_the_receipt
         assert_lake(lake, lake.expected())
 
 
+def test_an_early_close_is_a_close() -> None:
+    wednesday, monday = date(2024, 11, 27), date(2024, 12, 2)
+    received_at = datetime(2024, 11, 29, 18, 30, tzinfo=UTC)  # half an hour after the early close
+    with new_lake() as lake:
+        for at, volume in ((received_at - timedelta(days=1), 1000.0), (received_at, 7000.0)):
+            lake.receive(Receipt(at, "a", (bar("A", wednesday, volume=volume),)))
+        lake.split(Split("A", monday, 7.0))
+        lake.run()
+
+        assert only_bar(lake)["volume"] == 1000.0
+
+
 def test_several_splits_count_together_and_only_those_of_the_symbol() -> None:
     with new_lake() as lake:
         lake.receive(first(), again(volume=6000.0))
