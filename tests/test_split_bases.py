@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
 from io import BytesIO
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -19,6 +22,7 @@ from batch.audit.vacuum import apply_vacuum, plan_vacuum
 from batch.audit.verify import verify
 from batch.core.errors import DataRefused
 from batch.core.frames import to_arrow
+from batch.core.layout import INPUTS
 from batch.core.sessions import load_calendar
 from batch.kernel.columns import DailyColumns
 from batch.kernel.corrections import CONTRADICTORY, OTHER_BASIS, REASONS, Settled, settle
@@ -232,6 +236,37 @@ def test_a_split_learned_late_brings_back_what_stood_before(executed: date) -> N
             lake.receive(receipt)
             lake.run()
         assert silver_bytes(lake.store) == late
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_split_learned_late_reads_the_sessions_that_it_may_change_and_no_others(
+    is_known: bool,
+) -> None:
+    """Where the lake no longer knows what the split adds to, it reads the whole year."""
+    days = oracle.library_sessions()[13_800:13_810]
+    with new_lake() as lake:
+        for day, tomorrow in pairwise(days):
+            for received_on, volume in ((day, 1000.0), (tomorrow, 7000.0)):
+                evening = datetime.combine(received_on, EVE.time(), tzinfo=UTC)
+                lake.receive(Receipt(evening, "a", (bar("A", day, volume=volume),)))
+        lake.split(Split("B", days[4], 3.0))
+        lake.run()
+        if not is_known:
+            (item,) = lake.store.list(INPUTS)
+            kept = json.loads(gzip.decompress(lake.store.read(item.key)))
+            content = json.dumps({"deliveries": kept["deliveries"]})
+            lake.store.write(item.key, gzip.compress(content.encode()))
+        lake.split(Split("A", days[5], 7.0))
+
+        outcome = lake.run()
+
+        # The last two sessions before the split are those sent again from its eve on.
+        assert outcome.deliveries_read == (4 if is_known else 18)
+        volumes = [row["volume"] for row in rows_of(lake.store, "1d")]
+        assert volumes == [7000.0] * 3 + [1000.0] * 2 + [7000.0] * 4
+        made = silver_bytes(lake.store)
+        lake.run(full=True)
+        assert silver_bytes(lake.store) == made
 
 
 def test_a_split_after_every_receipt_leaves_the_year_alone() -> None:

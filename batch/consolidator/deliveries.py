@@ -30,7 +30,7 @@ from batch.core.sessions import day_of
 from batch.kernel.columns import DailyColumns
 from batch.lake.bases import SplitBases
 from batch.lake.inputs import YearInputs
-from batch.lake.manifest import DailyRecord, load_inputs
+from batch.lake.manifest import DailyRecord, load_contested_splits, load_inputs
 from batch.lake.received import Received
 from batch.runtime.memory import PROCESS_BYTES
 from batch.runtime.progress import StopRequested, require_going
@@ -68,12 +68,25 @@ class DeliveryReader:
         """Merge a year's deliveries; sessions without news come from the partition of ``base``."""
         parts: list[Merged] = []
         to_read = sorted(inputs.deliveries)
-        known = load_inputs(self.store, inputs.year, base) if base else None
-        if base and known is not None:
-            changed = inputs.sessions_that_differ(known)
+        changed = self._changed_sessions(inputs, bases, base) if base else None
+        if base and changed is not None:
             to_read = [delivery for delivery in to_read if delivery.session in changed]
             parts.append(self._published_sessions(inputs.year, base, changed))
         return join([*parts, *self._read(to_read, inputs, bases)], workers=self.workers)
+
+    def _changed_sessions(
+        self, inputs: YearInputs, bases: SplitBases, base: DailyRecord
+    ) -> set[date] | None:
+        """Return the sessions that may differ from those of ``base``; None for all of them."""
+        known = load_inputs(self.store, inputs.year, base)
+        if known is None:
+            return None
+        changed = inputs.sessions_that_differ(known)
+        if bases.changed_since(base):
+            before = load_contested_splits(self.store, inputs.year, base)
+            affected = bases.sessions_affected(inputs.deliveries, base, before)
+            return None if affected is None else changed | affected
+        return changed
 
     def _published_sessions(self, year: int, base: DailyRecord, changed: set[date]) -> Merged:
         """Take the sessions without news from the published partitions."""

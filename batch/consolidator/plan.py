@@ -74,7 +74,7 @@ class Verdict(Enum):
 
     CURRENT = "nothing"
     RECHAIN = "pass on the changed state of earlier years; its rows stay"
-    REBUILD = "make it again; sessions without news stay as they are published"
+    REBUILD = "make it again; sessions that nothing new concerns stay as published"
     REMERGE = "make it again from its deliveries alone"
 
 
@@ -90,9 +90,10 @@ def judge(
     Without ``inputs`` the deliveries are those of the record. What earlier years pass on is
     read only where its digest has changed.
     """
-    if record.results_version != RESULTS_VERSION or bases.changed_since(record):
+    if record.results_version != RESULTS_VERSION:
         return Verdict.REMERGE
     has_news = inputs is not None and record.inputs_digest != inputs.digest
+    has_news |= bases.changed_since(record)
     if has_news or record.splits_digest != splits_digest(splits):
         return Verdict.REBUILD
     if record.carry_in_digest == carry.digest:

@@ -94,7 +94,7 @@ def publish_year(
         store.delete([plan.restated.objects[year].key])
     require_going(stop_requested)
     carry.keep(store, year)
-    write_inputs(store, year, inputs.sizes)
+    write_inputs(store, year, inputs.sizes, contest.splits)
     record = DailyRecord(
         results_version=RESULTS_VERSION,
         inputs_digest=inputs.digest,

@@ -6,7 +6,7 @@ of every split up to the first session that had not closed when it was received.
 
 from __future__ import annotations
 
-from collections import Counter
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -23,7 +23,7 @@ from batch.kernel.arrow import arrow_text, numpy_of
 from batch.kernel.columns import DailyColumns
 from batch.kernel.corrections import Settled, basis_ratios, settle
 from batch.kernel.splits import SplitColumns
-from batch.lake.manifest import DailyRecord
+from batch.lake.manifest import DailyRecord, SplitRow, fingerprint
 from batch.lake.reference import splits_digest, splits_known_at
 
 
@@ -31,12 +31,13 @@ class Contest(NamedTuple):
     """The splits on which the values of a year's sessions with several deliveries can depend.
 
     Those executed after one date up to another, inclusive, both ISO, and their digest; empty
-    texts where no session has several deliveries.
+    where no session has several deliveries.
     """
 
     after: str = ""
     upto: str = ""
     splits_digest: str = ""
+    splits: Sequence[SplitRow] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,25 +76,58 @@ class SplitBases:
 
     def contest(self, deliveries: Iterable[Delivery]) -> Contest:
         """Return the splits on which a year made from some deliveries can depend."""
-        listed = [*deliveries]
-        counts = Counter(one.session for one in listed)
-        contested = [one for one in listed if counts[one.session] > 1]
-        if not contested:
+        last_days = self._contested(deliveries)
+        if not last_days:
             return Contest()
-        newest = max(one.received_at for one in contested)
-        after, upto = min(contested).session, date_of(int(self.last_days([newest])[0]))
-        return Contest(after.isoformat(), upto.isoformat(), self._digest(after, upto))
+        after, upto = min(last_days), max(last_days.values())
+        splits = self._between(after, upto)
+        return Contest(after.isoformat(), upto.isoformat(), splits_digest(splits), _rows(splits))
 
     def changed_since(self, record: DailyRecord) -> bool:
         """Return whether the splits on which the values of a record depend have changed."""
         if not record.contested_after:
             return False
-        after, upto = map(date.fromisoformat, (record.contested_after, record.contested_upto))
-        return self._digest(after, upto) != record.contested_splits_digest
+        return splits_digest(self._of_record(record)) != record.contested_splits_digest
 
-    def _digest(self, after: date, upto: date) -> str:
+    def sessions_affected(
+        self, deliveries: Iterable[Delivery], record: DailyRecord, before: Sequence[SplitRow]
+    ) -> set[date] | None:
+        """Return the sessions of a year whose values splits that changed since may decide.
+
+        ``before`` are the splits that a record depended on, as the lake keeps them. None where
+        they are not: any session may be affected then.
+        """
+        columns = [[row[place] for row in before] for place in range(3)]
+        if fingerprint(*columns) != record.contested_splits_digest:
+            return None
+        changed = {*before} ^ {*_rows(self._of_record(record))}
+        dates = sorted({date.fromisoformat(executed) for _, executed, _ in changed})
+        return {
+            session
+            for session, last in self._contested(deliveries).items()
+            if bisect_right(dates, session) < bisect_right(dates, last)
+        }
+
+    def _contested(self, deliveries: Iterable[Delivery]) -> dict[date, date]:
+        """Return the sessions with several deliveries, each with the last day of the newest."""
+        received: dict[date, list[datetime]] = {}
+        for one in deliveries:
+            received.setdefault(one.session, []).append(one.received_at)
+        newest = {session: max(found) for session, found in received.items() if len(found) > 1}
+        days = self.last_days([*newest.values()])
+        return {session: date_of(int(day)) for session, day in zip(newest, days, strict=True)}
+
+    def _of_record(self, record: DailyRecord) -> pl.DataFrame:
+        bounds = (record.contested_after, record.contested_upto)
+        return self._between(*map(date.fromisoformat, bounds))
+
+    def _between(self, after: date, upto: date) -> pl.DataFrame:
         executed = pl.col("date")
-        return splits_digest(self.splits.filter((executed > after) & (executed <= upto)))
+        return self.splits.filter((executed > after) & (executed <= upto))
+
+
+def _rows(splits: pl.DataFrame) -> list[SplitRow]:
+    return splits.with_columns(pl.col("date").cast(pl.String)).rows()
 
 
 def split_columns(splits: pl.DataFrame, symbols: Any) -> SplitColumns:

@@ -11,10 +11,10 @@ import gzip
 import hashlib
 import json
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from batch.core.errors import CommitConflict, DataRefused, ObjectMissing, StateDamaged
 from batch.core.layout import DAILY_TABLE, inputs_key, manifest_key
@@ -24,6 +24,10 @@ from batch.storage.store import Expect, Expectation, ObjectStore
 FORMAT = 1
 _TRIES = 50
 _MADE_BY = "`ohlcv consolidate` and `ohlcv resample` make it again"
+
+
+SplitRow: TypeAlias = tuple[str, str, float]
+"""Symbol, ISO date of execution and ratio of a split."""
 
 
 def fingerprint(*parts: object) -> str:
@@ -327,8 +331,30 @@ def load_inputs(store: ObjectStore, year: int, record: DailyRecord) -> dict[str,
     return deliveries if fingerprint(deliveries) == record.inputs_digest else None
 
 
-def write_inputs(store: ObjectStore, year: int, deliveries: Mapping[str, int]) -> str:
-    """Keep which deliveries a daily partition is made from; return their digest."""
+def load_contested_splits(store: ObjectStore, year: int, record: DailyRecord) -> list[SplitRow]:
+    """Read the splits on which a partition's sessions with several deliveries depend.
+
+    They are those of the last job that wrote the list, whether or not it committed its record:
+    compare their digest with the record's. No rows where the list is gone or damaged.
+    """
+    try:
+        found = _read_json(store, inputs_key(year, record.inputs_digest))
+        return [(symbol, executed, ratio) for symbol, executed, ratio in found["splits"]]
+    except (ObjectMissing, StateDamaged, KeyError, TypeError, ValueError):
+        return []
+
+
+def write_inputs(
+    store: ObjectStore,
+    year: int,
+    deliveries: Mapping[str, int],
+    contested_splits: Sequence[SplitRow] = (),
+) -> str:
+    """Keep which deliveries a daily partition is made from; return their digest.
+
+    ``contested_splits`` are those that :func:`load_contested_splits` returns.
+    """
     digest = fingerprint(deliveries)
-    store.write(inputs_key(year, digest), _json_bytes({"deliveries": deliveries}))
+    content = {"deliveries": deliveries, "splits": contested_splits}
+    store.write(inputs_key(year, digest), _json_bytes(content))
     return digest

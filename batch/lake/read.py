@@ -253,7 +253,7 @@ class Lake:
         return read_reference(self.store, DIVIDENDS, schema.DIVIDENDS)
 
     def restatements(self) -> pl.DataFrame:
-        """Return what later deliveries changed: :data:`batch.core.schema.RESTATEMENTS`."""
+        """Return values of later deliveries that differ: :data:`batch.core.schema.RESTATEMENTS`."""
         years = self._years(RESTATEMENTS_TABLE, 1)
         with self._reading(RESTATEMENTS_TABLE):
             return self._scan(RESTATEMENTS_TABLE, years, None, None).collect()
