@@ -49,7 +49,9 @@ from reporting.png import to_png
 @date_option("--end", "Last date, inclusive.")
 @click.option("--log", is_flag=True, help="Logarithmic prices: equal ratios are equally high.")
 @theme_option
-@file_option("File to write: .html, .svg or .png.  [default: SYMBOL.html here]")
+@file_option(
+    "File to write: .html, .svg or .png.  [default: SYMBOL.html here, SYMBOL-raw.html with --raw]"
+)
 @settings_options(Settings)
 @output_options
 def command(
@@ -83,6 +85,7 @@ def command(
     widths = sorted({require_interval(text, "--interval") for text in intervals}) or [*INTERVALS]
     if path is None:
         names = [f"{width}d" for width in widths] if intervals else []
+        names += [] if adjusted else ["raw"]
         path = Path("-".join([re.sub(r"[^\w.-]", "_", symbol), *names]) + ".html")
     kind = path.suffix.lower().removeprefix(".")
     if kind not in ("html", "svg", "png"):

@@ -283,6 +283,19 @@ def test_the_command_writes_a_page_and_says_how_many_bars_it_has(
     assert len(page) == seen["bytes"] - (len(page.encode()) - len(page))
 
 
+def test_a_raw_chart_does_not_replace_the_adjusted_one(
+    demo_lake: Lake, elsewhere: Path, ohlcv: Ohlcv
+) -> None:
+    symbol = demo_lake.symbols()[0]
+    given = ("chart", symbol, "--lake", demo_lake.store.uri, "-i", "5d", "--quiet")
+
+    ohlcv(*given)
+    ohlcv(*given, "--raw")
+
+    written = {path.name for path in elsewhere.iterdir()}
+    assert {f"{symbol}-5d.html", f"{symbol}-5d-raw.html"} <= written
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_the_command_writes_an_image_without_a_browser(
     demo_lake: Lake, elsewhere: Path, ohlcv: Ohlcv, theme: str
