@@ -303,6 +303,26 @@ def test_ctrl_c_is_answered_above_the_drawing_and_tells_what_to_expect(tmp_path:
     assert "the next run does the rest" in " ".join(" ".join(lines).split())
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (["status", "--json", "--lake", "nowhere"], 2, "nowhere"),
+        (["status", "--json", "--max-age-sessions", "-1"], 2, "--max-age-sessions"),
+        (["sql", "select 1", "--json", "--csv", "--lake", "."], 2, "--csv and --json"),
+    ],
+)
+def test_errors_are_json_on_stderr_where_json_was_requested(
+    arguments: list[str], code: int, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_main(cli, arguments, name="ohlcv") == code
+
+    printed = capsys.readouterr()
+    error = json.loads(printed.err)
+    assert printed.out == ""
+    assert (error["version"], error["exit_code"]) == (1, code)
+    assert told in error["error"]
+
+
 def test_a_usage_error_looks_like_any_other(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_main(cli, ["chart", "A", "--intervall", "5"], name="ohlcv") == 2
 

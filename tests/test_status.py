@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
@@ -197,6 +198,7 @@ def test_the_command_ends_with_3_when_stale_and_prints_json(
     assert code == 3
     assert found["newest"] == "2025-01-31"
     assert found["problems"][0].startswith("stale")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", found["at"])
 
 
 def test_the_command_ends_with_0_when_well(

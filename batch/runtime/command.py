@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 import sys
@@ -20,37 +21,42 @@ def run_main(command: click.Command, arguments: list[str] | None = None, *, name
     """Run a command line and return its exit code.
 
     Errors of ours become one line on stderr and their exit code; anything else is a bug: exit
-    code 1. ``--debug`` shows the traceback too and changes no code.
+    code 1. ``--debug`` shows the traceback too and changes no code. With ``--json`` the line on
+    stderr is a JSON object with ``version``, ``error`` and ``exit_code``; stdout keeps the result.
     """
     given = sys.argv[1:] if arguments is None else arguments
-    debug = "--debug" in given
+    debug, as_json = "--debug" in given, "--json" in given
+
+    def fail(text: str, code: int) -> int:
+        return _fail(text, code, as_json=as_json)
+
     try:
         command.main(given, prog_name=name, standalone_mode=False)
     except click.exceptions.Abort:
-        return _fail("stopped", ExitCode.RETRY)
+        return fail("stopped", ExitCode.RETRY)
     except click.exceptions.NoArgsIsHelpError as err:
         err.show()
         return err.exit_code
     except click.ClickException as err:
-        if isinstance(err, click.UsageError) and err.ctx and not batch_job():
+        if isinstance(err, click.UsageError) and err.ctx and not (as_json or batch_job()):
             click.echo(err.ctx.get_usage(), err=True)
             click.echo(f"Try '{err.ctx.command_path} --help' for help.\n", err=True)
-        return _fail(err.format_message(), err.exit_code)
+        return fail(err.format_message(), err.exit_code)
     except click.exceptions.Exit as err:
         return err.exit_code
     except OhlcvError as err:
         if debug:
             traceback.print_exception(err)
-        return _fail(str(err), err.exit_code)
+        return fail(str(err), err.exit_code)
     except KeyboardInterrupt:
-        return _fail("stopped at once; the next run does the rest", ExitCode.RETRY)
+        return fail("stopped at once; the next run does the rest", ExitCode.RETRY)
     except BrokenPipeError:
         return ExitCode.DONE
     except Exception as err:  # noqa: BLE001 - the one place where a bug ends a command
         if debug:
             traceback.print_exception(err)
         advice = "report the traceback" if debug else "run again with --debug for the traceback"
-        return _fail(f"this is a bug: {type(err).__name__}: {err}; {advice}", ExitCode.BUG)
+        return fail(f"this is a bug: {type(err).__name__}: {err}; {advice}", ExitCode.BUG)
     return ExitCode.DONE
 
 
@@ -65,10 +71,14 @@ def command_name() -> str:
     return str(installed.relative_to(here) if installed.is_relative_to(here) else installed)
 
 
-def _fail(text: str, code: int) -> int:
+def _fail(text: str, code: int, *, as_json: bool) -> int:
     if job := batch_job():
         record = logging.makeLogRecord({"levelname": "ERROR", "msg": text})
         click.echo(JsonLines({**job, "exit_code": str(int(code))}).format(record), err=True)
+        return int(code)
+    if as_json:
+        content = {"version": 1, "error": text, "exit_code": int(code)}
+        click.echo(json.dumps(content), err=True)
         return int(code)
     plain = bool(environment().get("NO_COLOR"))
     lead = "error:" if plain else click.style("error:", fg="red", bold=True)

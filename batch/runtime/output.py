@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import click
@@ -60,7 +61,7 @@ class Output:
         """Print the result as JSON, where JSON was requested."""
         self._settle()
         if self.as_json:
-            click.echo(json.dumps(content, default=str, indent=2))
+            click.echo(json.dumps(content, default=_json_text, indent=2))
 
     def say(self, text: str, *, hanging: int | None = None) -> None:
         """Print a line for a reader as it is, so that commands in it can be copied.
@@ -107,6 +108,13 @@ class Output:
             if drawing.live.is_started:
                 drawing.stop()
                 click.echo(err=True)
+
+
+def _json_text(value: object) -> str:
+    """Return a value that JSON has no type for: dates and instants in ISO 8601, UTC as ``Z``."""
+    if isinstance(value, datetime):
+        return value.isoformat().removesuffix("+00:00") + "Z" * (value.utcoffset() == timedelta())
+    return value.isoformat() if isinstance(value, date) else str(value)
 
 
 def terminal_width() -> int | None:
