@@ -91,6 +91,36 @@ def test_a_wrong_query_is_a_usage_error(
     assert "bars_2d" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        "select end from bars_1d",
+        "select symbol, End from bars_1d",
+        "select symbol from bars_1d where end > today()",
+    ],
+)
+def test_the_reserved_word_end_is_answered_by_how_to_quote_it(
+    filled: LocalStore, query: str
+) -> None:
+    with pytest.raises(SettingsError, match='write the column in double quotes, "end"'):
+        Lake(filled).sql(query)
+
+
+def test_another_syntax_error_gets_no_advice_about_end(filled: LocalStore) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Lake(filled).sql("select symbol from from bars_1d")
+
+    assert "reserved" not in str(caught.value)
+
+
+def test_json_has_instants_with_t_and_zone(filled: LocalStore) -> None:
+    query = "select timestamptz '2025-01-15 16:00:00-05' as at, date '2025-01-15' as day"
+
+    assert json.loads(run(filled, query, "--json"))["rows"] == [
+        ["2025-01-15T21:00:00Z", "2025-01-15"]
+    ]
+
+
 def test_csv_and_json_together_are_a_usage_error(filled: LocalStore) -> None:
     arguments = ["sql", "--lake", filled.uri, "select 1", "--csv", "--json"]
 

@@ -35,6 +35,8 @@ _QUERIES = {
 _NOT_READ = re.compile(r"reading the stream registered as '([^']+)' failed")
 _SILVER_NAMES = re.compile(rf"\b(?:bars_\w+|{RESTATEMENTS_TABLE})\b", re.IGNORECASE)
 _OPENED_AT_ONCE = 8
+_NEAR_END = re.compile(r'syntax error at or near "end"', re.IGNORECASE)
+_RESERVED_HINT = '\n\nend is a reserved word in SQL: write the column in double quotes, "end"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,8 @@ def run_query(store: ObjectStore, query: str) -> pl.DataFrame:
                     f"{store.uri}: {failed[1]} could not be read, though its objects are whole;"
                     f" run the query again ({err})"
                 ) from err
-            raise SettingsError(f"SQL: {err}") from err
+            hint = _RESERVED_HINT if _NEAR_END.search(str(err)) else ""
+            raise SettingsError(f"SQL: {err}{hint}") from err
     rows = pl.DataFrame(found)
     return rows.with_columns(cs.datetime(time_zone="*").dt.convert_time_zone("UTC"))
 
