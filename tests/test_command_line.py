@@ -162,7 +162,13 @@ def test_the_completion_script_calls_ohlcv(shell: str, capsys: pytest.CaptureFix
 
 @pytest.mark.parametrize(
     ("typed", "at", "completed"),
-    [("ohlcv cons", 1, "plain,consolidate"), ("ohlcv resample --anch", 2, "plain,--anchor")],
+    [
+        ("ohlcv cons", 1, "plain,consolidate"),
+        ("ohlcv resample --anch", 2, "plain,--anchor"),
+        ("ohlcv chart AAPL --interval 2", 4, "plain,21d"),
+        ("ohlcv quality --check unrec", 3, "plain,unrecorded_split"),
+        ("ohlcv quality --check cov", 3, "plain,coverage_drop"),
+    ],
 )
 def test_commands_and_options_are_completed(typed: str, at: int, completed: str) -> None:
     done = run_ohlcv(_OHLCV_COMPLETE="bash_complete", COMP_WORDS=typed, COMP_CWORD=str(at))

@@ -20,6 +20,12 @@ from reporting.chart import NEWEST_BARS, load_chart
 from reporting.png import to_png
 
 
+def _intervals(_context: click.Context, _option: click.Parameter, begun: str) -> list[str]:
+    """Return the published intervals that a shell can complete a word to."""
+    names = [f"{width}d" for width in (1, *INTERVALS)]
+    return [name for name in names if name.startswith(begun)]
+
+
 @click.command(name="chart")
 @click.argument("symbol")
 @click.option(
@@ -28,6 +34,7 @@ from reporting.png import to_png
     "intervals",
     multiple=True,
     metavar="ND",
+    shell_complete=_intervals,
     help="Sessions per bar, such as 5d; 1d for daily bars. May be repeated.",
 )
 @click.option(

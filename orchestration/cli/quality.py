@@ -6,6 +6,7 @@ from datetime import date
 
 import click
 
+from batch.audit.checks import CHECKS, LAKE_CHECKS
 from batch.audit.quality import check_lake
 from batch.core.errors import DataRefused
 from batch.lake.read import Lake
@@ -15,10 +16,21 @@ from batch.runtime.run import StopSwitch
 from batch.runtime.settings import Settings
 
 
+def _check_names(_context: click.Context, _option: click.Parameter, begun: str) -> list[str]:
+    """Return the names of checks that a shell can complete a word to."""
+    names = [*(check.name for check in CHECKS), *LAKE_CHECKS]
+    return [name for name in names if name.startswith(begun)]
+
+
 @click.command(name="quality")
 @settings_options(Settings)
 @click.option(
-    "--check", "checks", multiple=True, metavar="NAME", help="Only this check; may be repeated."
+    "--check",
+    "checks",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=_check_names,
+    help="Only this check; may be repeated.",
 )
 @date_option("--since", "Only findings from this date on.")
 @click.option(
