@@ -10,7 +10,7 @@ from typing import Final
 import polars as pl
 
 from batch.core import schema
-from batch.core.frames import conform
+from batch.core.frames import conform, empty_frame
 from batch.core.sessions import Calendar, Days
 
 _UNSEEN: Final = r"\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}"
@@ -113,8 +113,10 @@ def sift(rows: pl.DataFrame, calendar: Calendar, received_at: datetime) -> Sifte
     }
     is_broken = pl.any_horizontal([rule.fill_null(value=False) for rule in broken.values()])
     flagged = rows.with_columns(is_broken.alias("is_broken"))
+    order = ["date", "symbol"]
     sound = (
-        flagged.filter(~pl.col("is_broken"))
+        flagged.lazy()
+        .filter(~pl.col("is_broken"))
         .drop("is_broken")
         .with_columns(
             pl.when(pl.col("vwap").is_between(LEAST_PRICE, MOST_PRICE)).then(pl.col("vwap")),
@@ -122,10 +124,12 @@ def sift(rows: pl.DataFrame, calendar: Calendar, received_at: datetime) -> Sifte
             pl.col("volume") + 0.0,  # -0.0 becomes 0.0
         )
         .unique(maintain_order=True)
+        .with_columns(is_contested=pl.struct(order).is_duplicated())
+        .sort(order)
+        .collect()
     )
-    twice = pl.struct("symbol", "date").is_duplicated()
-    contested = sound.filter(twice)
-    sound = sound.filter(~twice)
+    if not flagged["is_broken"].any() and not sound["is_contested"].any():
+        return SiftedRows(sound.drop("is_contested"), empty_frame(schema.REJECTED))
     reason = pl.concat_str(
         [
             pl.when(rule.fill_null(value=False)).then(pl.lit(name.value))
@@ -134,15 +138,12 @@ def sift(rows: pl.DataFrame, calendar: Calendar, received_at: datetime) -> Sifte
         separator="; ",
         ignore_nulls=True,
     )
-    refused = pl.concat(
-        [
-            flagged.filter("is_broken").drop("is_broken").with_columns(reason.alias("reason")),
-            contested.with_columns(pl.lit(Reason.KEY_TWICE.value).alias("reason")),
-        ]
-    )
-    order = ["date", "symbol"]
+    unsound = flagged.filter("is_broken").drop("is_broken").with_columns(reason=reason)
+    contested = sound.filter("is_contested").drop("is_contested")
+    contested = contested.with_columns(reason=pl.lit(Reason.KEY_TWICE.value))
+    refused = pl.concat([unsound, contested])
     return SiftedRows(
-        accepted=sound.sort(order),
+        accepted=sound.filter(~pl.col("is_contested")).drop("is_contested"),
         refused=refused.sort([*order, *refused.columns[2:]], nulls_last=True),
     )
 
