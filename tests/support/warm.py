@@ -86,6 +86,7 @@ def _run_for(caller: socket.socket, set_by_imports: dict[str, str]) -> None:
     import runpy
     import threading
     import traceback
+    from io import TextIOWrapper
     from types import ModuleType
 
     text, files, _, _ = socket.recv_fds(caller, 1 << 20, 3)
@@ -103,7 +104,9 @@ def _run_for(caller: socket.socket, set_by_imports: dict[str, str]) -> None:
     sys.argv = [named if option == "-m" else option, *rest]
     paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     sys.path[:0] = [request["folder"], *filter(None, paths)]
-    sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w", buffering=1)  # noqa: SIM115
+    sys.stdin, sys.stdout = open(0), open(1, "w")  # noqa: SIM115
+    # Without a buffer, which a handler of signals may find in use.
+    sys.stderr = TextIOWrapper(open(2, "wb", 0), write_through=True)  # noqa: SIM115
 
     def end_with_caller() -> None:
         if not caller.recv(1):
