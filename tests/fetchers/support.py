@@ -123,7 +123,7 @@ def vendor(
     first: date = date(2024, 10, 1),
     symbols: int = 60,
     budget_s: float = 3.0,
-    timeout_s: float = 2.0,
+    timeout_s: float = 10.0,
     answer_s: float = 60.0,
     key: str = KEY,
     connections: int = 4,
