@@ -214,8 +214,9 @@ def test_the_command_ends_with_3_and_names_the_file_in_its_report(lake: Filled) 
 
     assert done.code == 3
     assert json.loads(done.out)["problems"] != []
-    assert done.err.splitlines()[-1].startswith("error: ")
-    assert BAD in done.err.splitlines()[-1]
+    said = json.loads(done.err.splitlines()[-1])
+    assert (said["version"], said["exit_code"]) == (1, 3)
+    assert BAD in said["error"]
     assert "Traceback" not in done.err
     (report,) = lake.store.list("_runs/")
     told = json.loads(lake.store.read(report.key))

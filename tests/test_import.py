@@ -962,4 +962,6 @@ def test_the_command_reports_as_json_and_ends_with_the_documented_code(tmp_path:
     told = json.loads(done.out)
     assert done.code == 3
     assert (told["accepted_rows"], len(told["problems"])) == (1, 1)
-    assert done.err.splitlines()[-1].endswith("2025-04-09.csv: empty")
+    said = json.loads(done.err.splitlines()[-1])
+    assert (said["version"], said["exit_code"]) == (1, 3)
+    assert said["error"].endswith("2025-04-09.csv: empty")

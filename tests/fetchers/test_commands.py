@@ -158,9 +158,11 @@ def test_a_run_that_cannot_reach_the_vendor_says_so_once_at_its_start_and_once_a
     assert len(told) == 2
     assert all(f"Polygon cannot be reached at {host}:{port}: {why}" in line for line in told)
     assert "trying for 2 s" in told[0]
-    assert told[1].endswith("tried for 2 s; check the network, run again later")
+    said = json.loads(told[1])
+    assert (said["version"], said["exit_code"]) == (1, 75)
+    assert said["error"].endswith("tried for 2 s; check the network, run again later")
     assert "trying again" not in err
-    assert problems == [told[1].removeprefix("error: ")]
+    assert problems == [said["error"]]
     assert read_silver(lake, "3d", session.year).height == 1
 
 
