@@ -16,7 +16,7 @@ from batch.core.errors import DataRefused, DeliveryUnreadable, ObjectMissing, Oh
 from batch.core.frames import empty_frame
 from batch.core.layout import DIVIDENDS, LISTED, SPLITS, TICKERS, Delivery
 from batch.core.sessions import Calendar
-from batch.lake.reference import DIVIDEND_KEY, add_splits, read_reference, rewrite_reference
+from batch.lake.reference import add_splits, last_dividends, read_reference, rewrite_reference
 from batch.storage.parquet import read_table
 from batch.storage.store import ObjectStore
 from fetchers.bronze import BronzeListing
@@ -248,8 +248,7 @@ def _replace_dividends(
         replaced = pl.col("date") >= first
         if before is not None:
             replaced &= pl.col("date") < before
-        merged = pl.concat([there.filter(~replaced), listed])
-        return merged.unique(DIVIDEND_KEY, keep="last", maintain_order=True).sort(DIVIDEND_KEY)
+        return last_dividends([there.filter(~replaced), listed])
 
     return rewrite_reference(store, DIVIDENDS, schema.DIVIDENDS, rewrite).after.height
 

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from batch.core import schema
+from batch.core.sessions import Days
 from batch.kernel.columns import Codes, DailyColumns, Floats
 from batch.kernel.splits import SplitColumns
 
@@ -31,7 +32,6 @@ REASONS: Final = (None, OTHER_BASIS, CONTRADICTORY)
 
 _PRICES: Final = (*schema.PRICES, "vwap")
 
-Days = npt.NDArray[np.int32]
 Bools = npt.NDArray[np.bool_]
 
 

@@ -17,8 +17,7 @@ from batch.lake.manifest import fingerprint
 from batch.storage.parquet import read_table, require_schema, table_bytes
 from batch.storage.store import Expect, Expectation, ObjectStore
 
-DIVIDEND_KEY = ["symbol", "date", "dividend_type", "cash_amount", "currency"]
-"""Columns in which two dividends differ."""
+_DIVIDEND_KEY = ["symbol", "date", "dividend_type", "cash_amount", "currency"]
 
 _TRIES = 10
 
@@ -87,6 +86,12 @@ class Rewritten(NamedTuple):
     before: pl.DataFrame
     after: pl.DataFrame
 
+    @property
+    def changed(self) -> pl.DataFrame:
+        """Rows of ``after`` that ``before`` lacks, in any column."""
+        names = self.after.columns
+        return self.after.join(self.before, on=names, how="anti", nulls_equal=True)
+
 
 def rewrite_reference(
     store: ObjectStore,
@@ -136,8 +141,7 @@ def add_splits(store: ObjectStore, splits: pl.DataFrame, *, label: str) -> int:
         _require_ratios(known, label=f"{store.uri}/{SPLITS}")
         return _last_of_each(pl.concat([known, added])).sort("symbol", "date")
 
-    table = rewrite_reference(store, SPLITS, schema.SPLITS, merge)
-    return table.after.join(table.before, on=schema.SPLITS.names, how="anti").height
+    return rewrite_reference(store, SPLITS, schema.SPLITS, merge).changed.height
 
 
 def add_dividends(store: ObjectStore, dividends: pl.DataFrame) -> int:
@@ -152,12 +156,15 @@ def add_dividends(store: ObjectStore, dividends: pl.DataFrame) -> int:
     added = conform(dividends, schema.DIVIDENDS)
 
     def merge(known: pl.DataFrame) -> pl.DataFrame:
-        merged = pl.concat([known, added])
-        return merged.unique(DIVIDEND_KEY, keep="last", maintain_order=True).sort(DIVIDEND_KEY)
+        return last_dividends([known, added])
 
-    table = rewrite_reference(store, DIVIDENDS, schema.DIVIDENDS, merge)
-    names = schema.DIVIDENDS.names
-    return table.after.join(table.before, on=names, how="anti", nulls_equal=True).height
+    return rewrite_reference(store, DIVIDENDS, schema.DIVIDENDS, merge).changed.height
+
+
+def last_dividends(parts: list[pl.DataFrame]) -> pl.DataFrame:
+    """Join tables of dividends, sorted; of rows that tell of the same one the last counts."""
+    joined = pl.concat(parts).unique(_DIVIDEND_KEY, keep="last", maintain_order=True)
+    return joined.sort(_DIVIDEND_KEY)
 
 
 def splits_digest(splits: pl.DataFrame) -> str:

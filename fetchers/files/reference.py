@@ -90,20 +90,12 @@ def kind_of(header: Sequence[str]) -> Kind | None:
     return None
 
 
-def has_symbols(header: Sequence[str]) -> bool:
-    """Tell whether a file's columns include one of symbols."""
-    return not by_plain_name(header).keys().isdisjoint(SYMBOL_NAMES)
-
-
 def reference_rows(raw: pl.DataFrame, kind: Kind, *, symbol: str | None) -> ReferenceRows:
     """Return a file's rows of one kind; ``symbol`` is used where it has no column of symbols."""
     rows = _READERS[kind](_Source(raw, symbol))
     rules = {
         Reason.NO_SYMBOL: pl.col("symbol").is_null() | is_blank("symbol"),
-        Reason.NO_DATE: pl.col("date").is_null()
-        if kind is not Kind.TICKERS
-        else pl.lit(value=False),
-        **_RULES.get(kind, {}),
+        **_RULES[kind],
     }
     broken = rows.select(rule.fill_null(value=True).alias(reason) for reason, rule in rules.items())
     is_broken = broken.select(pl.any_horizontal(pl.all())).to_series()

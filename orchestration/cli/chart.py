@@ -15,15 +15,10 @@ from batch.runtime.formats import size_text
 from batch.runtime.options import date_option, output_options, settings_options
 from batch.runtime.output import Output
 from batch.runtime.settings import Settings
+from orchestration.cli.completion import completing
 from orchestration.cli.pages import file_option, theme_option, write_page
 from reporting.chart import NEWEST_BARS, load_chart
 from reporting.png import to_png
-
-
-def _intervals(_context: click.Context, _option: click.Parameter, begun: str) -> list[str]:
-    """Return the published intervals that a shell can complete a word to."""
-    names = [f"{width}d" for width in (1, *INTERVALS)]
-    return [name for name in names if name.startswith(begun)]
 
 
 @click.command(name="chart")
@@ -34,7 +29,7 @@ def _intervals(_context: click.Context, _option: click.Parameter, begun: str) ->
     "intervals",
     multiple=True,
     metavar="ND",
-    shell_complete=_intervals,
+    shell_complete=completing([f"{width}d" for width in (1, *INTERVALS)]),
     help="Sessions per bar, such as 5d; 1d for daily bars. May be repeated.",
 )
 @click.option(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import click
 from click.shell_completion import BashComplete, FishComplete, ShellComplete, ZshComplete
 
@@ -10,6 +12,18 @@ SHELLS: dict[str, type[ShellComplete]] = {
     "zsh": ZshComplete,
     "fish": FishComplete,
 }
+
+
+Completing = Callable[[click.Context, click.Parameter, str], list[str]]
+
+
+def completing(names: Sequence[str]) -> Completing:
+    """Return what lets a shell complete an option's value to one of some names."""
+
+    def completed(_context: click.Context, _option: click.Parameter, begun: str) -> list[str]:
+        return [name for name in names if name.startswith(begun)]
+
+    return completed
 
 
 @click.command(name="completion")

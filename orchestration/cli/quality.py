@@ -14,12 +14,7 @@ from batch.runtime.options import date_option, output_options, settings_options
 from batch.runtime.output import Output
 from batch.runtime.run import StopSwitch
 from batch.runtime.settings import Settings
-
-
-def _check_names(_context: click.Context, _option: click.Parameter, begun: str) -> list[str]:
-    """Return the names of checks that a shell can complete a word to."""
-    names = [*(check.name for check in CHECKS), *LAKE_CHECKS]
-    return [name for name in names if name.startswith(begun)]
+from orchestration.cli.completion import completing
 
 
 @click.command(name="quality")
@@ -29,7 +24,7 @@ def _check_names(_context: click.Context, _option: click.Parameter, begun: str) 
     "checks",
     multiple=True,
     metavar="NAME",
-    shell_complete=_check_names,
+    shell_complete=completing([*(check.name for check in CHECKS), *LAKE_CHECKS]),
     help="Only this check; may be repeated.",
 )
 @date_option("--since", "Only findings from this date on.")

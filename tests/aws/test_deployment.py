@@ -119,8 +119,7 @@ def machine_without_engine(tmp_path: Path) -> str:
     tools = tmp_path / "tools"
     tools.mkdir()
     names = "aws awk bash cat cp cut date dirname find grep mktemp python3 rm sed sha256sum sort tr"
-    names += " xargs"
-    for name in names.split():
+    for name in (*names.split(), "xargs"):
         found = Path(sys.executable).with_name(name)
         place = found if found.exists() else shutil.which(name)
         assert place, name
