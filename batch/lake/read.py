@@ -27,6 +27,7 @@ from batch.lake.absence import explain_dates, explain_unknown
 from batch.lake.adjust import adjust_for_splits, split_events
 from batch.lake.arguments import BarsRequest
 from batch.lake.manifest import load_daily_manifest
+from batch.lake.panel import require_field, widen
 from batch.lake.partitions import TablePartitions, list_tables, table_schema
 from batch.lake.recorded import remake, require_recorded
 from batch.lake.reference import read_reference, read_splits
@@ -101,15 +102,9 @@ class Lake:
             DataRefused: A file of the lake is damaged.
             StoreUnavailable: The store does not answer.
         """
-        asked = BarsRequest.read(interval, symbols, start, end, adjusted, complete, anchor, as_of)
-        try:
-            rows = self._collect(asked)
-        except (ObjectMissing, DataRefused):
-            # A job may have replaced a partition between its listing and its reading.
-            rows = self._collect(asked)
-        if missing := self._what_is_missing(asked, rows):
-            warnings.warn(missing, LakeWarning, stacklevel=2)
-        return rows
+        return self._read(
+            BarsRequest.read(interval, symbols, start, end, adjusted, complete, anchor, as_of)
+        )
 
     def lazy(
         self,
@@ -129,6 +124,47 @@ class Lake:
         return self._lazy(
             BarsRequest.read(interval, symbols, start, end, adjusted, complete, anchor, as_of)
         )
+
+    def panel(
+        self,
+        field: str,
+        interval: Interval,
+        symbols: Sequence[str] | str | None = None,
+        start: Day | None = None,
+        end: Day | None = None,
+        adjusted: bool = True,
+        complete: bool | None = True,
+        anchor: Anchor | str = Anchor.CALENDAR,
+        as_of: datetime | str | None = None,
+    ) -> pl.DataFrame:
+        """Return one field of many symbols side by side, for backtests on whole columns.
+
+        The bars are those of :meth:`bars`; the arguments after ``field`` are the same, and so
+        are the warnings and errors.
+
+        Args:
+            field: A column of the bars, such as ``close`` or ``volume``.
+            interval: ``"1d"`` for daily bars, ``"5d"`` or ``5`` for bars of 5 sessions.
+            symbols: One column for each, in this order, all null for one without bars; where
+                None, every symbol that has a bar, sorted.
+            start: As in :meth:`bars`, like the arguments after it.
+
+        Returns:
+            A row for each date on which any of the symbols has a bar, ascending: ``date`` of
+            daily bars, ``end`` of others, so that a row holds what was known at its close. Then
+            a column per symbol, null where it has no bar.
+
+        Raises:
+            SettingsError: The bars have no such field, and what :meth:`bars` raises.
+            DataRefused: A symbol has the name of the column of dates, such as ``end``; and what
+                :meth:`bars` raises.
+        """
+        asked = BarsRequest.read(interval, symbols, start, end, adjusted, complete, anchor, as_of)
+        columns = table_schema(asked.table).names
+        require_field(field, columns)
+        index = "end" if "end" in columns else "date"
+        rows = self._read(asked, ["symbol", index, field])
+        return widen(rows, field, index, asked.symbols)
 
     def _lazy(self, asked: BarsRequest) -> pl.LazyFrame:
         width, key, first, last = asked.width, asked.key, asked.first, asked.last
@@ -160,10 +196,21 @@ class Lake:
             rows = adjust_for_splits(rows, events, key)
         return rows.sort("symbol", key)
 
-    def _collect(self, asked: BarsRequest) -> pl.DataFrame:
+    def _read(self, asked: BarsRequest, columns: Sequence[str] | None = None) -> pl.DataFrame:
+        """Return the bars, or some columns of them; warn the caller's caller of missing ones."""
+        try:
+            rows = self._collect(asked, columns)
+        except (ObjectMissing, DataRefused):
+            # A job may have replaced a partition between its listing and its reading.
+            rows = self._collect(asked, columns)
+        if missing := self._what_is_missing(asked, rows):
+            warnings.warn(missing, LakeWarning, stacklevel=3)
+        return rows
+
+    def _collect(self, asked: BarsRequest, columns: Sequence[str] | None) -> pl.DataFrame:
         rows = self._lazy(asked)
         with self._reading(asked.table):
-            return rows.collect()
+            return (rows if columns is None else rows.select(columns)).collect()
 
     def _what_is_missing(self, asked: BarsRequest, rows: pl.DataFrame) -> str | None:
         """Return why bars that were asked for are missing; None where that needs no words.
