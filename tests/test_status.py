@@ -172,7 +172,7 @@ def test_a_lake_that_shows_the_past_is_a_problem(lake: LocalStore, calendar: Cal
     consolidate(lake, calendar=calendar)
     present = read_status(lake, now=EVENING)
 
-    assert past.as_of == EVENING.isoformat()
+    assert past.as_of == EVENING
     assert past.problems[0].startswith("in the past")
     assert present.problems == ()
 

@@ -11,6 +11,7 @@ import polars as pl
 
 from batch.audit.objects import StoredTable, WrongObject, list_lake, wrong_in_words
 from batch.core import schema
+from batch.core.instants import parse_instant
 from batch.core.layout import (
     ARRIVALS,
     BRONZE,
@@ -80,7 +81,7 @@ class Status:
     """The state of a lake at one instant.
 
     Attributes:
-        as_of: The past instant that its daily bars show, ISO 8601, None in the present.
+        as_of: The past instant that its daily bars show, None in the present.
         expected: The newest session that should be there by then.
         oldest: Oldest consolidated session, None where there is none; so is ``newest``.
         ahead: Consolidated sessions that had not closed by ``at``; counted nowhere else.
@@ -101,7 +102,7 @@ class Status:
 
     lake: str
     at: datetime
-    as_of: str | None
+    as_of: datetime | None
     expected: date
     oldest: date | None
     newest: date | None
@@ -164,7 +165,7 @@ def read_status(
     status = Status(
         lake=store.uri,
         at=now,
-        as_of=manifest.as_of,
+        as_of=parse_instant(manifest.as_of) if manifest.as_of else None,
         expected=expected,
         oldest=oldest,
         newest=newest,
@@ -196,7 +197,7 @@ def read_status(
 def _problems(status: Status, max_age_sessions: int) -> Iterable[str]:
     if status.as_of:
         yield (
-            f"in the past: the daily bars show what was known at {status.as_of};"
+            f"in the past: the daily bars show what was known at {status.as_of:%Y-%m-%d %H:%M} UTC;"
             " run `ohlcv consolidate`"
         )
     if status.ahead:

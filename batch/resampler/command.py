@@ -63,7 +63,7 @@ def command(settings: ResamplerSettings, output: Output) -> None:
         run.outcome = RunOutcome(
             {
                 "current": done.current,
-                "removed": done.removed,
+                "removed": [{"table": table, "year": year} for table, year in done.removed],
                 "daily_rows_read": done.daily_rows_read,
                 "newest_session": done.newest,
             },

@@ -15,6 +15,7 @@ from batch.core.errors import ExitCode, OhlcvError
 from batch.runtime.aws_logs import JsonLines, batch_job
 from batch.runtime.environment import environment
 from batch.runtime.formats import wrapped
+from batch.version import JSON_VERSION
 
 
 def run_main(command: click.Command, arguments: list[str] | None = None, *, name: str) -> int:
@@ -77,7 +78,7 @@ def _fail(text: str, code: int, *, as_json: bool) -> int:
         click.echo(JsonLines({**job, "exit_code": str(int(code))}).format(record), err=True)
         return int(code)
     if as_json:
-        content = {"version": 1, "error": text, "exit_code": int(code)}
+        content = {"version": JSON_VERSION, "error": text, "exit_code": int(code)}
         click.echo(json.dumps(content), err=True)
         return int(code)
     plain = bool(environment().get("NO_COLOR"))

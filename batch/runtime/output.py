@@ -19,6 +19,7 @@ from batch.runtime.aws_logs import JsonLines, batch_job
 from batch.runtime.formats import wrapped
 from batch.runtime.progress import LOGGER, LoggedProgress, Progress
 from batch.runtime.tables import Rows, folded_table
+from batch.version import JSON_VERSION
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Drawing
@@ -58,10 +59,11 @@ class Output:
         LOGGER.propagate = False
 
     def result(self, content: Mapping[str, object]) -> None:
-        """Print the result as JSON, where JSON was requested."""
+        """Print the result as JSON, where JSON was requested: the fields of docs/json.md."""
         self._settle()
         if self.as_json:
-            click.echo(json.dumps(content, default=_json_text, indent=2))
+            versioned = {"version": JSON_VERSION, **content}
+            click.echo(json.dumps(versioned, default=_json_text, indent=2))
 
     def say(self, text: str, *, hanging: int | None = None) -> None:
         """Print a line for a reader as it is, so that commands in it can be copied.

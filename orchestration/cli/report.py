@@ -54,7 +54,8 @@ def command(settings: Settings, output: Output, path: Path, theme: str) -> None:
             "refused_rows": facts.refused_rows,
             "restated_values": facts.restated_values,
             "held_back_values": facts.held_back_values,
-            "unexplained_moves": facts.moves.count,
+            "moves_like_splits": facts.moves.like_splits_count,
+            "other_moves": facts.moves.others_count,
         }
     )
     output.say(f"{path}  {size_text(len(content))}")
