@@ -13,7 +13,7 @@ import polars as pl
 from batch.core.errors import LakeWarning, SettingsError
 from batch.core.layout import DAILY_TABLE, bars_table, require_interval
 from batch.core.sessions import EPOCH, Calendar, calendar_from
-from batch.lake.arguments import read_dates
+from batch.lake.arguments import Adjusted, read_dates
 from batch.lake.read import Lake
 from batch.lake.soundness import require_sound
 from reporting.candles import (
@@ -48,7 +48,7 @@ class Chart:
         series: One per interval, narrowest first, each with at least one bar.
         calendar: Must cover every window.
         newest: Newest session that the bars know of.
-        adjusted: Whether prices are on one scale, that of the newest session.
+        adjusted: What prices were brought to the scale of the newest session for.
         log: Whether equal ratios of price are equally high.
         note: What else a reader should know, such as what was left out.
     """
@@ -58,7 +58,7 @@ class Chart:
     splits: Sequence[SplitMark]
     calendar: Calendar
     newest: date
-    adjusted: bool
+    adjusted: Adjusted
     log: bool = False
     note: str = ""
 
@@ -76,6 +76,7 @@ class Chart:
         """The dates, and what the prices are."""
         first = min(series.bars[0].start for series in self.series)
         prices = "adjusted for splits" if self.adjusted else "as traded"
+        prices += " and dividends" if self.adjusted == "dividends" else ""
         scale = ", logarithmic" if self.log else ""
         note = f" · {self.note}" if self.note else ""
         return f"{first} to {self.newest} · USD, {prices}{scale}{note}"
@@ -146,7 +147,7 @@ def load_chart(
     *,
     start: date | str | None = None,
     end: date | str | None = None,
-    adjusted: bool = True,
+    adjusted: Adjusted = True,
     log: bool = False,
 ) -> Chart:
     """Read the bars and splits of one symbol and lay them out as a chart.
@@ -157,7 +158,7 @@ def load_chart(
         intervals: Sessions per bar, such as ``5`` or ``"5d"``; ``1`` for daily bars.
         start: Inclusive; None for the newest bars.
         end: Inclusive.
-        adjusted: Bring prices to the shares of the newest bar.
+        adjusted: As in :meth:`batch.lake.Lake.bars`.
         log: Whether equal ratios of price are equally high.
 
     Raises:

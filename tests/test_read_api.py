@@ -23,6 +23,7 @@ from batch.core.sessions import Calendar
 from batch.lake import Lake
 from batch.lake.arguments import BarsRequest
 from batch.lake.reference import add_splits, splits_known_at
+from batch.lake.select import SelectedBars
 from batch.resampler.job import resample
 from batch.storage.local import LocalStore
 from batch.storage.store import ObjectStore
@@ -549,7 +550,7 @@ def test_an_interval_that_was_not_made_is_told_with_the_command_that_makes_it(
         ({"interval": "1d", "start": "2025-02-01", "end": "2025-01-01"}, "after end 2025-01-01"),
         ({"interval": "1d", "end": 20250131}, "end 20250131: .*; did you mean '2025-01-31'"),
         ({"interval": "1d", "start": 2025}, "start 2025: expected a date such as '2025-01-31'$"),
-        ({"interval": "1d", "adjusted": "no"}, "adjusted 'no': expected True or False"),
+        ({"interval": "1d", "adjusted": "no"}, "adjusted 'no': expected True .* or 'dividends'"),
         ({"interval": "1d", "complete": "all"}, "complete 'all': expected True or False"),
         ({"interval": "1d", "symbols": 5}, "symbols 5: expected a symbol such as 'AAPL'"),
         ({"interval": "1d", "symbols": [5]}, "symbols: 5 is not text"),
@@ -598,10 +599,10 @@ def test_a_partition_replaced_while_it_is_read_is_read_again(
 
         contents = iter([whole[:1000], whole])
 
-        def _lazy(self, asked: BarsRequest) -> pl.LazyFrame:
-            rows = super()._lazy(asked)
+        def _select(self, asked: BarsRequest) -> SelectedBars:
+            found = super()._select(asked)
             self.store.write(key, next(self.contents))
-            return rows
+            return found
 
     assert Interrupted(any_lake).bars("1d", adjusted=False).height == 3 * 26
 

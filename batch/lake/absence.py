@@ -1,9 +1,9 @@
-"""Why a lake returned no bars, in words: unknown symbols, dates that it does not have."""
+"""Why bars are missing or not what was asked for, in words."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from datetime import date
 
 import polars as pl
@@ -62,8 +62,24 @@ def explain_dates(
     return f"no {bars}{of}{dates} in {uri}: its daily bars{of} run from {has_first} to {has_last}"
 
 
-def _more(symbols: Sequence[str]) -> str:
-    return f" and {len(symbols) - _NAMED:,} more" if len(symbols) > _NAMED else ""
+def explain_left_out(left_out: pl.DataFrame) -> str | None:
+    """Name the dividends that prices are not adjusted for; None where there are none.
+
+    Columns are those of :attr:`batch.lake.adjust.DividendEvents.left_out`.
+    """
+    if left_out.is_empty():
+        return None
+    named = []
+    for symbol, day, amount, currency, before_usd in left_out.head(_NAMED).rows():
+        why = f"not below the close before, {before_usd:g}" if currency == "USD" else "not in USD"
+        named.append(f"{symbol} {day} {amount:g} {currency} ({why})")
+    listed = f"{', '.join(named)}{_more(left_out)}"
+    count = left_out.height
+    return f"prices are not adjusted for {count:,} dividend{'' if count == 1 else 's'}: {listed}"
+
+
+def _more(named: Sized) -> str:
+    return f" and {len(named) - _NAMED:,} more" if len(named) > _NAMED else ""
 
 
 def _either(names: Sequence[str]) -> str:

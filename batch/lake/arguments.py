@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Literal
 
 from batch.core.errors import SettingsError
 from batch.core.instants import parse_date, parse_instant
 from batch.core.layout import DAILY_TABLE, Anchor, bars_table, require_interval
+
+Adjusted = bool | Literal["dividends"]
+"""What prices are adjusted for: splits (True), nothing (False), or splits and dividends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +31,7 @@ class BarsRequest:
     symbols: list[str] | None
     first: date | None
     last: date | None
-    adjusted: bool
+    adjusted: Adjusted
     complete: bool
     anchor: Anchor
     as_of: datetime | None
@@ -39,7 +43,7 @@ class BarsRequest:
         symbols: Sequence[str] | str | None,
         start: date | str | None,
         end: date | str | None,
-        adjusted: bool,
+        adjusted: Adjusted,
         complete: bool | None,
         anchor: Anchor | str,
         as_of: datetime | str | None,
@@ -56,11 +60,26 @@ class BarsRequest:
             symbols=read_symbols(symbols),
             first=first,
             last=last,
-            adjusted=read_switch(adjusted, "adjusted"),
+            adjusted=read_adjusted(adjusted),
             complete=complete is not None and read_switch(complete, "complete"),
             anchor=read_anchor(anchor),
             as_of=None if as_of is None else read_instant(as_of),
         )
+
+    @property
+    def daily(self) -> bool:
+        """Whether the bars are daily ones."""
+        return self.width == 1
+
+    @property
+    def for_dividends(self) -> bool:
+        """Whether prices are adjusted for dividends too."""
+        return self.adjusted == "dividends"
+
+    @property
+    def made_on_read(self) -> bool:
+        """Whether the bars are made from daily ones, as no table has them."""
+        return self.as_of is not None or (self.for_dividends and not self.daily)
 
     @property
     def table(self) -> str:
@@ -135,6 +154,22 @@ def read_anchor(anchor: Anchor | str) -> Anchor:
         return Anchor(anchor)
     except ValueError as err:
         raise SettingsError(f"anchor {anchor!r}: expected calendar or listing") from err
+
+
+def read_adjusted(value: object) -> Adjusted:
+    """Return what prices are to be adjusted for.
+
+    Raises:
+        SettingsError: It is none of the three.
+    """
+    if isinstance(value, bool):
+        return value
+    if value == "dividends":
+        return "dividends"
+    raise SettingsError(
+        f"adjusted {value!r}: expected True (for splits), False (as traded)"
+        " or 'dividends' (for splits and dividends)"
+    )
 
 
 def read_switch(value: object, label: str) -> bool:

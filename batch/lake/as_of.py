@@ -1,4 +1,4 @@
-"""Bars as they were known at an instant, computed in memory from the deliveries known then."""
+"""Daily bars as they were known at an instant, from the deliveries known then."""
 
 from __future__ import annotations
 
@@ -12,11 +12,9 @@ import polars as pl
 from batch.core import schema
 from batch.core.errors import DataRefused
 from batch.core.frames import empty_frame, to_arrow, to_polars
-from batch.core.layout import BRONZE, DAILY_TABLE, Anchor, Delivery, partition_key, table_prefix
-from batch.core.sessions import calendar_from, date_of, year_of
+from batch.core.layout import BRONZE, DAILY_TABLE, Delivery, partition_key, table_prefix
+from batch.core.sessions import calendar_from
 from batch.kernel.columns import DailyColumns, order_by_key
-from batch.kernel.windows import calendar_reaching
-from batch.kernel.years import CalendarPiece, Carried, ListingPiece, Piece
 from batch.lake.bases import SplitBases
 from batch.lake.carry import Carry, attach_carried_splits
 from batch.lake.inputs import ListedDeliveries, YearInputs
@@ -30,20 +28,15 @@ from batch.version import RESULTS_VERSION
 _PATH = "path"
 
 
-def bars_known_at(
-    store: ObjectStore,
-    as_of: datetime,
-    symbols: Sequence[str] | None,
-    width: int,
-    anchor: Anchor,
+def daily_known_at(
+    store: ObjectStore, as_of: datetime, symbols: Sequence[str] | None
 ) -> tuple[pl.DataFrame, date | None]:
-    """Make daily bars (``width`` 1) or N-session bars again as they were known at an instant.
+    """Make daily bars again as they were known at an instant.
 
     The rules are those of ``ohlcv consolidate --as-of``: :meth:`YearInputs.known_at` for
-    deliveries, :func:`splits_known_at` for splits, :class:`SplitBases` for later values; bars are
-    folded as the resampler does.
-    ``as_of`` is aware and inclusive; ``symbols`` are all where None. Returns the bars, and the
-    newest session of which any symbol was known, None if none was.
+    deliveries, :func:`splits_known_at` for splits, :class:`SplitBases` for later values.
+    ``as_of`` is aware and inclusive; ``symbols`` are all where None. Returns the bars, sorted by
+    (symbol, date), and the newest session of which any symbol was known, None if none was.
 
     Raises:
         DataRefused: A delivery known by then is damaged; it is named.
@@ -52,13 +45,9 @@ def bars_known_at(
     listing = ListedDeliveries.of(store.list(BRONZE))
     bases = SplitBases.of(splits, calendar_from(listing.oldest))
     received, newest = _received_by(store, listing, bases, as_of, symbols)
-    if newest is None:
-        return empty_frame(schema.DAILY if width == 1 else schema.BARS), None
     known = splits_known_at(splits, as_of)
     daily, _ = attach_carried_splits(_newest_rows(received, bases), known, Carry.none())
-    if width == 1:
-        return to_polars(daily.to_batch(), schema.DAILY), newest
-    return _fold(daily, newest, width, anchor), newest
+    return to_polars(daily.to_batch(), schema.DAILY), newest
 
 
 def _received_by(
@@ -111,31 +100,6 @@ def _holds_today(record: DailyRecord, inputs: YearInputs, bases: SplitBases) -> 
         and record.inputs_digest == inputs.digest
         and not bases.changed_since(record)
     )
-
-
-def _fold(daily: DailyColumns, newest: date, width: int, anchor: Anchor) -> pl.DataFrame:
-    if not len(daily):
-        return empty_frame(schema.BARS)
-    oldest = date_of(daily.day.min())
-    calendar = calendar_reaching(oldest, newest, width)
-    row_no, row_year = daily.row_nos(), year_of(daily.day)
-    frames: list[pl.DataFrame] = []
-    year, carried = newest.year, Carried()
-    while year >= oldest.year or len(carried.into_year):
-        inside = np.flatnonzero(row_year == year)
-        rows = daily.take(inside).with_own_symbols()
-        piece: Piece
-        if anchor is Anchor.LISTING:
-            before = row_no[inside][rows.first_rows()]
-            piece = ListingPiece.of(rows, ends_year=True, rows_before=before)
-        else:
-            piece = CalendarPiece.of(
-                rows, ends_year=True, year=year, calendar=calendar, newest=newest
-            )
-        bars, carried = piece.fold(width, carried)
-        frames.append(to_polars(bars.to_batch(), schema.BARS))
-        year -= 1
-    return pl.concat(frames).sort("symbol", "start")
 
 
 def _newest_rows(received: pl.DataFrame, bases: SplitBases) -> DailyColumns:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from datetime import date, datetime
 from os import PathLike, fspath
 
@@ -20,17 +19,16 @@ from batch.core.layout import (
     RESTATEMENTS_TABLE,
     TICKERS,
     Anchor,
-    partition_key,
     table_prefix,
 )
 from batch.lake.absence import explain_dates, explain_unknown
-from batch.lake.adjust import adjust_for_splits, split_events
-from batch.lake.arguments import BarsRequest
+from batch.lake.arguments import Adjusted, BarsRequest
 from batch.lake.manifest import load_daily_manifest
 from batch.lake.panel import require_field, widen
-from batch.lake.partitions import TablePartitions, list_tables, table_schema
-from batch.lake.recorded import remake, require_recorded
+from batch.lake.partitions import list_tables, table_schema
 from batch.lake.reference import read_reference, read_splits
+from batch.lake.select import SelectedBars, select_bars
+from batch.lake.tables import reading_table, scan_table, table_years
 from batch.storage.scan import REBUILD, of_symbols, reading, scan_objects
 from batch.storage.store import ObjectStore, open_store, require_lake
 
@@ -69,7 +67,7 @@ class Lake:
         symbols: Sequence[str] | str | None = None,
         start: Day | None = None,
         end: Day | None = None,
-        adjusted: bool = True,
+        adjusted: Adjusted = True,
         complete: bool | None = True,
         anchor: Anchor | str = Anchor.CALENDAR,
         as_of: datetime | str | None = None,
@@ -83,18 +81,24 @@ class Lake:
             end: Last date, inclusive; a bar that knows anything of a later session is
                 left out.
             adjusted: Bring each symbol's series to the shares of its newest bar, splits
-                outside the dates asked for included; False returns prices as traded, as
-                the files have them.
+                outside the dates asked for included. ``"dividends"`` also takes the cash
+                dividends out of the prices before their ex-dates, so that returns are total
+                returns: :func:`batch.lake.adjust.dividend_events` has the formula. False
+                returns prices as traded, as the files have them.
             complete: True leaves the open bars out, so that you do not look ahead by
                 accident; False or None returns them too. Daily bars are always complete.
             anchor: What windows are counted from: ``calendar`` or ``listing``.
             as_of: Return the bars as they were known at this instant, such as
                 ``2025-01-10T09:00Z`` (a bare date is its end in UTC): from the
-                deliveries received and the splits executed by then. Any interval will do.
+                deliveries received, the splits executed and the dividends gone ex by then.
+
+        Bars of N sessions are computed from daily bars where ``as_of`` or ``"dividends"`` is given;
+        any interval will do then, published or not.
 
         Warns:
             LakeWarning: The lake does not know one of the symbols, or has no bars of these
-                dates: the message says what was probably meant, and what there is.
+                dates: the message says what was probably meant, and what there is. Or a
+                dividend could not be adjusted for.
 
         Raises:
             SettingsError: An argument is wrong, the interval has not been made, or none of
@@ -112,7 +116,7 @@ class Lake:
         symbols: Sequence[str] | str | None = None,
         start: Day | None = None,
         end: Day | None = None,
-        adjusted: bool = True,
+        adjusted: Adjusted = True,
         complete: bool | None = True,
         anchor: Anchor | str = Anchor.CALENDAR,
         as_of: datetime | str | None = None,
@@ -121,9 +125,11 @@ class Lake:
 
         Symbols are not looked up: one that the lake does not know has no rows.
         """
-        return self._lazy(
-            BarsRequest.read(interval, symbols, start, end, adjusted, complete, anchor, as_of)
-        )
+        asked = BarsRequest.read(interval, symbols, start, end, adjusted, complete, anchor, as_of)
+        rows, left_out = self._select(asked)
+        if left_out:
+            warnings.warn(left_out, LakeWarning, stacklevel=2)
+        return rows
 
     def panel(
         self,
@@ -132,7 +138,7 @@ class Lake:
         symbols: Sequence[str] | str | None = None,
         start: Day | None = None,
         end: Day | None = None,
-        adjusted: bool = True,
+        adjusted: Adjusted = True,
         complete: bool | None = True,
         anchor: Anchor | str = Anchor.CALENDAR,
         as_of: datetime | str | None = None,
@@ -166,51 +172,27 @@ class Lake:
         rows = self._read(asked, ["symbol", index, field])
         return widen(rows, field, index, asked.symbols)
 
-    def _lazy(self, asked: BarsRequest) -> pl.LazyFrame:
-        width, key, first, last = asked.width, asked.key, asked.first, asked.last
-        if asked.as_of is not None:
-            from batch.lake.as_of import bars_known_at  # noqa: PLC0415 - brings the calendar's library
-
-            known, newest = bars_known_at(
-                self.store, asked.as_of, asked.symbols, width, asked.anchor
-            )
-            rows = known.lazy()
-            events = split_events(rows, key).collect() if asked.adjusted else None
-        else:
-            years = self._years(asked.table, width)
-            rows = of_symbols(self._scan(asked.table, years, first, last), asked.symbols)
-            events = None
-            if asked.adjusted:
-                later = of_symbols(self._scan(asked.table, years, first, None), asked.symbols)
-                with self._reading(asked.table):
-                    events = split_events(later, key).collect()
-            needs_newest = width > 1 and not asked.complete and last is not None
-            newest = self.newest_session() if needs_newest else None
-        if first is not None:
-            rows = rows.filter(pl.col(key) >= first)
-        if last is not None:
-            rows = rows.filter(_known_by(last, newest, width))
-        if width > 1 and asked.complete:
-            rows = rows.filter("complete")
-        if events is not None:
-            rows = adjust_for_splits(rows, events, key)
-        return rows.sort("symbol", key)
+    def _select(self, asked: BarsRequest) -> SelectedBars:
+        return select_bars(self.store, asked)
 
     def _read(self, asked: BarsRequest, columns: Sequence[str] | None = None) -> pl.DataFrame:
         """Return the bars, or some columns of them; warn the caller's caller of missing ones."""
         try:
-            rows = self._collect(asked, columns)
+            rows, left_out = self._collect(asked, columns)
         except (ObjectMissing, DataRefused):
             # A job may have replaced a partition between its listing and its reading.
-            rows = self._collect(asked, columns)
-        if missing := self._what_is_missing(asked, rows):
-            warnings.warn(missing, LakeWarning, stacklevel=3)
+            rows, left_out = self._collect(asked, columns)
+        missing = self._what_is_missing(asked, rows)
+        for message in filter(None, (missing, left_out)):
+            warnings.warn(message, LakeWarning, stacklevel=3)
         return rows
 
-    def _collect(self, asked: BarsRequest, columns: Sequence[str] | None) -> pl.DataFrame:
-        rows = self._lazy(asked)
-        with self._reading(asked.table):
-            return (rows if columns is None else rows.select(columns)).collect()
+    def _collect(
+        self, asked: BarsRequest, columns: Sequence[str] | None
+    ) -> tuple[pl.DataFrame, str | None]:
+        rows, left_out = self._select(asked)
+        with reading_table(self.store, asked.table):
+            return (rows if columns is None else rows.select(columns)).collect(), left_out
 
     def _what_is_missing(self, asked: BarsRequest, rows: pl.DataFrame) -> str | None:
         """Return why bars that were asked for are missing; None where that needs no words.
@@ -245,23 +227,20 @@ class Lake:
 
     def _spans(self, symbols: Sequence[str] | None) -> pl.DataFrame:
         """Return the first and last date of the daily bars of some symbols, all where None."""
-        years = self._years(DAILY_TABLE, 1)
-        rows = of_symbols(self._scan(DAILY_TABLE, years, None, None), symbols)
+        years = table_years(self.store, DAILY_TABLE)
+        rows = of_symbols(scan_table(self.store, DAILY_TABLE, years), symbols)
         spans = rows.group_by("symbol").agg(first=pl.col("date").min(), last=pl.col("date").max())
-        with self._reading(DAILY_TABLE):
+        with reading_table(self.store, DAILY_TABLE):
             return spans.collect()
 
     def _turnovers_usd(self) -> dict[str, float]:
         """Return every symbol, with what was traded of it in the newest year."""
-        years = self._years(DAILY_TABLE, 1)
+        years = table_years(self.store, DAILY_TABLE)
         turnover = (pl.col("close") * pl.col("volume")).sum()
-        newest = self._scan(DAILY_TABLE, years[-1:], None, None).group_by("symbol").agg(turnover)
-        with self._reading(DAILY_TABLE):
+        newest = scan_table(self.store, DAILY_TABLE, years[-1:]).group_by("symbol").agg(turnover)
+        with reading_table(self.store, DAILY_TABLE):
             traded = dict(newest.collect().rows())
         return {symbol: traded.get(symbol, 0.0) for symbol in self.symbols()}
-
-    def _reading(self, table: str) -> AbstractContextManager[None]:
-        return reading(self.store, table_prefix(table), table_schema(table))
 
     def tables(self) -> list[str]:
         """Return the names of the silver tables: ``1d``, ``3d``, ..., ``restatements``."""
@@ -269,8 +248,8 @@ class Lake:
 
     def symbols(self) -> list[str]:
         """Return every symbol that has a daily bar, sorted."""
-        rows = self._scan(DAILY_TABLE, self._years(DAILY_TABLE, 1), None, None)
-        with self._reading(DAILY_TABLE):
+        rows = scan_table(self.store, DAILY_TABLE, table_years(self.store, DAILY_TABLE))
+        with reading_table(self.store, DAILY_TABLE):
             found = rows.select(pl.col("symbol").unique()).collect()
         if found["symbol"].null_count():
             where = f"{self.store.uri}/{table_prefix(DAILY_TABLE)}"
@@ -301,9 +280,9 @@ class Lake:
 
     def restatements(self) -> pl.DataFrame:
         """Return values of later deliveries that differ: :data:`batch.core.schema.RESTATEMENTS`."""
-        years = self._years(RESTATEMENTS_TABLE, 1)
-        with self._reading(RESTATEMENTS_TABLE):
-            return self._scan(RESTATEMENTS_TABLE, years, None, None).collect()
+        years = table_years(self.store, RESTATEMENTS_TABLE)
+        with reading_table(self.store, RESTATEMENTS_TABLE):
+            return scan_table(self.store, RESTATEMENTS_TABLE, years).collect()
 
     def rejected(self) -> pl.DataFrame:
         """Return the refused rows as received, each with its reason and where it came from.
@@ -336,35 +315,3 @@ class Lake:
         from batch.lake.query import run_query  # noqa: PLC0415 - brings DuckDB
 
         return run_query(self.store, query)
-
-    def _years(self, table: str, width: int) -> list[int]:
-        there = TablePartitions.list(self.store, table)
-        require_recorded(self.store, there)
-        if not there.objects and width > 1:
-            made = ", ".join(self.tables()) or "none"
-            raise SettingsError(
-                f"{self.store.uri}: there is no table {table} (there are: {made});"
-                f" make it with `{remake(table)}`"
-            )
-        return sorted(there.objects)
-
-    def _scan(
-        self, table: str, years: Sequence[int], first: date | None, last: date | None
-    ) -> pl.LazyFrame:
-        """Scan the partitions of a table that can hold rows between two dates."""
-        keys = [
-            partition_key(table, year)
-            for year in years
-            if (first is None or year >= first.year) and (last is None or year <= last.year)
-        ]
-        return scan_objects(self.store, keys, table_schema(table))
-
-
-def _known_by(last: date, newest: date | None, width: int) -> pl.Expr:
-    """Select the bars that hold nothing of the sessions after ``last``."""
-    if width == 1:
-        return pl.col("date") <= last
-    whole = pl.col("end") <= last
-    if newest is not None and newest <= last:
-        return whole | (~pl.col("complete") & (pl.col("start") <= last))
-    return whole
