@@ -6,8 +6,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 LAKE ?= demo-lake
+PYTHONS := 3.11 3.12 3.13 3.14
 
-.PHONY: help demo test check lint types imports scripts templates rehearse bench bench-quick lock clean
+.PHONY: help demo test pythons check lint types imports scripts templates rehearse bench bench-quick lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,7 +31,16 @@ demo: $(VENV)/runtime.done ## Build a lake from the synthetic exchange: no key, 
 test: $(VENV)/dev.done ## Set up and run the tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST)
 
-check: lint types imports scripts templates test ## Everything that must be green
+pythons: ## Run the quick tests on the other Pythons we promise, where they are installed
+	@ours=$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+	for version in $(PYTHONS); do \
+	    if [ $$version = $$ours ]; then continue; fi; \
+	    if ! python$$version -c '' 2>/dev/null; then echo "Python $$version is not installed here: not tested"; continue; fi; \
+	    echo "Python $$version:"; \
+	    $(MAKE) --no-print-directory test PYTHON=python$$version VENV=.venv-$$version PYTEST="-m 'not slow'"; \
+	done
+
+check: lint types imports scripts templates test pythons ## Everything that must be green
 
 lint: $(VENV)/dev.done ## ruff: lint and format
 	@$(BIN)/ruff check .
@@ -62,4 +72,4 @@ lock: $(VENV)/dev.done ## Resolve the lock files again
 	@./requirements/compile.sh $(BIN)/uv
 
 clean: ## Remove the environment and what the tests left
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -rf $(VENV) $(PYTHONS:%=.venv-%) .mypy_cache .ruff_cache .import_linter_cache .hypothesis

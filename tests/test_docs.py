@@ -53,8 +53,14 @@ ELSEWHERE = {"orchestration/README.md": "needs the local AWS: tests/aws"}
 STAND_INS = {
     "make test": StandIn("make --dry-run test", "all tests would run this one again"),
     "make check": StandIn("make --dry-run check", "it is what runs this test"),
+    ".venv/bin/pytest tests/test_rules.py": StandIn(
+        "python -m pytest --collect-only tests/test_rules.py", "this checkout has no such .venv"
+    ),
+    'make test PYTEST="tests/test_rules.py -k reason"': StandIn(
+        'make --dry-run test PYTEST="tests/test_rules.py -k reason"', "the same"
+    ),
     "pip install '.[notebook]' jupyterlab": StandIn(
-        "pip install --quiet --dry-run '.[notebook]' jupyterlab",
+        "uv pip install --quiet --dry-run --python clean/bin/python '.[notebook]' jupyterlab",
         "JupyterLab is large and not ours: that all of it can be had together is enough",
     ),
     "OHLCV_LAKE=$PWD/demo-lake jupyter lab notebooks/bars.ipynb": StandIn(

@@ -52,14 +52,26 @@ def client() -> str:
 
 
 @pytest.fixture(scope="session")
-def images(client: str) -> dict[str, str]:
+def base(client: str) -> str:
+    """The image that ours begin from, which the engine has or can pull."""
+    base = (PROJECT / "docker/Dockerfile").read_text().split("ARG BASE=")[1].split()[0]
+    for ask in (["image", "inspect", base], ["pull", base]):
+        done = subprocess.run([client, *ask], capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            return base
+    pytest.skip(f"{client} cannot pull {base}: {done.stderr.strip().splitlines()[-1]}")
+
+
+@pytest.fixture(scope="session")
+def images(client: str, base: str) -> dict[str, str]:
     """The three images, built from this checkout."""
     build = shlex.split(os.environ.get("CONTAINER_BUILD", f"{client} build"))
+    build += ["--build-arg", f"BASE={base}", "-f", "docker/Dockerfile"]
     made = {}
     for target in ("consolidator", "resampler", "fetchers"):
         made[target] = f"localhost/ohlcv-{target}:test"
         done = subprocess.run(
-            [*build, "--target", target, "--tag", made[target], "-f", "docker/Dockerfile", "."],
+            [*build, "--target", target, "--tag", made[target], "."],
             cwd=PROJECT,
             env={**os.environ, "BUILDAH_LAYERS": "true"},  # the jobs share their packages' layer
             capture_output=True,
