@@ -146,7 +146,8 @@ def call(address: str, arguments: list[str]) -> int:
     connection.connect(address)
     text = json.dumps(request).encode() + b"\n"
     sent = socket.send_fds(connection, [text], [0, 1, 2])
-    connection.sendall(text[sent:])
+    if sent < len(text):  # else the fork may have ended already, and even sending nothing fails
+        connection.sendall(text[sent:])
     answers = connection.makefile()
     pid = int(answers.readline())
     for number in (signal.SIGTERM, signal.SIGINT):
