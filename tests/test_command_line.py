@@ -22,6 +22,7 @@ from batch.runtime.command import run_main
 from batch.runtime.formats import duration_text, rate_text, wrapped
 from batch.runtime.output import Output
 from batch.runtime.progress import LOGGER, LoggedProgress
+from batch.runtime.run_report import list_run_reports
 from batch.runtime.settings import ResamplerSettings
 from batch.storage.local import LocalStore
 from orchestration.cli.main import SECTIONS, cli
@@ -327,6 +328,55 @@ def test_errors_are_json_on_stderr_where_json_was_requested(
     assert printed.out == ""
     assert (error["version"], error["exit_code"]) == (1, code)
     assert told in error["error"]
+
+
+def test_every_line_of_a_json_log_names_the_command_and_its_run(
+    landed: LocalStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["consolidate", "--lake", landed.uri, "--log-format", "json"]
+
+    assert run_main(cli, arguments, name="ohlcv") == 0
+
+    printed = capsys.readouterr()
+    lines = [json.loads(line) for line in printed.err.splitlines()]
+    (report,) = list_run_reports(landed, 2)
+    assert len(lines) > 0
+    assert {tuple(line) for line in lines} == {("time", "level", "message", "command", "run_id")}
+    assert {(line["level"], line["command"]) for line in lines} == {("INFO", "consolidate")}
+    assert {line["run_id"] for line in lines} == {report.run_id}
+    assert "newest session" in printed.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "code"),
+    [
+        (["--log-format", "json", "--lake", "nowhere"], {}, 2),
+        (["--workers", "none"], {"OHLCV_LOG_FORMAT": "json"}, 2),
+        (["--colour"], {"OHLCV_LOG_FORMAT": "json"}, 2),
+        (["--colour", "--log-format=json"], {"OHLCV_LOG_FORMAT": "text"}, 2),
+        (["--debug", "--log-format", "json", "--lake", "nowhere"], {}, 2),
+    ],
+)
+@pytest.mark.parametrize("as_json", [False, True])
+def test_an_error_is_one_line_of_a_json_log(
+    arguments: list[str],
+    variables: dict[str, str],
+    code: int,
+    as_json: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+    ended = run_main(cli, ["resample", *arguments, *["--json"] * as_json], name="ohlcv")
+
+    (line,) = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert ended == line["exit_code"] == code
+    assert (line["level"], line.get("command", "resample")) == ("ERROR", "resample")
+    assert ("exception" in line) == ("--debug" in arguments)
+    if as_json:
+        assert (line["version"], line["error"]) == (1, line["message"])
 
 
 def test_a_usage_error_looks_like_any_other(capsys: pytest.CaptureFixture[str]) -> None:

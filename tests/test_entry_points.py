@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -261,7 +262,7 @@ def test_as_of_a_day_is_its_end_in_utc(lake: Filled) -> None:
 IN_BATCH = {"AWS_BATCH_JOB_ID": "6fe0f2b4-job", "AWS_BATCH_JOB_ATTEMPT": "1"}
 
 
-def log_of(*arguments: str, **environment: str) -> tuple[int, list[dict[str, str]]]:
+def log_of(*arguments: str, **environment: str) -> tuple[int, list[dict[str, Any]]]:
     """Run an entry point as a Batch job; every line that it leaves must be JSON."""
     done = run_python(*arguments, **IN_BATCH, **environment)
     return done.code, [json.loads(line) for line in (done.out + done.err).splitlines()]
@@ -294,5 +295,5 @@ def test_a_batch_job_that_fails_says_so_in_one_line_with_its_id(
     assert (line["level"], line["job_id"], line["exit_code"]) == (
         "ERROR",
         "6fe0f2b4-job",
-        str(code),
+        code,
     )

@@ -76,7 +76,7 @@ def test_every_setting_of_a_job_is_passed_to_it(
     run(settings, lake, progress=Silent(), stop_requested=never)
 
     expected = {**dict(settings), "shard": settings.this_shard}
-    for of_the_command in ("lake", "max_refused_share", "shards"):
+    for of_the_command in ("lake", "max_refused_share", "shards", "log_format"):
         del expected[of_the_command]
     assert {name: passed[name] for name in expected} == expected
 

@@ -1,4 +1,4 @@
-"""Log lines and metrics as CloudWatch reads them: one JSON object a line."""
+"""Log lines and metrics as one JSON object a line, as CloudWatch and others read them."""
 
 from __future__ import annotations
 
@@ -28,11 +28,21 @@ def batch_job() -> dict[str, str]:
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a record, with the same fields in each."""
+    """One JSON object a record: its time, level and message, and the same fields in each."""
 
-    def __init__(self, fixed: Mapping[str, str]) -> None:
+    def __init__(self, fields: Mapping[str, str]) -> None:
         super().__init__()
-        self._fixed = fixed
+        self._fields: dict[str, object] = dict(fields)
+
+    @classmethod
+    def of(cls, logger: logging.Logger) -> JsonLines | None:
+        """Return the one that a logger writes with; None where it writes text."""
+        formatters = (handler.formatter for handler in logger.handlers)
+        return next((one for one in formatters if isinstance(one, cls)), None)
+
+    def add(self, **fields: object) -> None:
+        """Add fields to every line from now on."""
+        self._fields |= fields
 
     def format(self, record: logging.LogRecord) -> str:
         """Return a record as one line."""
@@ -41,7 +51,7 @@ class JsonLines(logging.Formatter):
             "time": f"{instant}.{int(record.msecs):03d}Z",
             "level": record.levelname,
             "message": record.getMessage(),
-            **self._fixed,
+            **self._fields,
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)

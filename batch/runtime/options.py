@@ -13,7 +13,7 @@ from click.shell_completion import CompletionItem
 from batch.core.instants import parse_date
 from batch.runtime.output import Output
 from batch.runtime.progress import LOGGER
-from batch.runtime.settings import Setting, Settings, settings_of, unknown_variables
+from batch.runtime.settings import LogFormat, Setting, Settings, settings_of, unknown_variables
 
 _UNKNOWN = "unknown %s: ignored; `ohlcv COMMAND --help` names the variables that are read"
 
@@ -44,6 +44,8 @@ def settings_options(kind: type[Settings]) -> Callable[[Command], Callable[..., 
 def output_options(command: Command) -> Callable[..., None]:
     """Add ``--json``, ``--quiet`` and ``--debug``; the command receives an ``output``.
 
+    Stands below :func:`settings_options`, whose settings say how logs are written.
+
     Variables with our prefix that resemble no setting are warned of here, once logs are set up:
     Kubernetes sets such ones for a service named ``ohlcv``. Misspelled ones are an error.
     """
@@ -55,9 +57,11 @@ def output_options(command: Command) -> Callable[..., None]:
     def make_output(
         *arguments: object, as_json: bool, quiet: bool, debug: bool, **given: object
     ) -> None:
-        output = Output(as_json, quiet, debug)
-        output.set_up_logs()
-        if click.get_current_context().parent:  # a job by itself does not know all settings
+        settings, context = given.get("settings"), click.get_current_context()
+        json_logs = isinstance(settings, Settings) and settings.log_format is LogFormat.JSON
+        output = Output(as_json, quiet, debug, json_logs)
+        output.set_up_logs(str(context.command.name))
+        if context.parent:  # a job by itself does not know all settings
             for name, meant in unknown_variables().items():
                 if not meant:
                     LOGGER.warning(_UNKNOWN, name)

@@ -35,23 +35,28 @@ class Output:
         as_json: Results as one JSON document instead of tables.
         quiet: No progress and no notes; warnings and errors remain.
         debug: Tracebacks and debugging lines.
+        json_logs: Log lines as JSON objects.
     """
 
     as_json: bool = False
     quiet: bool = False
     debug: bool = False
+    json_logs: bool = False
     _live: list[Drawing] = field(default_factory=list, repr=False, compare=False)
 
-    def set_up_logs(self) -> None:
-        """Send log lines to stderr, in UTC; in an AWS Batch job as JSON with the job's id."""
+    def set_up_logs(self, command: str) -> None:
+        """Send log lines to stderr, in UTC.
+
+        Lines in JSON name the command; in an AWS Batch job, where all are, its id as well.
+        """
         level = logging.DEBUG if self.debug else logging.WARNING if self.quiet else logging.INFO
         job = batch_job()
         formatter = logging.Formatter(
             "%(asctime)sZ %(levelname)s %(message)s", datefmt="%Y-%m-%dT%H:%M:%S"
         )
         formatter.converter = time.gmtime
-        if job:
-            formatter = JsonLines(job)
+        if job or self.json_logs:
+            formatter = JsonLines({"command": command, **job})
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(formatter)
         LOGGER.handlers[:] = [handler]
@@ -90,7 +95,7 @@ class Output:
     @contextmanager
     def progress(self) -> Iterator[Progress]:
         """Yield a progress that draws bars on a terminal and logs lines elsewhere."""
-        if self.quiet or self.as_json or not sys.stderr.isatty():
+        if self.quiet or self.as_json or self.json_logs or not sys.stderr.isatty():
             yield LoggedProgress()
             return
         from batch.runtime.drawing import DrawnProgress, logs_above, steps_drawing  # noqa: PLC0415 - rich, on a terminal alone

@@ -14,7 +14,7 @@ from uuid import uuid4
 from pydantic import BaseModel
 
 from batch.core.errors import DataRefused, ExitCode, LakeMissing, OhlcvError
-from batch.runtime.aws_logs import metrics_line
+from batch.runtime.aws_logs import JsonLines, metrics_line
 from batch.runtime.output import Output
 from batch.runtime.progress import LOGGER, Progress
 from batch.runtime.run_report import RunOutcome, RunReport
@@ -77,8 +77,13 @@ class Run:
 
 @contextmanager
 def job_run(job: str, store: ObjectStore, settings: BaseModel, output: Output) -> Iterator[Run]:
-    """Run a job with progress and signals; its report is kept once the lake exists."""
+    """Run a job with progress and signals; its report is kept once the lake exists.
+
+    Log lines in JSON carry the ``run_id`` of the report from here on.
+    """
     run_id, started_at = uuid4().hex[:8], datetime.now(UTC)
+    if lines := JsonLines.of(LOGGER):
+        lines.add(run_id=run_id)
 
     def keep_report(outcome: RunOutcome, code: int, error: str | None = None) -> None:
         finished_at = datetime.now(UTC)

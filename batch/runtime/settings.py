@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from enum import Enum
+from enum import Enum, StrEnum
 from inspect import get_annotations
 from typing import Annotated, Any, Final, Self
 
@@ -73,6 +73,13 @@ Interval = Annotated[int, Field(ge=1, le=WIDEST), BeforeValidator(parse_interval
 """Sessions per bar, as ``5`` or as the name of the table, ``5d``."""
 
 
+class LogFormat(StrEnum):
+    """How log lines are written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
 class Settings(BaseSettings):
     """What every command reads once, at its start."""
 
@@ -86,6 +93,9 @@ class Settings(BaseSettings):
 
     lake: Annotated[str, Option(metavar="URI", is_folder=True)] = Field(
         "./lake", description="Root of the lake: a folder or s3://bucket/prefix."
+    )
+    log_format: LogFormat = Field(
+        LogFormat.TEXT, description="Log lines on stderr: text, or one JSON object a line."
     )
 
     @classmethod
