@@ -552,7 +552,7 @@ def test_an_interval_that_was_not_made_is_told_with_the_command_that_makes_it(
         ({"interval": "1d", "start": 2025}, "start 2025: expected a date such as '2025-01-31'$"),
         ({"interval": "1d", "adjusted": "no"}, "adjusted 'no': expected True .* or 'dividends'"),
         ({"interval": "1d", "complete": "all"}, "complete 'all': expected True or False"),
-        ({"interval": "1d", "symbols": 5}, "symbols 5: expected a symbol such as 'AAPL'"),
+        ({"interval": "1d", "symbols": 5}, "symbols 5: expected text such as 'AAPL'"),
         ({"interval": "1d", "symbols": [5]}, "symbols: 5 is not text"),
         ({"interval": "1d", "as_of": 2025}, "as_of 2025: expected '2025-01-10T09:00Z'"),
         ({"interval": "1d", "anchor": "moon"}, "anchor 'moon'"),

@@ -57,7 +57,7 @@ class BarsRequest:
         first, last = read_dates(start, end)
         return cls(
             width=width,
-            symbols=read_symbols(symbols),
+            symbols=read_texts(symbols, "symbols", "AAPL", "MSFT"),
             first=first,
             last=last,
             adjusted=read_adjusted(adjusted),
@@ -97,23 +97,23 @@ class BarsRequest:
         return f"{closed}{self.width}d bars{known}"
 
 
-def read_symbols(symbols: Sequence[str] | str | None) -> list[str] | None:
-    """Return the symbols as a list; None, for all of them, stays.
+def read_texts(values: Sequence[str] | str | None, label: str, *examples: str) -> list[str] | None:
+    """Return one or several texts as a list; None, for all of them, stays.
 
     Raises:
         SettingsError: One of them is not text.
     """
-    if symbols is None:
+    if values is None:
         return None
     try:
-        chosen = [symbols] if isinstance(symbols, str) else [*symbols]
+        chosen = [values] if isinstance(values, str) else [*values]
     except TypeError as err:
         raise SettingsError(
-            f"symbols {symbols!r}: expected a symbol such as 'AAPL', or a list of them"
+            f"{label} {values!r}: expected text such as {examples[0]!r}, or a list of such"
         ) from err
-    for symbol in chosen:
-        if not isinstance(symbol, str):
-            raise SettingsError(f"symbols: {symbol!r} is not text; expected ['AAPL', 'MSFT']")
+    for value in chosen:
+        if not isinstance(value, str):
+            raise SettingsError(f"{label}: {value!r} is not text; expected {[*examples]}")
     return chosen
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from os import PathLike, fspath
 
 import polars as pl
@@ -21,14 +21,22 @@ from batch.core.layout import (
     Anchor,
     table_prefix,
 )
+from batch.core.sessions import calendar_from
 from batch.lake.absence import explain_dates, explain_unknown
-from batch.lake.arguments import Adjusted, BarsRequest
+from batch.lake.arguments import (
+    Adjusted,
+    BarsRequest,
+    read_dates,
+    read_switch,
+    read_texts,
+)
 from batch.lake.manifest import load_daily_manifest
 from batch.lake.panel import require_field, widen
 from batch.lake.partitions import list_tables, table_schema
 from batch.lake.reference import read_reference, read_splits
 from batch.lake.select import SelectedBars, select_bars
 from batch.lake.tables import reading_table, scan_table, table_years
+from batch.lake.universe import UniverseRules, choose, window_of
 from batch.storage.scan import REBUILD, of_symbols, reading, scan_objects
 from batch.storage.store import ObjectStore, open_store, require_lake
 
@@ -171,6 +179,89 @@ class Lake:
         index = "end" if "end" in columns else "date"
         rows = self._read(asked, ["symbol", index, field])
         return widen(rows, field, index, asked.symbols)
+
+    def universe(
+        self,
+        on: Day | None = None,
+        *,
+        types: Sequence[str] | str | None = None,
+        sectors: Sequence[str] | str | None = None,
+        min_price: float = 0.0,
+        min_dollar_volume: float = 0.0,
+        sessions: int = 21,
+        size: int | None = None,
+        hindsight: bool = False,
+        as_of: datetime | str | None = None,
+    ) -> pl.DataFrame:
+        """Return the symbols that keep some rules on a session, by what was known at its close.
+
+        They come from the bars of the session, so that those delisted since are among them.
+
+        Args:
+            on: The session; the newest one where None.
+            types: The vendor's kinds of security, such as ``CS`` and ``ETF``, as the tickers had
+                them on that day. A symbol of which none is known is left out.
+            sectors: Fama and French's industries, :data:`batch.core.sectors.SECTORS`, by the SIC
+                code that the tickers had; left out as with ``types``.
+            min_price: Least close of the session in USD, as traded.
+            min_dollar_volume: Least median of close times volume over the window, in USD. A
+                session of the window without a bar of the symbol counts as zero.
+            sessions: Exchange sessions in the window, ``on`` being the last one.
+            size: Most symbols, those of the largest dollar volume.
+            hindsight: Let a symbol's first row in the tickers stand in on days before it was
+                learnt, as in history that was fetched later.
+            as_of: Use the bars and the tickers known at this instant, as :meth:`bars` does;
+                otherwise bars have the values of later corrections.
+
+        Returns:
+            ``symbol``, ``close``, ``dollar_volume`` (the median), ``sessions`` (with a bar, of
+            the window), ``type``, ``sector`` and ``name`` (null where not known). The largest
+            dollar volume first, equal ones by symbol.
+
+        Warns:
+            LakeWarning: The lake does not have all sessions of the window; medians are over those
+                that it has.
+
+        Raises:
+            SettingsError: An argument is wrong, ``on`` is no session that the lake has, or nothing
+                is known of types or sectors on that day.
+            DataRefused: A file of the lake is damaged.
+            StoreUnavailable: The store does not answer.
+        """
+        rules = UniverseRules(
+            types=read_texts(types, "types", "CS"),
+            sectors=read_texts(sectors, "sectors", "Hlth"),
+            min_price=min_price,
+            min_dollar_volume=min_dollar_volume,
+            sessions=sessions,
+            size=size,
+            hindsight=read_switch(hindsight, "hindsight"),
+        )
+        last = read_dates(on, None)[0] or self.newest_session()
+        if last is None:
+            raise SettingsError(
+                f"{self.store.uri} has no daily bars: make them with `ohlcv consolidate`"
+            )
+        calendar = calendar_from(last)
+        first = window_of(last, sessions, calendar)
+        asked = BarsRequest.read(1, None, first, last, False, True, Anchor.CALENDAR, as_of)
+        bars, _ = self._collect(asked, ["symbol", "date", "close", "volume"])
+        if bars.filter(pl.col("date") == last).is_empty():
+            reason = f"no daily bars of {last} in {self.store.uri}"
+            newest = self.newest_session()
+            raise SettingsError(f"{reason}: its newest session is {newest}" if newest else reason)
+        had, wanted = bars["date"].n_unique(), len(calendar.sessions_between(first, last))
+        if had < wanted:
+            warnings.warn(
+                f"{self.store.uri} has {had} of the {wanted} sessions from {first} to {last}:"
+                " dollar volumes are medians over those",
+                LakeWarning,
+                stacklevel=2,
+            )
+        tickers = self.tickers()
+        if asked.as_of is not None:
+            tickers = tickers.filter(pl.col("valid_from") <= asked.as_of.astimezone(UTC).date())
+        return choose(bars, tickers, last, rules, label=self.store.uri)
 
     def _select(self, asked: BarsRequest) -> SelectedBars:
         return select_bars(self.store, asked)
