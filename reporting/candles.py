@@ -13,6 +13,7 @@ from datetime import date
 import numpy as np
 import polars as pl
 
+from batch.core.layout import Period
 from batch.core.sessions import Calendar
 from batch.runtime.formats import compact_text, price_text, split_text
 from reporting.svg import Scale, date_ticks, padded, px, text_at, tick_texts
@@ -48,6 +49,11 @@ class Bar:
     complete: bool
 
     @property
+    def width(self) -> int:
+        """How many sessions its window has."""
+        return self.end_no - self.start_no + 1
+
+    @property
     def kind(self) -> str:
         """Its CSS class by its direction."""
         return "rise" if self.close >= self.open else "fall"
@@ -55,9 +61,12 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """The bars of one symbol at one interval, in their order; ``width`` is sessions per bar."""
+    """The bars of one symbol at one interval, in their order.
 
-    width: int
+    ``interval`` is a number of sessions, a week or a month.
+    """
+
+    interval: int | Period
     bars: Sequence[Bar]
 
     def __len__(self) -> int:
@@ -65,12 +74,17 @@ class Series:
 
     @property
     def label(self) -> str:
-        """How many sessions a bar has, in words."""
-        return "1 session" if self.width == 1 else f"{self.width} sessions"
+        """What a bar holds, in words."""
+        if isinstance(self.interval, Period):
+            return _PERIODS[self.interval]
+        return "1 session" if self.interval == 1 else f"{self.interval} sessions"
 
 
-def series_of(bars: pl.DataFrame, width: int, calendar: Calendar) -> Series:
-    """Read the bars of one symbol, daily (``date``) or resampled (``start``, ``end``).
+_PERIODS = {Period.WEEK: "1 week", Period.MONTH: "1 month"}
+
+
+def series_of(bars: pl.DataFrame, interval: int | Period, calendar: Calendar) -> Series:
+    """Read the bars of one symbol, daily (``date``) or folded (``start``, ``end``).
 
     They are sorted by date or start, prices above zero, in windows that the calendar covers.
     """
@@ -83,7 +97,7 @@ def series_of(bars: pl.DataFrame, width: int, calendar: Calendar) -> Series:
         for edge in ("start", "end")
     }
     rows = bars.with_columns(**numbers).select(field.name for field in fields(Bar))
-    return Series(width, [Bar(*row) for row in rows.iter_rows()])
+    return Series(interval, [Bar(*row) for row in rows.iter_rows()])
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,21 +203,21 @@ def draw_candles(
         span=(span.start, span.stop),
         starts=[bar.start_no for bar in bars],
         ends=[bar.end_no for bar in bars],
-        readouts=[_readout(bar, series.width) for bar in bars],
+        readouts=[_readout(bar) for bar in bars],
     )
     return Drawing("".join(parts), width, height, places)
 
 
-def _readout(bar: Bar, width: int) -> str:
+def _readout(bar: Bar) -> str:
     """Write the caption of a bar; what belongs together stays on one line."""
     dates = f"{bar.start}" if bar.start == bar.end else f"{bar.start} to {bar.end}"
     prices = zip("OHLC", (bar.open, bar.high, bar.low, bar.close), strict=True)
     values = [f"{name} {price_text(price)}" for name, price in prices]
     values.append(f"V {compact_text(bar.volume)}")
     if not bar.complete:
-        values.append(f"open, {bar.sessions} of {width}")
-    elif bar.sessions < width:
-        values.append(f"{bar.sessions} of {width} traded")
+        values.append(f"open, {bar.sessions} of {bar.width}")
+    elif bar.sessions < bar.width:
+        values.append(f"{bar.sessions} of {bar.width} traded")
     return "  ".join([dates, *(value.replace(" ", _SPACE) for value in values)])
 
 
@@ -295,7 +309,7 @@ def _open_notes(series: Series, x: Scale, y: Scale, right: float) -> list[str]:
     for bar in series.bars:
         if bar.complete:
             continue
-        label = f"open: {bar.sessions} of {series.width}"
+        label = f"open: {bar.sessions} of {bar.width}"
         left, own_right = _sides(bar, x)
         edge = min(max(own_right, _LETTER * len(label)), right)
         beneath = [

@@ -11,9 +11,9 @@ from html import escape
 import polars as pl
 
 from batch.core.errors import LakeWarning, SettingsError
-from batch.core.layout import DAILY_TABLE, bars_table, require_interval
+from batch.core.layout import DAILY_TABLE, Period, bars_table
 from batch.core.sessions import EPOCH, Calendar, calendar_from
-from batch.lake.arguments import Adjusted, read_dates
+from batch.lake.arguments import Adjusted, interval_name, read_dates, read_intervals
 from batch.lake.read import Lake
 from batch.lake.soundness import require_sound
 from reporting.candles import (
@@ -33,6 +33,8 @@ _WIDE, _TALL = 1080.0, 540.0
 _WIDEST = 6000.0
 _PANEL_WIDE, _PANEL_TALL = 470.0, 270.0
 _PX_PER_BAR = 3.2
+
+_PERIODS = {Period.WEEK: "weeks", Period.MONTH: "months"}
 
 NEWEST_BARS = 150
 """How many bars of the narrowest interval are drawn where no start is given."""
@@ -65,11 +67,14 @@ class Chart:
     @property
     def title(self) -> str:
         """The symbol and what its bars are."""
-        if len(self.series) == 1:
-            width = self.series[0].width
-            return f"{self.symbol}, daily" if width == 1 else f"{self.symbol}, {width}-session bars"
-        *others, widest = (str(series.width) for series in self.series)
-        return f"{self.symbol}, bars of {', '.join(others)} and {widest} sessions"
+        intervals = [series.interval for series in self.series]
+        if len(intervals) == 1:
+            return f"{self.symbol}, {_name_bars(intervals[0])}"
+        numbers = [str(one) for one in intervals if not isinstance(one, Period)]
+        periods = [_PERIODS[one] for one in intervals if isinstance(one, Period)]
+        named = [f"{_listed(numbers)} session{'s' * (numbers != ['1'])}"] if numbers else []
+        named += [_listed(periods)] if periods else []
+        return f"{self.symbol}, bars of {', '.join(named)}"
 
     @property
     def subtitle(self) -> str:
@@ -140,6 +145,17 @@ class Chart:
         return {"image/svg+xml": self.svg(), "text/plain": f"{self.title}: {self.subtitle}"}
 
 
+def _name_bars(interval: int | Period) -> str:
+    if isinstance(interval, Period):
+        return "weekly" if interval is Period.WEEK else "monthly"
+    return "daily" if interval == 1 else f"{interval}-session bars"
+
+
+def _listed(names: Sequence[str]) -> str:
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
+
+
 def load_chart(
     lake: Lake,
     symbol: str,
@@ -155,7 +171,7 @@ def load_chart(
     Args:
         lake: Where they are.
         symbol: Exact and case-sensitive.
-        intervals: Sessions per bar, such as ``5`` or ``"5d"``; ``1`` for daily bars.
+        intervals: As in :meth:`batch.lake.Lake.bars`.
         start: Inclusive; None for the newest bars.
         end: Inclusive.
         adjusted: As in :meth:`batch.lake.Lake.bars`.
@@ -164,37 +180,39 @@ def load_chart(
     Raises:
         SettingsError: The lake has no such symbol, interval or dates.
     """
-    widths = sorted({require_interval(interval) for interval in intervals})
+    narrowest, *others = read_intervals(intervals)
     begins, ends = read_dates(start, end)
 
-    def read(width: int, first: date | None) -> pl.DataFrame:
-        return lake.bars(f"{width}d", symbol, first, ends, adjusted=adjusted, complete=False)
+    def read(interval: int | Period, first: date | None) -> pl.DataFrame:
+        return lake.bars(interval, symbol, first, ends, adjusted=adjusted, complete=False)
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", LakeWarning)
-            narrowest = read(widths[0], begins)
+            bars = read(narrowest, begins)
     except LakeWarning as nothing:
         raise SettingsError(str(nothing)) from nothing
     note = ""
-    if begins is None and narrowest.height > NEWEST_BARS:
-        narrowest = narrowest.tail(NEWEST_BARS)
-        begins = narrowest["date" if widths[0] == 1 else "start"][0]
-        note = f"newest {NEWEST_BARS} bars of {widths[0]}d"
+    if begins is None and bars.height > NEWEST_BARS:
+        bars = bars.tail(NEWEST_BARS)
+        begins = bars["date" if narrowest == 1 else "start"][0]
+        note = f"newest {NEWEST_BARS} bars of {interval_name(narrowest)}"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", LakeWarning)  # a panel may have no whole bar
-        frames = {widths[0]: narrowest} | {width: read(width, begins) for width in widths[1:]}
-    frames = {width: bars for width, bars in frames.items() if bars.height}
-    starts = [bars["date" if width == 1 else "start"].min() for width, bars in frames.items()]
+        frames = {narrowest: bars} | {interval: read(interval, begins) for interval in others}
+    frames = {interval: bars for interval, bars in frames.items() if bars.height}
+    starts = [bars["date" if interval == 1 else "start"].min() for interval, bars in frames.items()]
     first: date = min(filter(None, starts), default=EPOCH)  # type: ignore[type-var, assignment]
     calendar = calendar_from(first)
-    for width, bars in frames.items():
-        table = DAILY_TABLE if width == 1 else bars_table(width)
+    for interval, bars in frames.items():
+        table = (
+            DAILY_TABLE if isinstance(interval, Period) or interval == 1 else bars_table(interval)
+        )
         require_sound(bars, table, calendar, label=lake.store.uri)
     newest = lake.newest_session() or first
     return Chart(
         symbol=symbol,
-        series=[series_of(bars, width, calendar) for width, bars in frames.items()],
+        series=[series_of(bars, interval, calendar) for interval, bars in frames.items()],
         splits=split_marks(lake.splits().filter(pl.col("symbol") == symbol), calendar),
         calendar=calendar,
         newest=min(newest, ends) if ends else newest,

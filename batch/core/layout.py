@@ -68,6 +68,16 @@ class Anchor(StrEnum):
     LISTING = "listing"
 
 
+class Period(StrEnum):
+    """An interval of the civil calendar, whatever the number of its sessions.
+
+    Bars of these are made on read; no table has them.
+    """
+
+    WEEK = "1w"
+    MONTH = "1mo"
+
+
 def instant_text(instant: datetime) -> str:
     """Return an aware instant as ``20250109T210500000000Z``.
 

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Literal
 
 from batch.core.errors import SettingsError
 from batch.core.instants import parse_date, parse_instant
-from batch.core.layout import DAILY_TABLE, Anchor, bars_table, require_interval
+from batch.core.layout import (
+    DAILY_TABLE,
+    Anchor,
+    Period,
+    bars_table,
+    parse_interval,
+    require_interval,
+)
 
 Adjusted = bool | Literal["dividends"]
 """What prices are adjusted for: splits (True), nothing (False), or splits and dividends."""
@@ -20,14 +27,14 @@ class BarsRequest:
     """Which bars were asked for; :meth:`batch.lake.Lake.bars` explains each field.
 
     Attributes:
-        width: Sessions per bar; 1 for daily bars.
+        interval: Sessions per bar, 1 for daily bars; or a week or month.
         symbols: None for all.
         first: Inclusive; None where open.
         last: Inclusive; None where open.
         as_of: Aware; None for the present.
     """
 
-    width: int
+    interval: int | Period
     symbols: list[str] | None
     first: date | None
     last: date | None
@@ -53,23 +60,28 @@ class BarsRequest:
         Raises:
             SettingsError: One is wrong.
         """
-        width = require_interval(interval)
+        bars_of = read_interval(interval)
+        counted_from = read_anchor(anchor)
+        if isinstance(bars_of, Period) and counted_from is not Anchor.CALENDAR:
+            raise SettingsError(
+                f"anchor {anchor!r}: {bars_of} bars begin with their week or month; leave it out"
+            )
         first, last = read_dates(start, end)
         return cls(
-            width=width,
+            interval=bars_of,
             symbols=read_texts(symbols, "symbols", "AAPL", "MSFT"),
             first=first,
             last=last,
             adjusted=read_adjusted(adjusted),
             complete=complete is not None and read_switch(complete, "complete"),
-            anchor=read_anchor(anchor),
+            anchor=counted_from,
             as_of=None if as_of is None else read_instant(as_of),
         )
 
     @property
     def daily(self) -> bool:
         """Whether the bars are daily ones."""
-        return self.width == 1
+        return self.interval == 1
 
     @property
     def for_dividends(self) -> bool:
@@ -79,22 +91,58 @@ class BarsRequest:
     @property
     def made_on_read(self) -> bool:
         """Whether the bars are made from daily ones, as no table has them."""
-        return self.as_of is not None or (self.for_dividends and not self.daily)
+        if self.as_of is not None or isinstance(self.interval, Period):
+            return True
+        return self.for_dividends and not self.daily
 
     @property
     def table(self) -> str:
-        """Name of the silver table that has the bars."""
-        return DAILY_TABLE if self.width == 1 else bars_table(self.width, self.anchor)
+        """Name of the silver table that has the bars, or would have them."""
+        if isinstance(self.interval, Period):
+            return self.interval
+        return DAILY_TABLE if self.daily else bars_table(self.interval, self.anchor)
 
     @property
     def key(self) -> str:
         """The column with the first date of a bar."""
-        return "date" if self.width == 1 else "start"
+        return "date" if self.daily else "start"
 
     def __str__(self) -> str:
-        closed = "" if self.width == 1 else "closed " if self.complete else "whole "
+        closed = "" if self.daily else "closed " if self.complete else "whole "
         known = f" known at {self.as_of}" if self.as_of else ""
-        return f"{closed}{self.width}d bars{known}"
+        return f"{closed}{interval_name(self.interval)} bars{known}"
+
+
+def read_interval(value: int | str, label: str = "interval") -> int | Period:
+    """Return an interval: a number of sessions, a week or a month.
+
+    Raises:
+        SettingsError: It is none of these, or not from 1 to :data:`batch.core.layout.WIDEST`.
+    """
+    for period in Period:
+        if value == period:
+            return period
+    try:
+        width = parse_interval(value)
+    except ValueError as err:
+        raise SettingsError(f"{label} {err}; 1w is a week and 1mo a month") from err
+    return require_interval(width, label)
+
+
+def read_intervals(values: Iterable[int | str], label: str = "interval") -> list[int | Period]:
+    """Return intervals as :func:`read_interval` does, each once and the narrowest first."""
+    return sorted({read_interval(value, label) for value in values}, key=_usual_sessions)
+
+
+def _usual_sessions(interval: int | Period) -> int:
+    if isinstance(interval, Period):
+        return 5 if interval is Period.WEEK else 21
+    return interval
+
+
+def interval_name(interval: int | Period) -> str:
+    """Return an interval as users write it: ``5d``, ``1w``."""
+    return interval if isinstance(interval, Period) else f"{interval}d"
 
 
 def read_texts(values: Sequence[str] | str | None, label: str, *examples: str) -> list[str] | None:

@@ -83,7 +83,8 @@ class Lake:
         """Return daily or N-session bars, sorted by (symbol, date) or (symbol, start).
 
         Args:
-            interval: ``"1d"`` for daily bars, ``"5d"`` or ``5`` for bars of 5 sessions.
+            interval: ``"1d"`` for daily bars, ``"5d"`` or ``5`` for bars of 5 sessions; ``"1w"``
+                and ``"1mo"`` for bars of ISO weeks, Monday to Sunday, and of months.
             symbols: One or several, exact and case-sensitive; all where None.
             start: First date, inclusive; a bar whose window begins before it is left out.
             end: Last date, inclusive; a bar that knows anything of a later session is
@@ -100,8 +101,8 @@ class Lake:
                 ``2025-01-10T09:00Z`` (a bare date is its end in UTC): from the
                 deliveries received, the splits executed and the dividends gone ex by then.
 
-        Bars of N sessions are computed from daily bars where ``as_of`` or ``"dividends"`` is given;
-        any interval will do then, published or not.
+        Bars of weeks and months are always made from daily bars, those of N sessions where
+        ``as_of`` or ``"dividends"`` is given: any interval will do then, published or not.
 
         Warns:
             LakeWarning: The lake does not know one of the symbols, or has no bars of these
@@ -158,7 +159,7 @@ class Lake:
 
         Args:
             field: A column of the bars, such as ``close`` or ``volume``.
-            interval: ``"1d"`` for daily bars, ``"5d"`` or ``5`` for bars of 5 sessions.
+            interval: As in :meth:`bars`.
             symbols: One column for each, in this order, all null for one without bars; where
                 None, every symbol that has a bar, sorted.
             start: As in :meth:`bars`, like the arguments after it.

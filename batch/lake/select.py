@@ -106,7 +106,7 @@ def _made_on_read(store: ObjectStore, asked: BarsRequest) -> _Found:
     if asked.for_dividends:
         factors, left_out = _dividend_factors(store, asked, daily.lazy())
         daily = adjust_for_dividends(daily.lazy(), factors).collect()
-    bars = daily if asked.daily else fold_daily(daily, newest, asked.width, asked.anchor)
+    bars = daily if asked.daily else fold_daily(daily, newest, asked.interval, asked.anchor)
     return _Found(bars.lazy(), bars.lazy(), newest, left_out)
 
 

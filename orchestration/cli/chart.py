@@ -9,7 +9,8 @@ from pathlib import Path
 import click
 
 from batch.core.errors import SettingsError
-from batch.core.layout import INTERVALS, require_interval
+from batch.core.layout import INTERVALS, Period
+from batch.lake.arguments import interval_name, read_intervals
 from batch.lake.read import Lake
 from batch.runtime.formats import size_text
 from batch.runtime.options import date_option, output_options, settings_options
@@ -29,8 +30,9 @@ from reporting.png import to_png
     "intervals",
     multiple=True,
     metavar="ND",
-    shell_complete=completing([f"{width}d" for width in (1, *INTERVALS)]),
-    help="Sessions per bar, such as 5d; 1d for daily bars. May be repeated.",
+    shell_complete=completing([*(f"{width}d" for width in (1, *INTERVALS)), *Period]),
+    help="Sessions per bar, such as 5d; 1d for daily bars, 1w for weeks, 1mo for months."
+    " May be repeated.",
 )
 @click.option(
     "--all",
@@ -80,27 +82,30 @@ def command(
       ohlcv chart AAPL                          all six intervals, newest bars
       ohlcv chart AAPL --interval 5d --log      one interval, large
       ohlcv chart NFLX -i 1d -i 21d --raw       two intervals, prices as traded
+      ohlcv chart AAPL -i 1w                    weeks
       ohlcv chart AAPL --start 2020-01-01 --output aapl.png
     """
     if all_six and intervals:
         raise SettingsError("--all and --interval: give one of the two")
-    widths = sorted({require_interval(text, "--interval") for text in intervals}) or [*INTERVALS]
+    chosen = read_intervals(intervals, "--interval")
     if path is None:
-        names = [f"{width}d" for width in widths] if intervals else []
+        names = [interval_name(interval) for interval in chosen]
         names += [] if adjusted else ["raw"]
         path = Path("-".join([re.sub(r"[^\w.-]", "_", symbol), *names]) + ".html")
     kind = path.suffix.lower().removeprefix(".")
     if kind not in ("html", "svg", "png"):
         raise SettingsError(f"--output {path}: expected a name ending in .html, .svg or .png")
     lake = Lake.open(settings.lake)
-    chart = load_chart(lake, symbol, widths, start=start, end=end, adjusted=adjusted, log=log)
+    chart = load_chart(
+        lake, symbol, chosen or INTERVALS, start=start, end=end, adjusted=adjusted, log=log
+    )
     if kind == "html":
         content = chart.html(theme).encode()
     else:
         svg = chart.svg(theme)
         content = svg.encode() if kind == "svg" else to_png(svg)
     write_page(path, content)
-    bars = {f"{series.width}d": len(series) for series in chart.series}
+    bars = {interval_name(series.interval): len(series) for series in chart.series}
     output.result(
         {
             "output": str(path),

@@ -240,6 +240,26 @@ def test_adjusted_prices_have_no_step_where_raw_ones_do(demo_lake: Lake) -> None
     assert steepest(adjusted) < steepest(raw)
 
 
+def test_weeks_and_months_are_drawn_beside_bars_of_sessions(demo_lake: Lake) -> None:
+    symbol = demo_lake.bars("1d", start="2025-03-03", end="2025-03-03")["symbol"][0]
+
+    chart = load_chart(demo_lake, symbol, ["1mo", 8, "1w", "1d"], start="2025-01-02")
+
+    assert chart.title == f"{symbol}, bars of 1 and 8 sessions, weeks and months"
+    assert [series.label for series in chart.series] == [
+        "1 session",
+        "1 week",
+        "8 sessions",
+        "1 month",
+    ]
+    march = chart.drawings()[-1]
+    assert march.places.readouts[-1].startswith("2025-03-03 to 2025-03-31")
+    assert "open: 10 of 21" in march.markup
+    weekly = load_chart(demo_lake, symbol, ["1w"], adjusted="dividends")
+    assert weekly.title == f"{symbol}, weekly"
+    assert "USD, adjusted for splits and dividends" in weekly.subtitle
+
+
 def test_without_a_start_the_newest_bars_are_drawn_and_the_note_says_so(demo_lake: Lake) -> None:
     bars = demo_lake.bars("1d").group_by("symbol").len().sort("len", "symbol")
     symbol = bars["symbol"][-1]
