@@ -120,7 +120,7 @@ def test_what_stands_in_a_text_block_and_nobody_prints_is_a_real_command() -> No
             if block.language in {"text", "ini"} and block not in printed:
                 found += re.findall(r"\bohlcv\b\"? [a-z]+ -.*", block.content)
 
-    assert len(found) == 3  # two services and a crontab of docs/operations.md
+    assert len(found) == 4  # three services and a crontab of docs/operations.md
     for call in found:
         require_call(words_of(call.replace('"', ""))[1:])
 

@@ -200,7 +200,13 @@ def test_a_page_of_prose_has_no_block(document: str) -> None:
 def test_every_block_says_what_it_is(document: str) -> None:
     text = (REPOSITORY / document).read_text()
 
-    assert {block.language for block in blocks_of(text)} <= RUNS | {"text", "sql", "json", "ini"}
+    assert {block.language for block in blocks_of(text)} <= RUNS | {
+        "text",
+        "sql",
+        "json",
+        "ini",
+        "yaml",
+    }
     assert "```" not in prose_of(text)
     assert re.findall(r"\n\n {4,}[^\s*-].*", prose_of(text)) == []  # a block without a fence
 

@@ -73,7 +73,9 @@ def test_systemd_accepts_the_units(tmp_path: Path, mode: str, folder: str) -> No
 
     said = systemd_analyze(mode, "--man=no", "verify", *units, home=tmp_path)
 
-    assert [unit.name for unit in units] == ["ohlcv.service", "ohlcv.timer"]
+    names = ["ohlcv"] if mode == "--user" else ["ohlcv-status", "ohlcv"]
+    kinds = "service", "timer"
+    assert [unit.name for unit in units] == [f"{name}.{kind}" for name in names for kind in kinds]
     assert said == ""
 
 
@@ -89,7 +91,7 @@ def test_systemd_refuses_a_unit_that_names_what_is_not_there(tmp_path: Path) -> 
 def test_the_timer_runs_on_the_evening_of_every_session_all_year(
     tmp_path: Path, calendar: Calendar, base: str
 ) -> None:
-    (schedule,) = re.findall(r"^OnCalendar=(.+)$", OPERATIONS, re.MULTILINE)
+    (schedule,) = re.findall(r"^OnCalendar=(.+ \d.+)$", OPERATIONS, re.MULTILINE)
 
     said = systemd_analyze(
         "calendar", f"--base-time={base}", "--iterations=8", schedule, home=tmp_path

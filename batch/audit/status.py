@@ -17,7 +17,9 @@ from batch.core.layout import (
     BRONZE,
     REJECTED,
     RESTATEMENTS_TABLE,
+    Anchor,
     Delivery,
+    parse_bars_table,
     partition_key,
     table_prefix,
 )
@@ -40,7 +42,9 @@ _LAST_RUNS = 10
 class TableStatus:
     """One silver table: its partitions counted, and the newest session it was made from.
 
-    ``newest`` is None where it is not recorded.
+    ``newest`` is None where it is not recorded. ``open_sessions`` is how many sessions the window
+    that is still open has so far, 0 where the newest one is closed; None for tables without
+    windows that all symbols share.
     """
 
     table: str
@@ -48,12 +52,27 @@ class TableStatus:
     rows: int
     size_bytes: int
     newest: date | None
+    open_sessions: int | None
 
     @classmethod
-    def of(cls, stored: StoredTable) -> TableStatus:
+    def of(cls, stored: StoredTable, calendar: Calendar) -> TableStatus:
         """Count what is stored of a table."""
         held = stored.partitions
-        return cls(held.table, len(held.objects), stored.rows, held.size_bytes, stored.newest)
+        return cls(
+            held.table,
+            len(held.objects),
+            stored.rows,
+            held.size_bytes,
+            stored.newest,
+            _open_sessions(held.table, stored.newest, calendar),
+        )
+
+
+def _open_sessions(table: str, newest: date | None, calendar: Calendar) -> int | None:
+    width, anchor = parse_bars_table(table) or (1, None)
+    if width == 1 or anchor is not Anchor.CALENDAR or newest is None:
+        return None
+    return (calendar.session_no(newest) + 1) % width
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +199,7 @@ def read_status(
         held_back=held_back,
         held_back_values=held_back_values,
         waiting=waiting_deliveries(store),
-        tables=tuple(TableStatus.of(one) for one in stored),
+        tables=tuple(TableStatus.of(one, calendar) for one in stored),
         outdated=tuple(
             one.partitions.table for one in stored if newest and one.newest and one.newest < newest
         ),

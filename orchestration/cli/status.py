@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from uuid import uuid4
 
 import click
 
+from batch.audit.metrics import prometheus_text
 from batch.audit.status import Status, read_status
-from batch.core.errors import DataRefused
+from batch.core.errors import DataRefused, SettingsError
 from batch.lake.read import Lake
 from batch.runtime.formats import size_text
 from batch.runtime.options import date_option, output_options, settings_options
@@ -39,20 +42,33 @@ _SHOWN = 5
     "Report gaps, late sessions, refused rows and corrections from this date on."
     "  [default: the last 30 sessions; gaps: the whole lake]",
 )
+@click.option(
+    "--metrics",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Also write it as metrics that Prometheus reads, such as ohlcv.prom.",
+)
 @output_options
 def command(
-    settings: Settings, output: Output, delay: float, max_age_sessions: int, since: date | None
+    settings: Settings,
+    output: Output,
+    delay: float,
+    max_age_sessions: int,
+    since: date | None,
+    metrics: Path | None,
 ) -> None:
     """Show how fresh and complete the lake is: gaps, refused rows, sizes, last runs.
 
     Exits with code 3 when the lake is stale or has gaps, when its bars are older than its
     daily bars, or when a file is missing, foreign or damaged, so that a monitor can call
-    it. Nothing is written, and no table is read whole.
+    it. Nothing is written into the lake, and no table is read whole. --metrics replaces its
+    file in one step, for the textfile collector of node_exporter.
 
     \b
     Examples:
       ohlcv status
       ohlcv status --json --max-age-sessions 1 | jq .problems
+      ohlcv status --quiet --metrics /var/lib/node_exporter/ohlcv.prom
     """
     status = read_status(
         Lake.open(settings.lake).store,
@@ -61,10 +77,23 @@ def command(
         max_age_sessions=max_age_sessions,
         since=since,
     )
+    if metrics:
+        _replace(metrics, prometheus_text(status))
     output.result(asdict(status))
     _show(output, status)
     if status.problems:
         raise DataRefused("; ".join(status.problems))
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file that no reader sees half written."""
+    beside = path.with_name(f".{path.name}.{uuid4().hex[:8]}")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(path)
+    except OSError as err:
+        beside.unlink(missing_ok=True)
+        raise SettingsError(f"--metrics {path}: {err.strerror or err}") from err
 
 
 def _show(output: Output, status: Status) -> None:
