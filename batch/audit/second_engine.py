@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias
 
 import duckdb
@@ -14,7 +15,7 @@ import polars as pl
 
 from batch.audit import verify_sql as sql
 from batch.core import schema
-from batch.core.errors import DataRefused
+from batch.core.errors import DataRefused, StoreDenied
 from batch.core.frames import empty_frame, polars_schema, to_arrow
 from batch.core.layout import Anchor, Delivery
 from batch.core.sessions import Calendar
@@ -49,9 +50,15 @@ class SecondEngine:
     def open(cls, store: ObjectStore, memory_limit: int | None) -> Iterator[SecondEngine]:
         """Start an engine that spills into the store's scratch space.
 
+        A lake that may only be read has none: then it spills into the system's temporary folder.
         ``memory_limit`` is in bytes; DuckDB's own default where None.
         """
-        with store.scratch() as scratch, duckdb.connect(":memory:") as database:
+        with ExitStack() as opened:
+            try:
+                scratch = opened.enter_context(store.scratch())
+            except StoreDenied:
+                scratch = Path(opened.enter_context(TemporaryDirectory(prefix="ohlcv-")))
+            database = opened.enter_context(duckdb.connect(":memory:"))
             database.execute("SET temp_directory = $path", {"path": str(scratch)})
             database.execute("SET preserve_insertion_order = false")
             if memory_limit is not None:

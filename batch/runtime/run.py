@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from pydantic import BaseModel
 
-from batch.core.errors import DataRefused, ExitCode, LakeMissing, OhlcvError
+from batch.core.errors import DataRefused, ExitCode, LakeMissing, OhlcvError, StoreDenied
 from batch.runtime.aws_logs import JsonLines, metrics_line
 from batch.runtime.output import Output
 from batch.runtime.progress import LOGGER, Progress
@@ -76,8 +76,18 @@ class Run:
 
 
 @contextmanager
-def job_run(job: str, store: ObjectStore, settings: BaseModel, output: Output) -> Iterator[Run]:
+def job_run(
+    job: str,
+    store: ObjectStore,
+    settings: BaseModel,
+    output: Output,
+    *,
+    only_reads: bool = False,
+) -> Iterator[Run]:
     """Run a job with progress and signals; its report is kept once the lake exists.
+
+    A job that ``only_reads`` may run on a lake that it may not write into: a warning says that
+    there is no report.
 
     Log lines in JSON carry the ``run_id`` of the report from here on.
     """
@@ -112,4 +122,9 @@ def job_run(job: str, store: ObjectStore, settings: BaseModel, output: Output) -
                 if store.exists() and not isinstance(err, LakeMissing):
                     keep_report(run.outcome, code, f"{type(err).__name__}: {err}")
             raise
-    keep_report(run.outcome, ExitCode.DONE)
+    try:
+        keep_report(run.outcome, ExitCode.DONE)
+    except StoreDenied as err:
+        if not only_reads:
+            raise
+        LOGGER.warning("the lake keeps no report of this run: %s", err)

@@ -36,7 +36,7 @@ def command(settings: MemorySettings, output: Output, show: int) -> None:
       ohlcv verify --lake s3://bucket/market --memory-limit 4GiB --json
     """
     store = open_store(settings.lake)
-    with job_run("verify", store, settings, output) as run:
+    with job_run("verify", store, settings, output, only_reads=True) as run:
         outcome = verify(
             store,
             progress=run.progress,
