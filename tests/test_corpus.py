@@ -11,11 +11,13 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 from batch.core import schema
 from batch.core.frames import polars_schema
 from batch.core.layout import INTERVALS, Anchor
 from batch.core.sessions import load_calendar
+from batch.lake import Lake
 from batch.lake.landing import land
 from batch.lake.reference import add_splits
 from tests.oracle import library_sessions
@@ -319,3 +321,15 @@ def test_volumes_on_the_basis_of_a_split_are_held_back_and_no_other_value_is(rea
     assert daily.loc[("NFLX", pd.Timestamp("2015-07-13")), "volume"] == 4_711_700.0
     steps = (held_back["new"] / held_back["old"]).where(held_back["old"] > 10_000).dropna()
     assert ((steps > 1.4) | (steps < 0.6)).all()
+
+
+@pytest.mark.parametrize("interval", ["1d", "5d", "34d", "13d_listing"])
+def test_adjusted_views_are_the_adjusted_bars_of_the_read_api(real: Real, interval: str) -> None:
+    lake = Lake(real.lake.store)
+    width, _, anchor = interval.partition("_")
+    bars = lake.bars(width, anchor=anchor or "calendar", complete=False)
+
+    found = lake.sql(f"SELECT * FROM adjusted.bars_{interval} ORDER BY ALL")
+
+    assert_frame_equal(found.select(bars.columns), bars, check_exact=True)
+    assert bars.filter(pl.col("split_ratio") != 1)["symbol"].n_unique() > 50

@@ -408,7 +408,24 @@ def test_sql_sees_every_table_under_its_name(filled: Lake) -> None:
     assert found.rows() == [("A", 26, 4.0), ("AA", 26, None), ("NA", 26, None)]
     closed = filled.sql("SELECT count(*) AS n FROM bars_5d WHERE complete")["n"][0]
     assert closed == filled.bars("5d").height
-    assert filled.sql("SELECT * FROM bars_8d LIMIT 0").columns == schema.BARS.names
+    eights = filled.sql("SELECT * FROM bars_8d")
+    assert eights.columns == [*schema.BARS.names, "window_end"]
+    assert eights["window_end"].equals(eights["end"])
+    assert filled.sql("SELECT * FROM bars_1d LIMIT 0").columns == schema.DAILY.names
+
+
+@pytest.mark.parametrize("interval", ["1d", "5d"])
+def test_sql_sees_adjusted_bars_as_the_read_api_returns_them(filled: Lake, interval: str) -> None:
+    bars = filled.bars(interval, complete=False)
+    found = filled.sql(f"SELECT * FROM adjusted.bars_{interval} ORDER BY ALL")
+
+    assert found.select(bars.columns).equals(bars)
+    raw = filled.sql(f"SELECT * FROM bars_{interval}")
+    assert found.schema == raw.schema
+    assert not found.equals(raw)
+    assert filled.sql("SHOW TABLES").height == 4 + 3
+    with pytest.raises(SettingsError, match="bars_7d"):
+        filled.sql("SELECT * FROM adjusted.bars_7d")
 
 
 def test_sql_that_is_wrong_is_a_usage_error_with_duckdbs_reason(filled: Lake) -> None:
@@ -672,4 +689,6 @@ def test_random_splits_never_leave_a_step(lake: LocalStore, calendar: Calendar) 
         assert bars["high"].to_list() == pytest.approx([close] * bars.height)
         assert bars["low"].to_list() == pytest.approx([close] * bars.height)
         assert bars["vwap"].to_list() == pytest.approx([close] * bars.height)
+        adjusted = Lake(lake).sql(f"SELECT * FROM adjusted.bars_{interval}d ORDER BY ALL")
+        assert_frame_equal(adjusted.select(bars.columns), bars, rel_tol=1e-14)
     assert len(splits) > 5

@@ -32,11 +32,38 @@ _QUERIES = {
     duckdb.StatementType.EXPLAIN,
     duckdb.StatementType.MULTI,  # PIVOT
 }
-_NOT_READ = re.compile(r"reading the stream registered as '([^']+)' failed")
+_NOT_READ = "reading the Arrow source failed"
 _SILVER_NAMES = re.compile(rf"\b(?:bars_\w+|{RESTATEMENTS_TABLE})\b", re.IGNORECASE)
 _OPENED_AT_ONCE = 8
 _NEAR_END = re.compile(r'syntax error at or near "end"', re.IGNORECASE)
-_RESERVED_HINT = '\n\nend is a reserved word in SQL: write the column in double quotes, "end"'
+_RESERVED_HINT = (
+    '\n\nend is a reserved word in SQL: write the column in double quotes, "end",'
+    " or use window_end, which holds the same"
+)
+_ADJUSTED = """
+CREATE VIEW adjusted.{name} AS
+WITH later AS (
+    SELECT
+        symbol,
+        {key} AS before,
+        coalesce(lag({key}) OVER (PARTITION BY symbol ORDER BY {key}), DATE '-infinity') AS since,
+        product(split_ratio) OVER (
+            PARTITION BY symbol ORDER BY {key} DESC ROWS UNBOUNDED PRECEDING
+        ) AS factor
+    FROM main.{name}
+    WHERE split_ratio <> 1
+)
+SELECT bars.* REPLACE ({scaled})
+FROM main.{name} AS bars
+LEFT JOIN later
+    ON later.symbol = bars.symbol AND bars.{key} >= later.since AND bars.{key} < later.before
+"""
+_SCALED = ", ".join(
+    [
+        *(f"bars.{name} / coalesce(factor, 1) AS {name}" for name in (*schema.PRICES, "vwap")),
+        "bars.volume * coalesce(factor, 1) AS volume",
+    ]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +77,8 @@ class _Table:
 def run_query(store: ObjectStore, query: str) -> pl.DataFrame:
     """Run one DuckDB query and return its rows, instants in UTC.
 
-    It sees a view of every table that the lake has, and of the reference tables. A view opens
+    It sees a view of every table that the lake has, and of the reference tables; and in the schema
+    ``adjusted`` one of each table of bars, scaled as ``Lake.bars`` does for splits. A view opens
     its objects when the query reads it, and then the columns and row groups that are needed; a
     damaged table is in the way of the queries that name it alone. The query can change nothing
     and reach no other file.
@@ -62,10 +90,14 @@ def run_query(store: ObjectStore, query: str) -> pl.DataFrame:
     """
     there = list_tables(store)
     tables = dict(_tables(store, there))
+    named = {
+        name: table
+        for name, table in tables.items()
+        if re.search(rf"\b{re.escape(name)}\b", query, re.IGNORECASE)
+    }
     filesystem = store.arrow_filesystem()
     with duckdb.connect(config={"python_enable_replacements": False}) as connection:
-        for name, table in tables.items():
-            connection.register(name, _rows(store, table, filesystem))
+        _create_views(connection, store, tables, filesystem)
         # From here on DuckDB opens no file, loads no extension, and neither can be undone.
         # https://duckdb.org/docs/stable/operations_manual/securing_duckdb/overview
         connection.execute("SET enable_external_access = false")
@@ -74,21 +106,37 @@ def run_query(store: ObjectStore, query: str) -> pl.DataFrame:
             _require_one_query(connection, query)
             for silver in _silver_tables(query):
                 require_recorded(store, there.get(silver) or TablePartitions(silver, {}))
-            for name, table in tables.items():
-                if re.search(rf"\b{re.escape(name)}\b", query, re.IGNORECASE):
-                    _require_columns(store, table, filesystem)
+            for table in named.values():
+                _require_columns(store, table, filesystem)
             found = connection.sql(query).to_arrow_table()
         except duckdb.Error as err:
-            if failed := _NOT_READ.search(str(err)):
-                require_whole(store, tables[failed[1]].keys, tables[failed[1]].schema)
+            if _NOT_READ in str(err):
+                read = named or tables  # a query may put a name together itself
+                for table in read.values():
+                    require_whole(store, table.keys, table.schema)
                 raise StoreUnavailable(
-                    f"{store.uri}: {failed[1]} could not be read, though its objects are whole;"
-                    f" run the query again ({err})"
+                    f"{store.uri}: {' or '.join(read)} could not be read, though all objects are"
+                    f" whole; run the query again ({err})"
                 ) from err
             hint = _RESERVED_HINT if _NEAR_END.search(str(err)) else ""
             raise SettingsError(f"SQL: {err}{hint}") from err
     rows = pl.DataFrame(found)
     return rows.with_columns(cs.datetime(time_zone="*").dt.convert_time_zone("UTC"))
+
+
+def _create_views(
+    connection: Any, store: ObjectStore, tables: Mapping[str, _Table], filesystem: Any
+) -> None:
+    """Create a view of each table; ``window_end`` is ``end`` under a name that needs no quotes."""
+    connection.execute("CREATE SCHEMA adjusted")
+    for name, table in tables.items():
+        rows = connection.from_arrow(_rows(store, table, filesystem))
+        if "end" in table.schema.names:
+            rows = rows.project('*, "end" AS window_end')
+        rows.create_view(name)
+        if "split_ratio" in table.schema.names:
+            key = "start" if "start" in table.schema.names else "date"
+            connection.execute(_ADJUSTED.format(name=name, key=key, scaled=_SCALED))
 
 
 def _tables(

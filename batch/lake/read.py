@@ -396,8 +396,11 @@ class Lake:
         """Run a DuckDB query over the lake.
 
         There is a view of every table there is (``bars_1d``, ``bars_3d``, ...,
-        ``restatements``) and of ``splits``, ``tickers`` and ``dividends``. Open bars are in
-        the views: ask for ``WHERE complete``. A query can write nothing and read no other file.
+        ``restatements``) and of ``splits``, ``tickers`` and ``dividends``. Prices are as
+        traded; the views ``adjusted.bars_1d``, ``adjusted.bars_3d``, ... have them adjusted for
+        splits, as :meth:`bars` returns them. Open bars are in the views: ask for ``WHERE
+        complete``. Bars of N sessions have ``window_end`` beside ``end``, which is a reserved
+        word. A query can write nothing and read no other file.
 
         Raises:
             SettingsError: The query is wrong.

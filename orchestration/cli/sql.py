@@ -26,13 +26,16 @@ def command(settings: Settings, output: Output, query: str, as_csv: bool, rows: 
     """Run a DuckDB query over the lake.
 
     There is a view of every table: bars_1d, bars_3d ... bars_34d, restatements, splits,
-    tickers and dividends. Open bars are in the views: ask for WHERE complete. A query can
-    write nothing and read no other file. --csv and --json print every row. A query of - is
-    read from standard input.
+    tickers and dividends. Prices are as traded; adjusted.bars_1d ... adjusted.bars_34d have
+    them adjusted for splits. Open bars are in the views: ask for WHERE complete; window_end
+    is the column "end", a reserved word, under a name that needs no quotes. A query can write
+    nothing and read no other file. --csv and --json print every row. A query of - is read
+    from standard input.
 
     \b
     Examples:
       ohlcv sql "select * from bars_5d where symbol = 'AAPL' and complete"
+      ohlcv sql "select window_end, close from adjusted.bars_21d where symbol = 'AAPL'"
       ohlcv sql "select date, count(*) from bars_1d group by 1 order by 1" --csv
     """
     if as_csv and output.as_json:
