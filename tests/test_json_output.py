@@ -176,6 +176,7 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str
     run("vacuum", "--forget-corrections")
     run("sql", "select symbol, date, vwap from bars_1d limit 2")
     run("chart", "A", "--interval", "5", "--output", str(folder / "a.svg"))
+    run("export", "--symbol", "A", "--output", str(folder / "a.csv"))
     run("report", "--output", str(folder / "report.html"))
     land_rows(lake, rows[:1], calendar, received_at=received_after(LAST, 3))
     damaged = lake.root / partition_key("5d", 2025)

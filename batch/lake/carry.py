@@ -18,7 +18,7 @@ import polars as pl
 from batch.core import schema
 from batch.core.errors import CommitConflict, DeliveryUnreadable, ObjectMissing, StateDamaged
 from batch.core.frames import empty_frame, to_arrow, to_polars
-from batch.core.layout import carry_key
+from batch.core.layout import CARRY, carry_key
 from batch.kernel.arrow import arrow_text
 from batch.kernel.columns import DailyColumns, union_symbols
 from batch.kernel.splits import attach_splits
@@ -149,3 +149,22 @@ def _read(store: ObjectStore, year: int, digest: str) -> pl.DataFrame:
     if _digest(state) != digest:
         raise StateDamaged(advice, key)
     return state
+
+
+def symbols_seen(store: ObjectStore) -> list[str]:
+    """Return every symbol that has had a daily bar, sorted, without reading any bars.
+
+    They are those of the newest state kept; none in a lake without one.
+
+    Raises:
+        DataRefused: The state is not readable.
+    """
+    states = sorted(
+        (item for item in store.list(CARRY) if item.modified_at),
+        key=lambda item: (item.key.rpartition("-")[0], item.modified_at),
+    )
+    if not states:
+        return []
+    key = states[-1].key
+    symbols: list[str] = read_table(store.read(key), ["symbol"], label=key)["symbol"].to_pylist()
+    return symbols

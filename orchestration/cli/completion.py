@@ -7,6 +7,11 @@ from collections.abc import Callable, Sequence
 import click
 from click.shell_completion import BashComplete, FishComplete, ShellComplete, ZshComplete
 
+from batch.core.errors import OhlcvError
+from batch.runtime.settings import Settings
+from batch.storage.local import LocalStore
+from batch.storage.store import open_store
+
 SHELLS: dict[str, type[ShellComplete]] = {
     "bash": BashComplete,
     "zsh": ZshComplete,
@@ -24,6 +29,23 @@ def completing(names: Sequence[str]) -> Completing:
         return [name for name in names if name.startswith(begun)]
 
     return completed
+
+
+def completing_symbols(
+    context: click.Context, _parameter: click.Parameter, begun: str
+) -> list[str]:
+    """Complete to a symbol of the lake that the command would read, where that is a folder.
+
+    What goes wrong is passed over: a shell shows nothing but names while somebody types.
+    """
+    from batch.lake.carry import symbols_seen  # noqa: PLC0415 - brings Polars, at the Tab key alone
+
+    try:
+        store = open_store(Settings.read(lake=context.params.get("lake")).lake)
+        seen = symbols_seen(store) if isinstance(store, LocalStore) else []
+    except OhlcvError:
+        return []
+    return [symbol for symbol in seen if symbol.startswith(begun)]
 
 
 @click.command(name="completion")

@@ -32,6 +32,7 @@ SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "chart": ("orchestration.cli.chart", "Draw the candles of a symbol."),
         "report": ("orchestration.cli.report", "Make one page on the state of the lake."),
         "sql": ("orchestration.cli.sql", "Run a DuckDB query over the lake."),
+        "export": ("orchestration.cli.export", "Write bars to a file: CSV or Parquet."),
     },
     "Trust it": {
         "quality": ("orchestration.cli.quality", "Find bars that look wrong."),

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from batch.core.errors import SettingsError
 from batch.runtime.options import Command
+from orchestration.cli.files import replacing
 
 theme_option = click.option(
     "--theme",
@@ -34,12 +34,11 @@ def file_option(text: str, *, default: str | None = None) -> Callable[[Command],
 
 
 def write_page(path: Path, content: bytes) -> None:
-    """Write a page or an image.
+    """Write a page or an image, whole or not at all.
 
     Raises:
         SettingsError: The file cannot be written.
+        StoreFull: The disk has no room for it.
     """
-    try:
-        path.write_bytes(content)
-    except OSError as err:
-        raise SettingsError(f"--output {path}: {err.strerror or err}") from err
+    with replacing(path) as part:
+        part.write_bytes(content)

@@ -1,0 +1,45 @@
+"""Files that commands write for people and other programs: whole, or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from batch.core.errors import SettingsError
+from batch.storage.disk_space import full_disk_raised
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a new file beside ``path``, which takes its place where nothing is raised.
+
+    What was there stays until then, and for good where something is raised. A pipe or a device
+    cannot be replaced: it is yielded itself.
+
+    Raises:
+        SettingsError: The file cannot be written.
+        StoreFull: The disk has no room for it.
+    """
+    with _translated(path):
+        target = path.resolve()
+        if target.exists() and not target.is_file():
+            yield path
+            return
+        part = target.with_name(f".{target.name}.{os.getpid()}.part")
+        try:
+            part.touch(exist_ok=False)
+            yield part
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    try:
+        with full_disk_raised(path):
+            yield
+    except OSError as err:
+        raise SettingsError(f"--output {path}: {err.strerror or err}") from err
