@@ -228,7 +228,7 @@ class _Landing:
             # A retry of the run that kept these rows reports the problem again.
             by_another_run = before and received_at - before.received_at > _RETRIES_WITHIN
             if landed.unchanged and by_another_run:
-                context.progress.warn(f"{err}; as it was")
+                context.progress.warn(f"{err}; the lake has them already")
             else:
                 problem = str(err)
         if landed.unchanged:

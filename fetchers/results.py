@@ -126,7 +126,7 @@ class BarsFetched:
         if not self.left:
             return ""
         return (
-            f"{gaps_in_words(self.left)} left; {len(self.new_sessions)} came and are kept;"
+            f"{gaps_in_words(self.left)} left; {len(self.new_sessions)} arrived and are kept;"
             " the same event continues"
         )
 
@@ -173,7 +173,7 @@ class ReferenceFetched:
         left = [name for name in PARTS if name not in self.reference_done]
         if left in ([], ["details"]):
             return ""
-        return f"{', '.join(left)} left; what came is kept, the next run continues"
+        return f"{', '.join(left)} left; what arrived is kept, the next run continues"
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +215,7 @@ class Fetched:
             raise self.errors[0]
         if strict and self.bars and self.bars.incomplete:
             notes = "; ".join(note.summary for note in self.bars.incomplete)
-            raise DataRefused(f"{notes}; what came is kept, the next run asks again")
+            raise DataRefused(f"{notes}; what arrived is kept, the next run asks again")
 
 
 Part = TypeVar("Part", BarsFetched, ReferenceFetched)

@@ -25,7 +25,7 @@ class FetchSettings(RefusalSettings):
         description="The vendor's HTTP interface; https://api.massive.com works as well.",
     )
     polygon_requests_per_minute: Annotated[int, Option("requests-per-minute")] = Field(
-        5, ge=0, description="Most requests in any minute; 0 for no limit (paid plans)."
+        5, ge=0, description="Maximum requests per minute; 0 for no limit (paid plans)."
     )
     polygon_share: FromEnvironment[float] = Field(
         1.0,
@@ -35,15 +35,15 @@ class FetchSettings(RefusalSettings):
         " with the same key add up to 1 at most.",
     )
     polygon_retry_s: FromEnvironment[float] = Field(
-        180.0, ge=0, description="Seconds for which one request is retried before the run gives up."
+        180.0, ge=0, description="Seconds for which a request is retried before the run gives up."
     )
     polygon_timeout_s: FromEnvironment[float] = Field(
-        60.0, gt=0, description="Seconds of silence after which a request is given up."
+        60.0, gt=0, description="Seconds of silence after which a request is abandoned."
     )
     polygon_answer_s: FromEnvironment[float] = Field(
         60.0,
         gt=0,
-        description="Seconds after which an answer that is still coming is given up.",
+        description="Seconds after which an answer that is still arriving is abandoned.",
     )
     polygon_secret: FromEnvironment[str | None] = Field(
         None, description="Name or ARN of the Secrets Manager secret that holds the API key."
@@ -66,7 +66,7 @@ class FetchSettings(RefusalSettings):
         le=1,
         description="Share of the usual number of rows below which a session is incomplete.",
     )
-    strict: bool = Field(False, description="Fail the run where a session is incomplete.")
+    strict: bool = Field(False, description="Fail the run if a session is incomplete.")
     details_per_run: Annotated[int, Option("details")] = Field(
         20, ge=0, description="Tickers whose details are requested in one run."
     )
@@ -74,7 +74,7 @@ class FetchSettings(RefusalSettings):
         8,
         ge=1,
         le=64,
-        description="Requests to the vendor at a time; two at most where their rate is limited.",
+        description="Concurrent requests to the vendor; at most two where their rate is limited.",
     )
     flat_files_url: FromEnvironment[str] = Field(
         "https://files.massive.com",

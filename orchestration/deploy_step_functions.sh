@@ -37,7 +37,7 @@ Actions (deploying, if none is given):
   --start               start the pipeline now; with --session, for that session
   --redrive [NAME]      do the rest of a failed execution again, the last one if no NAME
   --status              the last executions, and why the last failed one failed
-  --set-key             put the vendor's key, read from the standard input, into the secret
+  --set-key             store the vendor's key, read from standard input, in the secret
   --enable-schedule     let the schedule start the pipeline
   --disable-schedule    stop the schedule from starting the pipeline
   --delete              remove the stack and the vendor's key; the bucket with the lake is kept
@@ -45,19 +45,19 @@ Actions (deploying, if none is given):
 
 Options:
   --region REGION       AWS region (default: the command line's own)
-  --prefix PREFIX       begins every name (default: condvest)
+  --prefix PREFIX       prefix of every name (default: condvest)
   --stage STAGE         a second pipeline beside the first: PREFIX-STAGE
-  --image NAME=URI      use an image that is there: fetchers, consolidator or resampler
+  --image NAME=URI      use an existing image: fetchers, consolidator or resampler
   --session DATE        with --start: fetch this session again, such as 2025-11-20
   --intervals "N N"     with --start: resample these only
-  --full                with --start: make every year again
-  --email ADDRESS       send alerts there, once the address has confirmed
+  --full                with --start: rebuild every year
+  --email ADDRESS       send alerts to this address, once it has confirmed
   --parameter NAME=VALUE  any parameter of template.yaml
   --delete-data         with --delete: remove the bucket and the lake as well
   --yes                 with --delete: do not ask
 
-Environment: CONTAINER_CLI and CONTAINER_BUILD, to use another client than docker or
-podman, or another build command than "CLIENT build".
+Environment: CONTAINER_CLI and CONTAINER_BUILD select a client other than docker or
+podman, and a build command other than "CLIENT build".
 HELP
 }
 
@@ -99,7 +99,7 @@ need_value() {
 }
 
 choose() {
-    [ "$action" = deploy ] || fail "--$action and --$1 exclude each other" 2
+    [ "$action" = deploy ] || fail "--$action and --$1 cannot be used together" 2
     action=$1
 }
 
@@ -301,7 +301,7 @@ provide_images() {
             [ -n "$digest" ] || fail "$repository:$tag was pushed, and the registry has no image of that name that can run;
 build without attestations: --provenance=false --sbom=false in CONTAINER_BUILD"
         else
-            say "$name is in the registry: $tag"
+            say "$name is already in the registry: $tag"
         fi
         images[$name]=$repository@$digest
     done
@@ -430,7 +430,7 @@ foresee_images() {
 dry_run() {
     require_deployable
     if ! stack_exists; then
-        say "there is no stack $stack: a deployment would make everything, in two passes; this is the first"
+        say "there is no stack $stack: a deployment would create everything, in two passes; this is the first"
         package_first_pass
     else
         foresee_images
@@ -495,7 +495,7 @@ warn_of_alerts_that_nobody_gets() {
     confirmed=$(aws sns list-subscriptions-by-topic --topic-arn "$(output AlertTopic)" --output json \
         --query "length(Subscriptions[?SubscriptionArn!='PendingConfirmation'])")
     [ "$confirmed" = 0 ] || return 0
-    say "warning: nobody gets the alerts: no subscription of $(output AlertTopic) is confirmed;"
+    say "warning: nobody receives the alerts: no subscription of $(output AlertTopic) is confirmed;"
     say "  give --email, then follow the link in the mail that AWS sends"
 }
 
@@ -649,14 +649,14 @@ set_key() {
     [ -n "$key" ] || fail "the key is empty" 2
     printf '%s' "$key" | aws secretsmanager put-secret-value --secret-id "$(output Secret)" \
         --secret-string file:///dev/stdin >/dev/null
-    say "the key is in the secret $(output Secret)"
+    say "the key is stored in the secret $(output Secret)"
 }
 
 set_schedule() {
     # The template in force stays: an emergency brake deploys nothing else.
     require_stack
     local key arguments=("ParameterKey=ScheduleState,ParameterValue=$1") answer
-    [ "$(parameter_in_force ScheduleState)" != "$1" ] || { say "the schedule is $1 already" && return; }
+    [ "$(parameter_in_force ScheduleState)" != "$1" ] || { say "the schedule is already $1" && return; }
     for key in "${!known[@]}"; do
         [[ $key != parameter:* || $key == parameter:ScheduleState ]] ||
             arguments+=("ParameterKey=${key#parameter:},UsePreviousValue=true")
@@ -692,7 +692,7 @@ delete() {
     if [ "$delete_data" = true ]; then
         empty_bucket "$bucket"
         aws s3api delete-bucket --bucket "$bucket"
-        say "the bucket $bucket and the lake in it are gone"
+        say "the bucket $bucket and the lake in it were deleted"
     elif [ -n "$bucket" ]; then
         say "kept: s3://$bucket; deploy again with --parameter ExistingBucket=$bucket"
     fi

@@ -119,7 +119,7 @@ def gather_facts(lake: Lake, *, now: datetime, progress: Progress) -> LakeFacts:
     listed = list_lake(lake.store, now=now)
     if listed.wrong:
         problems = "; ".join(wrong_in_words(listed.wrong))
-        raise DataRefused(f"{lake.store.uri}: {problems}; then make the report again")
+        raise DataRefused(f"{lake.store.uri}: {problems}; then run the report again")
     manifest = listed.daily
     calendar = load_calendar(min(manifest.oldest or EPOCH, EPOCH))
     splits, logged, rejected = lake.splits(), lake.restatements(), lake.rejected()

@@ -22,15 +22,27 @@ from simulation.vendor_server import Fault, FaultKind, VendorServer
 @click.command(name="vendor-stub", context_settings={"show_default": True})
 @click.option("--port", type=int, metavar="PORT", default=8321, help="Port on this machine.")
 @click.option("--symbols", type=int, metavar="N", default=500, help="Stocks listed.")
-@click.option("--years", type=float, metavar="YEARS", default=2, help="How far it goes back.")
-@click.option("--seed", type=int, metavar="N", default=7, help="Another seed, another market.")
+@click.option(
+    "--years", type=float, metavar="YEARS", default=2, help="Years of history that it serves."
+)
+@click.option(
+    "--seed",
+    type=int,
+    metavar="N",
+    default=7,
+    help="Seed of the random market; another seed gives another market.",
+)
 @click.option(
     "--folder",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Serve deliveries in files, one per day with the date in its name, instead.",
+    help="Serve deliveries from files instead, one per day with the date in its name.",
 )
 @click.option(
-    "--requests-per-minute", type=int, metavar="N", default=0, help="Answer 429 above it."
+    "--requests-per-minute",
+    type=int,
+    metavar="N",
+    default=0,
+    help="Requests per minute, above which it answers 429.",
 )
 @click.option("--key", help="Accept this key only; any by default.")
 @click.option(
@@ -52,10 +64,10 @@ def command(
     key: str | None,
     faults: tuple[str, ...],
 ) -> None:
-    """Stand in for Polygon's HTTP interface, so that anybody can try a daily run.
+    """Stand in for Polygon's HTTP API, so that anybody can try a daily run.
 
-    It serves the market of the synthetic exchange up to the newest closed session, with
-    Polygon's field names, and with the faults that --fault names. It stops on Ctrl-C.
+    It serves the synthetic exchange's market up to the newest closed session, with
+    Polygon's field names and the faults that --fault names. Ctrl-C stops it.
 
     \b
     Examples:

@@ -305,9 +305,9 @@ def test_ctrl_c_is_answered_above_the_drawing_and_tells_what_to_expect(tmp_path:
 
     lines = lines_of(shown)
     (answer,) = [line for line in lines if "stopping after the current write" in line]
-    assert answer == "warning: SIGINT: stopping after the current write; once more stops at once"
+    assert answer == "warning: SIGINT: stopping after the current write; repeat to stop immediately"
     assert max(map(len, lines)) <= 80
-    assert "the next run does the rest" in " ".join(" ".join(lines).split())
+    assert "the next run will finish the work" in " ".join(" ".join(lines).split())
 
 
 @pytest.mark.parametrize(

@@ -897,7 +897,7 @@ def test_the_lake_itself_is_never_taken_for_deliveries(
     assert found == ["20250314T210000Z.csv", "20250314T220000Z.csv", "splits.csv"]
     assert any(item.key.endswith(".parquet") for item in store.list("_state/"))
     for place in ("lake", "lake/silver", "lake/bronze/daily", str(tmp_path / "lake" / "reference")):
-        with pytest.raises(SettingsError, match="nothing there but what this lake has made itself"):
+        with pytest.raises(SettingsError, match="only files that this lake wrote itself"):
             find_files(place, lake=LocalStore(Path("lake")))
 
 
@@ -932,7 +932,7 @@ def test_of_another_lake_its_deliveries_and_reference_tables_are_imported(
 def test_a_place_without_files_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="no such file or folder"):
         find_files(str(tmp_path / "nowhere"))
-    with pytest.raises(SettingsError, match="no file there that ends in"):
+    with pytest.raises(SettingsError, match="no file whose name ends in"):
         find_files(str(tmp_path))
 
 

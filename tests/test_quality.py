@@ -213,7 +213,7 @@ def test_checks_and_dates_can_be_chosen(lake: LocalStore, calendar: Calendar) ->
     late = check_lake(Lake(lake), names=["repeated_bar"], since=sessions[32], calendar=calendar)
 
     assert late.counts == {"repeated_bar": 1}
-    with pytest.raises(SettingsError, match="check 'nonsense': there are unrecorded_split"):
+    with pytest.raises(SettingsError, match="no check named 'nonsense'; the checks are unrec"):
         check_lake(Lake(lake), names=["nonsense"], calendar=calendar)
 
 

@@ -212,7 +212,7 @@ def test_the_command_ends_with_0_when_well(
 
     out = capsys.readouterr().out
     assert code == 0
-    assert "ok: fresh and without gaps" in out
+    assert "healthy: up to date, no gaps" in out
     assert max(map(len, out.splitlines()[1:])) <= 80
 
 

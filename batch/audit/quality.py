@@ -127,7 +127,7 @@ def _chosen(names: Sequence[str] | None) -> dict[str, str]:
     every = {check.name: check.description for check in CHECKS} | LAKE_CHECKS
     unknown = sorted(set(names or ()) - every.keys())
     if unknown:
-        raise SettingsError(f"check {unknown[0]!r}: there are {', '.join(every)}")
+        raise SettingsError(f"no check named {unknown[0]!r}; the checks are {', '.join(every)}")
     return {name: text for name, text in every.items() if not names or name in names}
 
 

@@ -44,8 +44,8 @@ def consolidate_as_set(
 def command(settings: ConsolidatorSettings, output: Output) -> None:
     """Merge the deliveries that arrived into clean daily bars.
 
-    The newest delivery of a symbol and session wins; what it changed is kept under
-    silver/restatements. Only years with something new are written.
+    The newest delivery of a symbol and session wins; silver/restatements records what it
+    changed. Only years with something new are written.
 
     \b
     Examples:

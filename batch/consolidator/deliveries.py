@@ -105,7 +105,7 @@ class DeliveryReader:
     def _published(self, table: str, year: int, table_schema: Any) -> Any:
         key = partition_key(table, year)
         label = f"{self.store.uri}/{key}"
-        advice = "run `ohlcv consolidate --full`, which makes it from the deliveries alone"
+        advice = "run `ohlcv consolidate --full`, which rebuilds it from the deliveries alone"
         with self.store.local_copy(key) as path, advising(advice):
             found = read_table(path, table_schema.names, label=label)
             return require_schema(found, table_schema, label=label)

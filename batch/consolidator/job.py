@@ -122,7 +122,7 @@ def consolidate(
             if isinstance(err, errors.CommitConflict):
                 progress.note(f"planning again: {err}")
             else:
-                progress.warn(f"{err}; its year is made again")
+                progress.warn(f"{err}; its year is rebuilt")
                 store.delete([err.key])
 
 

@@ -95,7 +95,7 @@ def _broken_rows(
         f"volumes that are not 0 and not from {LEAST_VOLUME} to {MOST_VOLUME:g} shares": ~(
             (rows.volume == 0) | ((rows.volume >= LEAST_VOLUME) & (rows.volume <= MOST_VOLUME))
         ),
-        "a vwap that is no such price": (rows.vwap < LEAST_PRICE) | (rows.vwap > MOST_PRICE),
+        "a vwap outside that range": (rows.vwap < LEAST_PRICE) | (rows.vwap > MOST_PRICE),
         f"a count of trades that is not from 0 to {MOST_TRADES}": (rows.trades < NO_TRADES)
         | (rows.trades > MOST_TRADES),
     }

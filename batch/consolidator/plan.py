@@ -73,9 +73,9 @@ class Verdict(Enum):
     """What has to be done for a year."""
 
     CURRENT = "nothing"
-    RECHAIN = "pass on the changed state of earlier years; its rows stay"
-    REBUILD = "make it again; sessions that nothing new concerns stay as published"
-    REMERGE = "make it again from its deliveries alone"
+    RECHAIN = "pass on the changed state of earlier years; its rows stay as they are"
+    REBUILD = "rebuild it; sessions without new deliveries stay as published"
+    REMERGE = "rebuild it from its deliveries alone"
 
 
 def judge(

@@ -173,7 +173,7 @@ def read_dates(start: date | str | None, end: date | str | None) -> tuple[date |
     """
     first, last = _date(start, "start"), _date(end, "end")
     if first and last and first > last:
-        raise SettingsError(f"start {first} is after end {last}: exchange the two")
+        raise SettingsError(f"start {first} is after end {last}: swap the two")
     return first, last
 
 

@@ -23,7 +23,7 @@ from batch.storage.store import Expect, Expectation, ObjectStore
 
 FORMAT = 1
 _TRIES = 50
-_MADE_BY = "`ohlcv consolidate` and `ohlcv resample` make it again"
+_MADE_BY = "`ohlcv consolidate` and `ohlcv resample` rebuild it"
 
 
 SplitRow: TypeAlias = tuple[str, str, float]

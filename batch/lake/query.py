@@ -115,8 +115,8 @@ def run_query(store: ObjectStore, query: str) -> pl.DataFrame:
                 for table in read.values():
                     require_whole(store, table.keys, table.schema)
                 raise StoreUnavailable(
-                    f"{store.uri}: {' or '.join(read)} could not be read, though all objects are"
-                    f" whole; run the query again ({err})"
+                    f"{store.uri}: {' or '.join(read)} could not be read, though all files are"
+                    f" intact; run the query again ({err})"
                 ) from err
             hint = _RESERVED_HINT if _NEAR_END.search(str(err)) else ""
             raise SettingsError(f"SQL: {err}{hint}") from err

@@ -125,5 +125,5 @@ def require_recorded(store: ObjectStore, there: TablePartitions) -> None:
         if store.head(key) is None:
             raise DataRefused(
                 f"{store.uri}/{key}: missing, though it was published;"
-                f" `{remake(there.table)}` makes it again"
+                f" `{remake(there.table)}` rebuilds it"
             )

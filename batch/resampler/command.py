@@ -45,8 +45,8 @@ def resample_as_set(
 def command(settings: ResamplerSettings, output: Output) -> None:
     """Fold the daily bars into bars of N sessions.
 
-    Windows come from the exchange calendar, so gaps and history never move an edge. The
-    bar whose window is still open is there, with complete = false.
+    Windows come from the exchange calendar, so gaps and history never move an edge. A
+    bar whose window is still open has complete = false.
 
     \b
     Examples:

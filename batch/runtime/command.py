@@ -56,7 +56,7 @@ def run_main(command: click.Command, arguments: list[str] | None = None, *, name
     except OhlcvError as err:
         return fail(str(err), err.exit_code, err)
     except KeyboardInterrupt:
-        return fail("stopped at once; the next run does the rest", ExitCode.RETRY)
+        return fail("stopped immediately; the next run will finish the work", ExitCode.RETRY)
     except BrokenPipeError:
         return ExitCode.DONE
     except Exception as err:  # noqa: BLE001 - the one place where a bug ends a command

@@ -94,6 +94,6 @@ def require_going(stop_requested: StopRequested) -> None:
     """
     if stop_requested():
         raise Interrupted(
-            "stopped on request between two writes; what was published stays,"
-            " the next run does the rest"
+            "stopped on request between two writes; what was published is kept,"
+            " the next run will finish the work"
         )

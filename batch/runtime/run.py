@@ -50,7 +50,7 @@ class StopSwitch:
         if self._event.is_set() and number == signal.SIGINT:
             raise KeyboardInterrupt
         self._event.set()
-        at_once = "; once more stops at once" if number == signal.SIGINT else ""
+        at_once = "; repeat to stop immediately" if number == signal.SIGINT else ""
         name = signal.Signals(number).name
         LOGGER.warning("%s: stopping after the current write%s", name, at_once)
 

@@ -59,12 +59,12 @@ def of_symbols(rows: pl.LazyFrame, symbols: Sequence[str] | None) -> pl.LazyFram
 
 
 REBUILD = (
-    "see what else differs with `ohlcv verify`, then make it again with"
+    "see what else differs with `ohlcv verify`, then rebuild it with"
     " `ohlcv consolidate --full` and `ohlcv resample --full`"
 )
 """What to do about a damaged file under silver."""
 
-_REPLACE = "put a sound copy in its place, or take it away"
+_REPLACE = "replace it with a good copy, or remove it"
 
 _UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, pa.ArrowException)
 
@@ -87,7 +87,7 @@ def reading(store: ObjectStore, prefix: str, table_schema: Any) -> Iterator[None
         yield
     except FileNotFoundError as err:
         raise ObjectMissing(
-            f"{label}: {err}; a job may be replacing it, read again; where it stays away, {REBUILD}"
+            f"{label}: {err}; a job may be replacing it, read again; if it stays missing, {REBUILD}"
         ) from err
     except PermissionError as err:
         raise StoreDenied(

@@ -120,7 +120,7 @@ def import_files(
             )
         except DataRefused as err:
             return _Imported(
-                problem=f"{label}: {err}; that is its name's date or its modification time,"
+                problem=f"{label}: {err}; that is the date in its name or its modification time;"
                 " give --received-at"
             )
         try:

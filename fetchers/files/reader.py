@@ -146,12 +146,10 @@ def find_files(place: str, *, lake: ObjectStore | None = None) -> list[SourceFil
         raise SettingsError(f"{place}: no such file or folder")
     found = [SourceFile(store, item.key, item.modified_at) for item in there if item.modified_at]
     if not found:
-        raise SettingsError(f"{place}: no file there that ends in {', '.join(SUFFIXES)}")
+        raise SettingsError(f"{place}: no file whose name ends in {', '.join(SUFFIXES)}")
     others = _without_results_of_lakes(found, lake)
     if not others:
-        raise SettingsError(
-            f"{place}: nothing there but what this lake has made itself; name the deliveries"
-        )
+        raise SettingsError(f"{place}: only files that this lake wrote itself; name the deliveries")
     return others
 
 

@@ -91,7 +91,7 @@ def run_function(
             fetched.require_success(strict=settings.strict)
             run.require_no_problems()
         elif part.unfinished:
-            message = f"the function's time was about to end with {part.unfinished}"
+            message = f"the function was about to time out with {part.unfinished}"
             raise DeadlineNear(message) from part.error
         run.progress.note(part.summary)
         return answer(part)
@@ -110,7 +110,7 @@ def read_event(kind: type[Event], event: Any) -> Event:
             f"{'.'.join(map(str, problem['loc'])) or 'event'}: {problem['msg']}"
             for problem in err.errors(include_url=False)
         )
-        raise SettingsError(f"the event is not usable: {problems}") from err
+        raise SettingsError(f"the event is invalid: {problems}") from err
 
 
 def set_up_logs(function: str, context: LambdaContext) -> None:

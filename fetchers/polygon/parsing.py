@@ -98,13 +98,13 @@ def session_answer(document: Any, session: date) -> SessionAnswer:
             f"{where}: status '{shown(status)}', expected one of {', '.join(_USABLE)}"
         )
     if document.get("adjusted") not in (None, False):
-        raise VendorRefused(f"{where}: adjusted prices came although raw ones were requested")
+        raise VendorRefused(f"{where}: adjusted prices arrived although raw ones were requested")
     results = document.get("results") or []
     if not isinstance(results, list):
         raise VendorRefused(f"{where}: expected a list of results, found {type(results).__name__}")
     doubts = []
     if status == "DELAYED":
-        doubts.append("the vendor says it is delayed")
+        doubts.append("the vendor says that it is delayed")
     counted = document.get("resultsCount", len(results))
     if counted != len(results):
         doubts.append(f"{len(results)} results where {shown(counted)} are counted")

@@ -141,7 +141,7 @@ class VendorHttp:
         except (_NoAnswer, urllib3.exceptions.HTTPError) as err:
             raise VendorUnavailable(
                 f"{where}: {self._reason(err)}; tried {attempt.num} times over"
-                f" {self.retry_s:g} s; nothing of it was kept, run again later"
+                f" {self.retry_s:g} s; none of it was kept, run again later"
             ) from None  # the cause may quote the answer as it came, with the key in it
         raise AssertionError("unreachable")
 
@@ -200,7 +200,7 @@ class VendorHttp:
                 if len(body) > _MOST_BYTES:
                     raise VendorRefused(
                         f"{where}: the answer has more than {_MOST_BYTES / 2**20:.0f} MiB unpacked;"
-                        " nothing of it was kept"
+                        " none of it was kept"
                     )
         finally:
             response.close()  # one that was read whole has given its connection back
@@ -239,7 +239,7 @@ class VendorHttp:
             document = json.loads(text)
         except RecursionError as err:
             raise VendorRefused(
-                f"{where}: the answer is nested too deeply; nothing of it was kept"
+                f"{where}: the answer is nested too deeply; none of it was kept"
             ) from err
         except ValueError as err:
             kind = response.headers.get("Content-Type", "no content type")

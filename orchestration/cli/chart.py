@@ -51,7 +51,9 @@ from reporting.png import to_png
     f"First date, inclusive.  [default: the newest {NEWEST_BARS} of the narrowest bars]",
 )
 @date_option("--end", "Last date, inclusive.")
-@click.option("--log", is_flag=True, help="Logarithmic prices: equal ratios are equally high.")
+@click.option(
+    "--log", is_flag=True, help="Logarithmic price axis: equal ratios have equal heights."
+)
 @theme_option
 @file_option(
     "File to write: .html, .svg or .png.  [default: SYMBOL.html here, SYMBOL-raw.html with --raw]"
@@ -73,9 +75,9 @@ def command(
 ) -> None:
     """Draw the candles and volume of SYMBOL.
 
-    The bar whose window is still open is hatched and says how many of its sessions it
-    has; splits are marked. An HTML page is one file that needs no network, shows each
-    bar under the pointer, and follows the reader's light or dark setting.
+    A bar whose window is still open is hatched and labelled with the sessions it has so
+    far; splits are marked. An HTML page is one file that needs no network, shows the bar
+    under the pointer, and follows the reader's light or dark setting.
 
     \b
     Examples:

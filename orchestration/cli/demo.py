@@ -78,12 +78,16 @@ def _deliver(store: ObjectStore, exchange: SyntheticExchange, calendar: Calendar
     type=click.IntRange(1, 20_000),
     metavar="N",
     default=400,
-    help="Stocks listed at any time.",
+    help="Stocks listed at any one time.",
 )
 @date_option("--first", "First date.  [default: three years before the last]")
 @date_option("--last", "Last date.  [default: the newest closed session]")
 @click.option(
-    "--seed", type=click.IntRange(0), metavar="N", default=7, help="Another seed, another market."
+    "--seed",
+    type=click.IntRange(0),
+    metavar="N",
+    default=7,
+    help="Seed of the random market; another seed gives another market.",
 )
 @settings_options(DemoSettings)
 @output_options
@@ -95,11 +99,11 @@ def command(
     last: date | None,
     seed: int,
 ) -> None:
-    """Make a whole lake from a synthetic exchange: no key, no network.
+    """Build a lake from a synthetic exchange: no key, no network.
 
-    Listings, delistings, halts, splits, early closes, late, repeated and corrected
-    deliveries and broken rows all occur. The lake is consolidated, resampled into six
-    intervals, and every value is checked by another engine.
+    It has listings, delistings, halts, splits, early closes, late, repeated and corrected
+    deliveries, and broken rows. The lake is consolidated and resampled into six
+    intervals, and a second engine checks every value.
 
     \b
     Examples:

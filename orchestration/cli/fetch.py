@@ -40,7 +40,7 @@ def command(
 
     Without a date, fetches the sessions that the lake lacks, and the last few again,
     because bars change after the close. The key comes from POLYGON_API_KEY or
-    MASSIVE_API_KEY. A run that was stopped is continued by the next one.
+    MASSIVE_API_KEY. The next run continues one that was stopped.
 
     \b
     Examples:

@@ -30,7 +30,7 @@ class ImportSettings(WorkerSettings, RefusalSettings):
     "--splits",
     type=click.Path(),
     metavar="FILE",
-    help="One more file, of splits: the same as naming it among FILE.",
+    help="A file of splits: the same as naming it among FILE.",
 )
 @click.option(
     "--received-at",
@@ -39,7 +39,7 @@ class ImportSettings(WorkerSettings, RefusalSettings):
     " a file's name, else its modification time. Of files received at the same instant, the one"
     " imported last wins.",
 )
-@click.option("--source", metavar="NAME", default="import", help="Name of their source.")
+@click.option("--source", metavar="NAME", default="import", help="Name of the source.")
 @settings_options(ImportSettings)
 @output_options
 def command(
@@ -50,14 +50,14 @@ def command(
     received_at: str | None,
     source: str,
 ) -> None:
-    """Bring deliveries into the lake: CSV, CSV.gz or Parquet files and folders.
+    """Import deliveries into the lake: CSV, CSV.gz or Parquet files and folders.
 
-    Columns may be named as by Polygon, Yahoo, yfinance, Stooq or in any other sensible
-    way; prints which column was read as what. Splits, dividends and tickers are
-    recognised by their columns. A file without symbols is named after its own: AAPL.csv.
-    symbol=* and date=* folders are read as an existing lake, with the symbols and dates
-    that only the folders have. Rows that cannot be true are kept under bronze/rejected
-    with a reason.
+    Columns may be named as Polygon, Yahoo, yfinance or Stooq name them, or in any other
+    sensible way; prints which column was read as what. Splits, dividends and tickers are
+    recognised by their columns. A file without a column of symbols is named after its
+    symbol: AAPL.csv. Folders symbol=* and date=* are read as an existing lake, with the
+    symbols and dates that only their names have. Rows that cannot be true are kept under
+    bronze/rejected with a reason.
 
     \b
     Examples:

@@ -15,8 +15,8 @@ from batch.version import __version__
 
 SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "Fill a lake": {
-        "demo": ("orchestration.cli.demo", "Make a whole lake from a synthetic exchange."),
-        "import": ("orchestration.cli.imports", "Bring in deliveries from files."),
+        "demo": ("orchestration.cli.demo", "Build a lake from a synthetic exchange."),
+        "import": ("orchestration.cli.imports", "Import deliveries from files."),
         "fetch": ("orchestration.cli.fetch", "Fetch bars and reference data from Polygon."),
         "vendor-stub": ("simulation.vendor_stub", "Stand in for Polygon, without a key."),
     },
@@ -27,10 +27,10 @@ SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "consolidate": ("batch.consolidator.command", "Merge deliveries into daily bars."),
         "resample": ("batch.resampler.command", "Fold daily bars into bars of N sessions."),
     },
-    "Look at it": {
+    "Inspect it": {
         "status": ("orchestration.cli.status", "Show how fresh and complete the lake is."),
         "chart": ("orchestration.cli.chart", "Draw the candles of a symbol."),
-        "report": ("orchestration.cli.report", "Make one page on the state of the lake."),
+        "report": ("orchestration.cli.report", "Write a one-page report on the lake."),
         "sql": ("orchestration.cli.sql", "Run a DuckDB query over the lake."),
         "export": ("orchestration.cli.export", "Write bars to a file: CSV or Parquet."),
     },
@@ -114,7 +114,7 @@ Start here, without a key or a network:
   ohlcv COMMAND --help              what a command does, with examples
 
 \b
-Every option that names an environment variable may be set there instead:
+An option that names an environment variable can be set there instead:
   export OHLCV_LAKE=s3://bucket/market
 
 \b

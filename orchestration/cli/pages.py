@@ -15,7 +15,7 @@ theme_option = click.option(
     type=click.Choice(["auto", "light", "dark"]),
     default="auto",
     show_default=False,
-    help="Colours; auto follows the reader's system on a screen and is light elsewhere.",
+    help="Colour theme; auto follows the reader's system on a screen and is light elsewhere.",
 )
 
 

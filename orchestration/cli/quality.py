@@ -27,11 +27,11 @@ from orchestration.cli.completion import completing
     shell_complete=completing([*(check.name for check in CHECKS), *LAKE_CHECKS]),
     help="Only this check; may be repeated.",
 )
-@date_option("--since", "Only findings from this date on.")
+@date_option("--since", "Only findings since this date.")
 @click.option(
     "--show", type=click.IntRange(0), metavar="N", default=3, help="Findings to print per check."
 )
-@click.option("--strict", is_flag=True, help="Exit with code 3 when anything was found.")
+@click.option("--strict", is_flag=True, help="Exit with code 3 if anything was found.")
 @output_options
 def command(
     settings: Settings,
@@ -41,10 +41,10 @@ def command(
     show: int,
     strict: bool,
 ) -> None:
-    """Find bars that keep every rule and still look wrong.
+    """Find bars that obey every rule and still look wrong.
 
     Splits missing from the record, splits that the price does not show, stale and repeated
-    bars, runs without volume, drops in coverage, symbols that vanish. Findings are hints:
+    bars, runs without volume, drops in coverage, symbols that vanish. Findings are hints;
     nothing is changed. --json prints all of them.
 
     \b

@@ -23,7 +23,7 @@ from reporting.lake_page import report_page
 @settings_options(Settings)
 @output_options
 def command(settings: Settings, output: Output, path: Path, theme: str) -> None:
-    """Make one HTML page of the lake's state, to read or to send.
+    """Write one HTML page about the lake, to read or to send.
 
     Coverage of every session, gaps, splits that may be missing from the record and other big
     moves, refused rows by reason, what later deliveries changed, sizes and run times. One file, no

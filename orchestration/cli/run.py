@@ -28,11 +28,11 @@ class RunSettings(FetchSettings, ConsolidatorSettings, ResamplerSettings):
 @settings_options(RunSettings)
 @output_options
 def command(settings: RunSettings, output: Output, no_reference: bool) -> None:
-    """Do the whole day: fetch, consolidate, resample. The lake may be on S3.
+    """Run the whole day: fetch, consolidate, resample. The lake may be on S3.
 
-    Bars and reference data are fetched at the same time. What has come is consolidated and
-    resampled even where something could not be fetched; the run then ends non-zero. A
-    second run of the same day does only what is left.
+    Fetches bars and reference data at the same time. Consolidates and resamples what
+    arrived even if something could not be fetched; the run then ends non-zero. A second
+    run on the same day does only what is left.
 
     \b
     Examples:

@@ -27,10 +27,10 @@ def command(settings: Settings, output: Output, query: str, as_csv: bool, rows: 
 
     There is a view of every table: bars_1d, bars_3d ... bars_34d, restatements, splits,
     tickers and dividends. Prices are as traded; adjusted.bars_1d ... adjusted.bars_34d have
-    them adjusted for splits. Open bars are in the views: ask for WHERE complete; window_end
-    is the column "end", a reserved word, under a name that needs no quotes. A query can write
-    nothing and read no other file. --csv and --json print every row. A query of - is read
-    from standard input.
+    them adjusted for splits. The views have open bars too: filter with WHERE complete.
+    window_end is the column "end", a reserved word, under a name that needs no quotes. A
+    query cannot write, and cannot read other files. --csv and --json print every row. Use -
+    to read the query from standard input.
 
     \b
     Examples:

@@ -28,18 +28,18 @@ _SHOWN = 5
     type=click.FloatRange(0),
     default=4.0,
     metavar="HOURS",
-    help="How long after the close a session may take to arrive.",
+    help="How long after the close a session may arrive.",
 )
 @click.option(
     "--max-age-sessions",
     type=click.IntRange(0),
     metavar="N",
     default=0,
-    help="How many sessions the lake may be behind.",
+    help="Sessions that the lake may be behind.",
 )
 @date_option(
     "--since",
-    "Report gaps, late sessions, refused rows and corrections from this date on."
+    "Report gaps, late sessions, refused rows and corrections since this date."
     "  [default: the last 30 sessions; gaps: the whole lake]",
 )
 @click.option(
@@ -61,8 +61,8 @@ def command(
 
     Exits with code 3 when the lake is stale or has gaps, when its bars are older than its
     daily bars, or when a file is missing, foreign or damaged, so that a monitor can call
-    it. Nothing is written into the lake, and no table is read whole. --metrics replaces its
-    file in one step, for the textfile collector of node_exporter.
+    it. Writes nothing into the lake, and reads no table in full. --metrics replaces its file
+    in one step, for the textfile collector of node_exporter.
 
     \b
     Examples:
@@ -136,7 +136,7 @@ def _show(output: Output, status: Status) -> None:
         ]
         output.table(["last runs", "started (UTC)", "seconds", "exit", "error"], runs)
     if not status.problems:
-        output.say("ok: fresh and without gaps")
+        output.say("healthy: up to date, no gaps")
 
 
 def _some(items: list[str]) -> str:

@@ -20,7 +20,7 @@ _SHOWN = 10
 
 
 @click.command(name="vacuum")
-@click.option("--yes", is_flag=True, help="Remove them; without it nothing is removed.")
+@click.option("--yes", is_flag=True, help="Remove them; without this option nothing is removed.")
 @click.option(
     "--keep-days",
     type=click.FloatRange(0),
@@ -44,10 +44,10 @@ def command(
 
     A delivery goes only where one newer delivery of its session, already consolidated, has
     every symbol of it, so the daily bars stay as they are. Reports what is lost: bars as
-    they were known before the newer one came. What was removed stays known by name, so that
-    the same rows are not news when they come again. Announcements and scratch files that killed
-    jobs left, and reports of runs older than 90 days but for the last 100, are removed as
-    well. The run's report lists what was removed.
+    they were known before the newer one arrived. The names of removed deliveries are kept,
+    so that the same rows are recognised when they arrive again. Also removes announcements
+    and scratch files that killed jobs left, and reports of runs older than 90 days, except
+    the last 100. The run's report lists what was removed.
 
     \b
     Examples:

@@ -26,9 +26,9 @@ from batch.storage.store import open_store
 def command(settings: MemorySettings, output: Output, show: int) -> None:
     """Recompute every bar with an independent engine and compare every value.
 
-    DuckDB folds the deliveries into daily bars and the daily bars into every interval, from
-    the rules and not with the jobs' code. Keys, order, manifests and gaps are checked too.
-    Where anything differs, prints a table of differences and exits with code 3.
+    DuckDB folds the deliveries into daily bars and the daily bars into every interval, by
+    the rules and without the jobs' code. Keys, order, manifests and gaps are checked too.
+    If anything differs, prints a table of differences and exits with code 3.
 
     \b
     Examples:

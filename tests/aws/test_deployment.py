@@ -28,7 +28,7 @@ def usage(*options: str) -> tuple[int, str]:
         (["--colour"], "unknown option --colour"),
         (["--session"], "--session needs a value"),
         (["--start", "--session", "yesterday"], "expected a date"),
-        (["--start", "--status"], "exclude each other"),
+        (["--start", "--status"], "cannot be used together"),
         (["--image", "sampler=x"], "expected one of fetchers consolidator resampler"),
         (["--delete-data"], "go with --delete"),
         (["--prefix", "A b"], "lower-case letters"),

@@ -212,7 +212,7 @@ def test_strict_exits_3_and_keeps_what_came(live: Vendor, lake: LocalStore, toda
     ran = ohlcv("fetch", "--only", "bars", "--strict", "--lake", lake.uri)
 
     assert ran.returncode == ExitCode.DATA_REFUSED
-    assert "is incomplete: the vendor says it is delayed" in ran.stderr
+    assert "is incomplete: the vendor says that it is delayed" in ran.stderr
     assert sessions_in(lake)[-1] == str(today)
 
 

@@ -169,7 +169,7 @@ def test_a_wrong_key_is_refused_and_not_shown(
 
 
 DOUBTS = [
-    pytest.param(FaultKind.DELAYED, "the vendor says it is delayed", 1, id="DELAYED"),
+    pytest.param(FaultKind.DELAYED, "the vendor says that it is delayed", 1, id="DELAYED"),
     pytest.param(FaultKind.EMPTY, "no results", 0, id="empty"),
     pytest.param(FaultKind.NO_RESULTS, "no results", 0, id="without results"),
     pytest.param(FaultKind.MISCOUNTED, "are counted", 1, id="fewer results than counted"),
@@ -261,7 +261,7 @@ def test_strict_makes_an_incomplete_session_an_error_and_keeps_it(
 
     outcome = polygon.fetch(lake)
 
-    with pytest.raises(DataRefused, match="2025-01-17 is incomplete: the vendor says it is"):
+    with pytest.raises(DataRefused, match="2025-01-17 is incomplete: the vendor says that it is"):
         Fetched(outcome).require_success(strict=True)
     assert sessions_in(lake) == TRAILING
 
@@ -274,7 +274,7 @@ def test_adjusted_prices_are_refused(polygon: Vendor, lake: LocalStore) -> None:
 
     outcome = polygon.fetch(lake, SessionRange(FRIDAY, FRIDAY))
 
-    assert "adjusted prices came although raw ones were requested" in outcome.problems[0]
+    assert "adjusted prices arrived although raw ones were requested" in outcome.problems[0]
     assert deliveries(lake) == []
 
 

@@ -146,7 +146,7 @@ def test_near_the_deadline_it_stops_keeps_what_came_and_names_the_rest(
     first = calendar.sessions_between(today - timedelta(days=100), today)[0]
     asked = {"from": str(first), "to": str(today)}
 
-    with pytest.raises(DeadlineNear, match=r"sessions, .* left; \d+ came and are kept"):
+    with pytest.raises(DeadlineNear, match=r"sessions, .* left; \d+ arrived and are kept"):
         daily_bars(asked, ShortContext(60))
     some = sessions_in(s3_lake)
     answer = daily_bars(asked, Context())
@@ -177,11 +177,11 @@ def test_strict_raises_on_an_incomplete_session(
 ) -> None:
     on_lambda.stub.faults.append(Fault(FaultKind.DELAYED, on=str(today)))
 
-    with pytest.raises(DataRefused, match="is incomplete: the vendor says it is delayed"):
+    with pytest.raises(DataRefused, match="is incomplete: the vendor says that it is delayed"):
         daily_bars({"strict": True}, Context())
     answer = daily_bars({"strict": False}, Context())
 
-    assert answer["incomplete"] == [f"{today} is incomplete: the vendor says it is delayed"]
+    assert answer["incomplete"] == [f"{today} is incomplete: the vendor says that it is delayed"]
     assert sessions_in(s3_lake)[-1] == str(today)
 
 
