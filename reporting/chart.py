@@ -177,6 +177,9 @@ def load_chart(
         adjusted: As in :meth:`batch.lake.Lake.bars`.
         log: Whether equal ratios of price are equally high.
 
+    Warns:
+        LakeWarning: A dividend could not be adjusted for, or there are none.
+
     Raises:
         SettingsError: The lake has no such symbol, interval or dates.
     """
@@ -186,12 +189,13 @@ def load_chart(
     def read(interval: int | Period, first: date | None) -> pl.DataFrame:
         return lake.bars(interval, symbol, first, ends, adjusted=adjusted, complete=False)
 
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", LakeWarning)
-            bars = read(narrowest, begins)
-    except LakeWarning as nothing:
-        raise SettingsError(str(nothing)) from nothing
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always", LakeWarning)
+        bars = read(narrowest, begins)
+    if bars.is_empty():
+        raise SettingsError(str(warned[0].message))
+    for one in warned:
+        warnings.warn(one.message, one.category, stacklevel=2)
     note = ""
     if begins is None and bars.height > NEWEST_BARS:
         bars = bars.tail(NEWEST_BARS)

@@ -263,7 +263,10 @@ def test_what_cannot_be_adjusted_for_is_named_and_left_out(
         dividend("B", days[2], 1.0, currency=None, kind=None),  # the same from another source
         dividend("B", days[2], 1.0, kind="SC"),
         dividend("B", days[2], -3.0),
+        dividend("B", days[2], float("nan")),
     ]
+    with pytest.warns(LakeWarning, match="has no dividends: .* splits alone; import"):
+        assert Lake(lake).bars("1d", adjusted="dividends").equals(Lake(lake).bars("1d"))
     add_dividends(lake, dividends_of(paid))
 
     with pytest.warns(

@@ -136,6 +136,16 @@ def test_dates_choose_whole_weeks_and_months(lake: Lake, interval: str) -> None:
     assert ends not in lake.bars(interval, end=earlier, complete=False)["end"]
 
 
+def test_a_panel_has_the_last_session_of_each_month(lake: Lake) -> None:
+    months = lake.bars("1mo")
+
+    wide = lake.panel("close", "1mo", ["NA", "A"])
+
+    assert wide.columns == ["end", "NA", "A"]
+    assert wide["end"].to_list() == sorted(set(months["end"]))
+    assert wide["A"].to_list() == months.filter(symbol="A")["close"].to_list()
+
+
 @pytest.mark.parametrize("interval", PERIODS)
 def test_as_of_makes_the_weeks_and_months_known_then(
     lake: Lake, calendar: Calendar, interval: str, tmp_path_factory: pytest.TempPathFactory

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import polars as pl
@@ -136,7 +137,7 @@ def dividend_events(
 def _each_once(dividends: pl.DataFrame) -> pl.DataFrame:
     """Drop the rows that lack what another of the same dividend has, and those of no amount."""
     of_one = ("symbol", "date", "cash_amount")
-    paid = dividends.filter(pl.col("cash_amount") > 0)
+    paid = dividends.filter(pl.col("cash_amount").is_between(0, math.inf, closed="none"))
     for name in ("dividend_type", "currency"):
         missing = pl.col(name).is_null()
         paid = paid.filter(~missing | missing.all().over(of_one))

@@ -107,7 +107,7 @@ class Lake:
         Warns:
             LakeWarning: The lake does not know one of the symbols, or has no bars of these
                 dates: the message says what was probably meant, and what there is. Or a
-                dividend could not be adjusted for.
+                dividend could not be adjusted for, or there are none.
 
         Raises:
             SettingsError: An argument is wrong, the interval has not been made, or none of
@@ -135,9 +135,9 @@ class Lake:
         Symbols are not looked up: one that the lake does not know has no rows.
         """
         asked = BarsRequest.read(interval, symbols, start, end, adjusted, complete, anchor, as_of)
-        rows, left_out = self._select(asked)
-        if left_out:
-            warnings.warn(left_out, LakeWarning, stacklevel=2)
+        rows, warning = self._select(asked)
+        if warning:
+            warnings.warn(warning, LakeWarning, stacklevel=2)
         return rows
 
     def panel(
@@ -270,21 +270,21 @@ class Lake:
     def _read(self, asked: BarsRequest, columns: Sequence[str] | None = None) -> pl.DataFrame:
         """Return the bars, or some columns of them; warn the caller's caller of missing ones."""
         try:
-            rows, left_out = self._collect(asked, columns)
+            rows, warning = self._collect(asked, columns)
         except (ObjectMissing, DataRefused):
             # A job may have replaced a partition between its listing and its reading.
-            rows, left_out = self._collect(asked, columns)
+            rows, warning = self._collect(asked, columns)
         missing = self._what_is_missing(asked, rows)
-        for message in filter(None, (missing, left_out)):
+        for message in filter(None, (missing, warning)):
             warnings.warn(message, LakeWarning, stacklevel=3)
         return rows
 
     def _collect(
         self, asked: BarsRequest, columns: Sequence[str] | None
     ) -> tuple[pl.DataFrame, str | None]:
-        rows, left_out = self._select(asked)
+        rows, warning = self._select(asked)
         with reading_table(self.store, asked.table):
-            return (rows if columns is None else rows.select(columns)).collect(), left_out
+            return (rows if columns is None else rows.select(columns)).collect(), warning
 
     def _what_is_missing(self, asked: BarsRequest, rows: pl.DataFrame) -> str | None:
         """Return why bars that were asked for are missing; None where that needs no words.

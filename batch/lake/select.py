@@ -27,11 +27,11 @@ from batch.storage.store import ObjectStore
 class SelectedBars(NamedTuple):
     """Bars, sorted by (symbol, date) or (symbol, start), and what is to be said of them.
 
-    ``left_out`` names dividends that could not be adjusted for; None where there are none.
+    ``warning`` says which dividends could not be adjusted for; None where there are none.
     """
 
     rows: pl.LazyFrame
-    left_out: str | None = None
+    warning: str | None
 
 
 class _Found(NamedTuple):
@@ -41,13 +41,13 @@ class _Found(NamedTuple):
         rows: At least those asked for.
         later: These and all later ones, for their splits.
         newest: The newest session known; None where that does not matter.
-        left_out: As in :class:`SelectedBars`.
+        warning: As in :class:`SelectedBars`.
     """
 
     rows: pl.LazyFrame
     later: pl.LazyFrame
     newest: date | None
-    left_out: str | None = None
+    warning: str | None
 
 
 def select_bars(store: ObjectStore, asked: BarsRequest) -> SelectedBars:
@@ -70,7 +70,7 @@ def select_bars(store: ObjectStore, asked: BarsRequest) -> SelectedBars:
         with reading_table(store, asked.table):
             events = split_events(found.later, key).collect()
         rows = adjust_for_splits(rows, events, key)
-    return SelectedBars(rows.sort("symbol", key), found.left_out)
+    return SelectedBars(rows.sort("symbol", key), found.warning)
 
 
 def _published(store: ObjectStore, asked: BarsRequest) -> _Found:
@@ -79,13 +79,13 @@ def _published(store: ObjectStore, asked: BarsRequest) -> _Found:
     years = (table_years if asked.daily else require_years)(store, table)
     rows = of_symbols(scan_table(store, table, years, first, last), symbols)
     later = of_symbols(scan_table(store, table, years, first), symbols)
-    left_out = None
+    warning = None
     if asked.for_dividends:
-        factors, left_out = _dividend_factors(store, asked, later)
+        factors, warning = _dividend_factors(store, asked, later)
         rows = adjust_for_dividends(rows.sort("symbol", asked.key), factors)
     needs_newest = not asked.daily and not asked.complete and last is not None
     newest = load_daily_manifest(store).newest if needs_newest else None
-    return _Found(rows, later, newest, left_out)
+    return _Found(rows, later, newest, warning)
 
 
 def _made_on_read(store: ObjectStore, asked: BarsRequest) -> _Found:
@@ -93,7 +93,7 @@ def _made_on_read(store: ObjectStore, asked: BarsRequest) -> _Found:
     from batch.lake.as_of import daily_known_at  # noqa: PLC0415 - only where it is needed
     from batch.lake.folding import fold_daily  # noqa: PLC0415
 
-    left_out = None
+    warning = None
     if asked.as_of is not None:
         daily, newest = daily_known_at(store, asked.as_of, asked.symbols)
     else:
@@ -104,20 +104,25 @@ def _made_on_read(store: ObjectStore, asked: BarsRequest) -> _Found:
             daily = of_symbols(scanned, asked.symbols).collect().sort("symbol", "date")
         newest = load_daily_manifest(store).newest
     if asked.for_dividends:
-        factors, left_out = _dividend_factors(store, asked, daily.lazy())
+        factors, warning = _dividend_factors(store, asked, daily.lazy())
         daily = adjust_for_dividends(daily.lazy(), factors).collect()
     bars = daily if asked.daily else fold_daily(daily, newest, asked.interval, asked.anchor)
-    return _Found(bars.lazy(), bars.lazy(), newest, left_out)
+    return _Found(bars.lazy(), bars.lazy(), newest, warning)
 
 
 def _dividend_factors(
     store: ObjectStore, asked: BarsRequest, daily: pl.LazyFrame
 ) -> tuple[pl.DataFrame, str | None]:
-    """Return the factors of the dividends that daily bars went without, and what was left out."""
+    """Return the factors of the dividends that daily bars went without, and a warning."""
     dividends = read_reference(store, DIVIDENDS, schema.DIVIDENDS)
     paid = of_symbols(dividends.lazy(), asked.symbols).collect()
     with reading_table(store, DAILY_TABLE):
         events = dividend_events(daily, paid, read_splits(store))
+    if dividends.is_empty():
+        return events.factors, (
+            f"{store.uri} has no dividends: prices are adjusted for splits alone; import"
+            " dividends with `ohlcv import`, or fetch them with `ohlcv fetch`"
+        )
     return events.factors, explain_left_out(events.left_out)
 
 

@@ -15,7 +15,7 @@ from batch.core.sessions import Calendar, load_calendar
 from batch.lake.landing import land
 from batch.lake.partitions import TablePartitions
 from batch.lake.read import Lake
-from batch.lake.reference import add_splits
+from batch.lake.reference import add_dividends, add_splits
 from batch.resampler.command import resample_as_set
 from batch.runtime.command import command_name
 from batch.runtime.formats import size_text
@@ -69,6 +69,9 @@ def _deliver(store: ObjectStore, exchange: SyntheticExchange, calendar: Calendar
             reached = session
     run.progress.advance()
     add_splits(store, exchange.splits(), label="the synthetic exchange")
+    add_dividends(
+        store, exchange.dividends().rename({"ticker": "symbol", "ex_dividend_date": "date"})
+    )
     return written
 
 

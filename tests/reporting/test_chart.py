@@ -16,10 +16,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch.core.errors import SettingsError
+from batch.consolidator.job import consolidate
+from batch.core.errors import LakeWarning, SettingsError
 from batch.core.sessions import Calendar
 from batch.lake.read import Lake
 from batch.runtime.formats import compact_text, split_text
+from batch.storage.local import LocalStore
 from reporting.candles import (
     Drawing,
     Series,
@@ -33,6 +35,7 @@ from reporting.chart import NEWEST_BARS, load_chart
 from reporting.png import to_png
 from reporting.svg import Scale, date_ticks, tick_texts
 from tests.reporting.conftest import Ohlcv
+from tests.support.bars import bar, land_rows, received_after
 from tests.support.browser import ask_page
 
 
@@ -258,6 +261,19 @@ def test_weeks_and_months_are_drawn_beside_bars_of_sessions(demo_lake: Lake) -> 
     weekly = load_chart(demo_lake, symbol, ["1w"], adjusted="dividends")
     assert weekly.title == f"{symbol}, weekly"
     assert "USD, adjusted for splits and dividends" in weekly.subtitle
+
+
+def test_a_chart_of_total_returns_warns_of_dividends_that_it_leaves_out(
+    lake: LocalStore, calendar: Calendar
+) -> None:
+    day = date(2025, 1, 15)
+    land_rows(lake, [bar("A", day)], calendar, received_at=received_after(day))
+    consolidate(lake, calendar=calendar)
+
+    with pytest.warns(LakeWarning, match="no dividends"):
+        chart = load_chart(Lake(lake), "A", ["1d", "1w"], adjusted="dividends")
+
+    assert len(chart.series) == 2
 
 
 def test_without_a_start_the_newest_bars_are_drawn_and_the_note_says_so(demo_lake: Lake) -> None:
