@@ -18,6 +18,7 @@ from batch.core.frames import conform, polars_schema
 from batch.core.sessions import Calendar
 from batch.lake import Lake
 from batch.lake.reference import add_dividends, add_splits
+from batch.resampler.job import resample
 from batch.storage.local import LocalStore
 from tests.support.bars import bar, land_rows, received_after
 
@@ -191,3 +192,10 @@ def test_wrong_intervals_say_what_there_is(
 ) -> None:
     with pytest.raises(SettingsError, match=told):
         lake.bars(**arguments)
+
+
+def test_resampling_weeks_is_answered_by_where_they_are_made(lake: Lake) -> None:
+    with pytest.raises(
+        SettingsError, match=r"use 5 or 5d; 1w bars .* read them with Lake.bars\('1w'\)"
+    ):
+        resample(lake.store, intervals=["1w"])

@@ -278,7 +278,10 @@ def parse_interval(value: int | str) -> int:
     digits = str(value).removesuffix("d")
     if digits.isascii() and digits.removeprefix("-").isdigit():
         return int(digits)
-    raise ValueError(f"{value!r} is not a number of sessions: use 5 or 5d")
+    hint = f"; {value} bars are not stored: read them with Lake.bars({str(value)!r})"
+    raise ValueError(
+        f"{value!r} is not a number of sessions: use 5 or 5d{hint if value in [*Period] else ''}"
+    )
 
 
 def require_interval(value: int | str, label: str = "interval") -> int:

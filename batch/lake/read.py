@@ -132,7 +132,8 @@ class Lake:
     ) -> pl.LazyFrame:
         """Return what :meth:`bars` returns, not yet read; the arguments are the same.
 
-        Symbols are not looked up: one that the lake does not know has no rows.
+        Bars that no table has, such as those of weeks, are made at once. Symbols are not looked up:
+        one that the lake does not know has no rows.
         """
         asked = BarsRequest.read(interval, symbols, start, end, adjusted, complete, anchor, as_of)
         rows, warning = self._select(asked)
