@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Compiles the Python files below a folder and dates everything in it, so that the same
-# sources give the same layer: bytecode is checked against no time of a source file.
+# Compiles the Python files below a folder and gives everything in it the same date, so that the
+# same sources give the same layer: bytecode does not depend on when a source file was changed.
 set -euo pipefail
 
 main() {

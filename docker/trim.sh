@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Takes out of an environment what no job and no function uses: installers, the packages'
-# own tests and headers, and the SDK's descriptions of services that are never called.
+# Removes from an environment what no job or function uses: installers, the packages' own
+# tests and headers, and the SDK's descriptions of services that are never called.
 set -euo pipefail
 
 main() {
