@@ -129,6 +129,8 @@ class Places:
 
     Attributes:
         plot: Left, top, right and bottom of the plot in pixels.
+        prices: Lowest and highest price of the scale, and their heights in pixels.
+        log: Whether equal ratios of price are equally high.
         span: First session number on the axis and the one after the last.
         starts: Session number at which each bar starts.
         ends: Session number at which each bar ends, inclusive.
@@ -136,6 +138,8 @@ class Places:
     """
 
     plot: tuple[float, float, float, float]
+    prices: tuple[float, float, float, float]
+    log: bool
     span: tuple[int, int]
     starts: list[int]
     ends: list[int]
@@ -200,6 +204,8 @@ def draw_candles(
     ]
     places = Places(
         plot=(0, top, right, bottom),
+        prices=(y.low, y.high, y.start, y.stop),
+        log=log,
         span=(span.start, span.stop),
         starts=[bar.start_no for bar in bars],
         ends=[bar.end_no for bar in bars],

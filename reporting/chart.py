@@ -29,7 +29,10 @@ from reporting.candles import (
 from reporting.page import drawing_css, render
 from reporting.svg import px, text_at
 
-_WIDE, _TALL = 1080.0, 540.0
+_WIDE, _TALL = 1062.0, 540.0
+"""As large as a page shows a single panel."""
+
+_LEAST_WIDE = 900.0
 _WIDEST = 6000.0
 _PANEL_WIDE, _PANEL_TALL = 470.0, 270.0
 _PX_PER_BAR = 3.2
@@ -90,7 +93,7 @@ class Chart:
         """Draw every interval."""
         width, height = _PANEL_WIDE, _PANEL_TALL
         if len(self.series) == 1:
-            width, height = min(max(_WIDE, len(self.series[0]) * _PX_PER_BAR), _WIDEST), _TALL
+            width, height = max(_WIDE, self._least_width), _TALL
         span = span_of(self.series)
         return [
             draw_candles(
@@ -98,6 +101,11 @@ class Chart:
             )
             for series in self.series
         ]
+
+    @property
+    def _least_width(self) -> float:
+        """The width below which a single panel is unreadable and scrolls, in pixels."""
+        return min(max(_LEAST_WIDE, len(self.series[0]) * _PX_PER_BAR), _WIDEST)
 
     def html(self, theme: str = "auto") -> str:
         """Return a self-contained page; ``theme`` is ``auto``, ``light`` or ``dark``."""
@@ -108,6 +116,7 @@ class Chart:
             chart=self,
             has_open_bar=any(not bar.complete for series in self.series for bar in series.bars),
             shows_split=any(mark.session_no in span for mark in self.splits),
+            least=self._least_width,
             panels=list(zip(self.series, drawings, strict=True)),
             places=[asdict(drawing.places) for drawing in drawings],
             hatches=HATCHES,

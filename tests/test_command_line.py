@@ -24,6 +24,7 @@ from batch.runtime.output import Output
 from batch.runtime.progress import LOGGER, LoggedProgress
 from batch.runtime.run_report import list_run_reports
 from batch.runtime.settings import ResamplerSettings
+from batch.runtime.tables import folded_table
 from batch.storage.local import LocalStore
 from orchestration.cli.main import SECTIONS, cli
 from tests.support.bars import bar, land_rows, received_after
@@ -424,6 +425,21 @@ def test_a_table_fits_80_columns_with_measures_to_the_right(
     assert first.index("18.1 MB") + 7 == second.index("940 kB") + 6
     assert first.index("1,290,819") + 9 == second.index(" 7 ") + 2
     assert first.index("2025-01-02") == second.index("2025-01-03")
+
+
+def test_a_narrow_table_folds_texts_and_headings_but_no_date_and_no_number() -> None:
+    names = ["last runs", "started (UTC)", "exit", "kept for restatements", "error"]
+    rows = [
+        ("consolidate", "2026-11-29 01:34", 0, 1_234, None),
+        ("import", "2026-11-29 01:32:35", 3, 7, "DataRefused: /lake/2015-06-10.csv.gz: empty"),
+    ]
+
+    lines = list(folded_table(names, rows, 66))
+
+    assert max(map(len, lines)) <= 66
+    assert [line for line in lines if "2026-11-29 01:34" in line and "1,234" in line]
+    assert [line for line in lines if "2026-11-29 01:32:35" in line]
+    assert "restatements" in lines[1]
 
 
 @pytest.mark.parametrize(

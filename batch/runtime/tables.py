@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from textwrap import wrap
 
 _GAP = "  "
 _NARROWEST = 12
-"""Characters below which a column is not folded."""
+"""Characters below which a column of texts is not folded."""
 
 _DIGITS = 10
+_DATES = re.compile(r"\d{4}-\d\d-\d\d( \d\d:\d\d(:\d\d)?)?")
 _MEASURE = re.compile(r"[-+]?[\d,.]+( ?(B|kB|MB|GB|TB|s|min|h|%))?")
 
 Rows = Sequence[Sequence[object]]
@@ -26,6 +27,14 @@ class _Column:
     width: int
     is_measure: bool
 
+    @property
+    def narrowest(self) -> int:
+        """Width below which it is not folded; of numbers and dates only the heading is."""
+        name, *values = self.texts
+        if self.is_measure or all(_DATES.fullmatch(text) for text in values if text):
+            return max(map(len, [*values, *name.split()]))
+        return min(_NARROWEST, self.width)
+
     def aligned(self, text: str) -> str:
         return text.rjust(self.width) if self.is_measure else text.ljust(self.width)
 
@@ -33,15 +42,15 @@ class _Column:
 def folded_table(names: Sequence[str], rows: Rows, width: int) -> Iterator[str]:
     """Return the lines of a table whose longest texts are folded so that it fits a width.
 
-    Numbers are grouped by thousands and have two decimals.
+    Numbers and dates stay whole. Numbers are grouped by thousands and have two decimals.
     """
     columns = _columns(names, rows, _for_readers)
     while (over := _width_of(columns) - width) > 0:
-        foldable = [column for column in columns if not column.is_measure]
-        widest = max(foldable, key=lambda column: column.width, default=None)
-        if widest is None or widest.width <= _NARROWEST:
+        foldable = [column for column in columns if column.width > column.narrowest]
+        if not foldable:
             break
-        narrower = _Column(widest.texts, max(widest.width - over, _NARROWEST), False)
+        widest = max(foldable, key=lambda column: column.width)
+        narrower = replace(widest, width=max(widest.width - over, widest.narrowest))
         columns[columns.index(widest)] = narrower
     for at, texts in enumerate(zip(*(column.texts for column in columns), strict=True)):
         folded = [

@@ -127,7 +127,7 @@ def _show(output: Output, status: Status) -> None:
         runs = [
             (
                 run.job,
-                f"{run.started_at:%Y-%m-%d %H:%M:%S}",
+                f"{run.started_at:%Y-%m-%d %H:%M}",
                 run.duration_s,
                 run.exit_code,
                 run.error,

@@ -7,6 +7,7 @@ const panels = [...document.querySelectorAll(".panel")].map((svg, n) => ({
   caption: svg.closest("figure").querySelector("figcaption"),
   tint: svg.querySelector(".tint"),
   cross: svg.querySelector(".cross"),
+  price: svg.querySelector(".price"),
 }));
 
 function barAt(panel, session) {
@@ -18,6 +19,25 @@ function barAt(panel, session) {
     else high = middle - 1;
   }
   return low;
+}
+
+function priceAt(panel, height) {
+  const [low, high, bottom, top] = panel.prices;
+  const share = (height - bottom) / (top - bottom);
+  return panel.log ? low * (high / low) ** share : low + share * (high - low);
+}
+
+function priceText(value) {
+  const digits = value >= 10000 ? 0 : value >= 1000 ? 1 : value >= 1 ? 2 : 4;
+  const fixed = { minimumFractionDigits: digits, maximumFractionDigits: digits };
+  return value.toLocaleString("en-US", fixed);
+}
+
+function showPrice(panel, height) {
+  const [, , bottom, top] = panel.prices;
+  panel.price.setAttribute("transform", `translate(0 ${height})`);
+  panel.price.lastChild.textContent = priceText(priceAt(panel, height));
+  panel.price.style.visibility = height < top || height > bottom ? "hidden" : "visible";
 }
 
 function show(session) {
@@ -35,7 +55,7 @@ function show(session) {
 
 function hide() {
   for (const panel of panels) {
-    panel.tint.style.visibility = panel.cross.style.visibility = "hidden";
+    for (const mark of [panel.tint, panel.cross, panel.price]) mark.style.visibility = "hidden";
     panel.caption.textContent = panel.readouts[panel.readouts.length - 1];
   }
 }
@@ -53,6 +73,7 @@ for (const panel of panels) {
     const height = Math.min(Math.max(y, top), bottom);
     panel.cross.setAttribute("d", `M${left} ${height}H${right}`);
     panel.cross.style.visibility = "visible";
+    showPrice(panel, height);
   });
   panel.svg.addEventListener("pointerleave", hide);
   panel.svg.addEventListener("blur", hide);

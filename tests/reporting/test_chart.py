@@ -429,6 +429,50 @@ def test_arrow_keys_walk_through_the_bars_of_every_panel(demo_lake: Lake, tmp_pa
     assert seen["after"][1] == widest.places.readouts[at]
 
 
+@pytest.mark.parametrize("log", [False, True])
+def test_the_pointer_shows_the_price_at_its_height(
+    demo_lake: Lake, tmp_path: Path, log: bool
+) -> None:
+    chart = load_chart(demo_lake, demo_lake.symbols()[0], [5], log=log)
+    point = """
+    const svg = document.querySelector("svg.panel");
+    const flags = [...svg.querySelectorAll(":scope > path.rise, :scope > path.fall")];
+    const flag = flags.filter((one) => !one.classList.contains("bar")).pop();
+    const box = flag.getBoundingClientRect();
+    const label = svg.querySelector(".price");
+    const at = (y) => {
+      svg.dispatchEvent(new PointerEvent("pointermove", { clientX: box.x - 50, clientY: y }));
+      return [getComputedStyle(label).visibility, label.textContent];
+    };
+    const close = at(box.y + box.height / 2);
+    const low = at(svg.getBoundingClientRect().bottom - 40);
+    return { close, low };
+    """
+
+    seen = ask_page(chart.html(), point, tmp_path)
+
+    visibility, text = seen["close"]
+    close = chart.series[0].bars[-1].close
+    assert visibility == "visible"
+    assert abs(float(text.replace(",", "")) / close - 1) < 0.004
+    assert seen["low"][0] == "hidden"
+
+
+@pytest.mark.parametrize(("window", "scrolls"), [("1600,900", 0), ("1000,900", 0), ("390,900", 1)])
+def test_the_first_candle_is_whole_where_the_window_has_room(
+    demo_lake: Lake, tmp_path: Path, window: str, scrolls: int
+) -> None:
+    chart = load_chart(demo_lake, demo_lake.symbols()[0], [1])
+    cut = """
+    const frame = document.querySelector(".scroll").getBoundingClientRect();
+    return { cut: document.querySelector(".bar").getBoundingClientRect().left < frame.left };
+    """
+
+    seen = ask_page(chart.html(), cut, tmp_path, window=window)
+
+    assert seen["cut"] == bool(scrolls)
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_a_page_can_be_kept_light_or_dark(demo_lake: Lake, tmp_path: Path, theme: str) -> None:
     chart = load_chart(demo_lake, demo_lake.symbols()[0], [5])
