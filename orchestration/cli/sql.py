@@ -35,7 +35,7 @@ def command(settings: Settings, output: Output, query: str, as_csv: bool, rows: 
     \b
     Examples:
       ohlcv sql "select * from bars_5d where symbol = 'AAPL' and complete"
-      ohlcv sql "select window_end, close from adjusted.bars_21d where symbol = 'AAPL'"
+      ohlcv sql "select window_end, close from adjusted.bars_21d limit 9"
       ohlcv sql "select date, count(*) from bars_1d group by 1 order by 1" --csv
     """
     if as_csv and output.as_json:
