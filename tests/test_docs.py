@@ -51,6 +51,10 @@ ELSEWHERE = {"orchestration/README.md": "needs the local AWS: tests/aws"}
 """Pages whose commands other tests run, and why."""
 
 STAND_INS = {
+    "make demo": StandIn(
+        "pip install --quiet . && make demo VENV=clean",
+        "the environment of these tests was set up by the same rule, which takes long",
+    ),
     "make test": StandIn("make --dry-run test", "all tests would run this one again"),
     "make check": StandIn("make --dry-run check", "it is what runs this test"),
     ".venv/bin/pytest tests/test_rules.py": StandIn(
@@ -114,6 +118,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     venv.create(folder / "clean", with_pip=True)
     (library,) = (folder / "clean").glob("lib/python*/site-packages")
     (library / "packages-of-the-tests.pth").write_text(sysconfig.get_path("purelib"))
+    (folder / "clean/runtime.done").touch()
     (folder / "clean/bin/jupyter").symlink_to(Path(sys.executable).with_name("jupyter"))
     return folder
 
@@ -123,7 +128,9 @@ def newcomer(checkout: Path) -> Iterator[Reader]:
     """Somebody in a checkout, with an environment of their own activated."""
     inherited = environment()
     path = f"{checkout / 'clean/bin'}:{inherited['PATH']}:{Path(sys.executable).parent}"
-    somebody = Reader(checkout, {**inherited, "PATH": path}, STAND_INS, installed=True)
+    # Wheels are built with the tests' own packages: pip would download them for each build.
+    own = {"PATH": path, "PIP_NO_BUILD_ISOLATION": "0"}
+    somebody = Reader(checkout, {**inherited, **own}, STAND_INS, installed=True)
     yield somebody
     somebody.leave()
     shutil.rmtree(checkout / "lake", ignore_errors=True)

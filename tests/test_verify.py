@@ -30,6 +30,7 @@ from batch.core.rules import (
 )
 from batch.core.sessions import Calendar
 from batch.lake import Lake
+from batch.lake.landing import land
 from batch.lake.reference import add_splits
 from batch.resampler.job import resample
 from batch.storage.local import LocalStore
@@ -399,10 +400,8 @@ def test_the_engines_agree_on_a_synthetic_market(tmp_path: Path, calendar: Calen
     spec = ExchangeSpec(symbols=60, first=date(2019, 10, 1), last=date(2021, 3, 31), seed=3)
     exchange = SyntheticExchange(spec, calendar)
     for sent in exchange.deliveries():
-        session = sent.rows["date"][0]
-        land_rows(
-            lake, sent.rows.to_dicts(), calendar, received_at=sent.received_at, source=str(session)
-        )
+        source = str(sent.rows["date"][0])
+        land(lake, sent.rows, received_at=sent.received_at, source=source, calendar=calendar)
     add_splits(lake, exchange.splits(), label="test")
     consolidate(lake, calendar=calendar)
     resample(lake, intervals=[3, 13, 34, 300], calendar=calendar)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import cache
 from typing import Final
 
 import polars as pl
@@ -86,32 +87,12 @@ def sift(rows: pl.DataFrame, calendar: Calendar, received_at: datetime) -> Sifte
     rows = conform(rows, schema.DELIVERY)
     is_session = _is_one_of(calendar.days)
     had_closed = _is_one_of(calendar.closed_by(received_at))
-    prices = [pl.col(name) for name in schema.PRICES]
-    open_, high, low, close = prices
-    volume = pl.col("volume")
-    any_price = pl.any_horizontal
-    broken = {
-        Reason.NO_SYMBOL: pl.col("symbol").is_null() | is_blank("symbol"),
-        Reason.SYMBOL_UNSEEN: pl.col("symbol").str.contains(f"[{_UNSEEN}]") & ~is_blank("symbol"),
-        Reason.NO_DATE: pl.col("date").is_null(),
+    dated = {
         Reason.NOT_A_SESSION: pl.col("date").is_not_null() & ~is_session,
         Reason.SESSION_NOT_CLOSED: is_session & ~had_closed,
-        Reason.PRICE_MISSING: any_price([p.is_null() | p.is_nan() for p in prices]),
-        Reason.PRICE_INFINITE: any_price([p.is_infinite() for p in prices]),
-        Reason.PRICE_NOT_POSITIVE: any_price([p <= 0 for p in prices]),
-        Reason.PRICE_OUT_OF_RANGE: any_price(
-            [(p > 0) & p.is_finite() & ~p.is_between(LEAST_PRICE, MOST_PRICE) for p in prices]
-        ),
-        Reason.HIGH_TOO_LOW: any_price([_below(high, other) for other in (open_, low, close)]),
-        Reason.LOW_TOO_HIGH: any_price([_below(other, low) for other in (open_, close)]),
-        Reason.VOLUME_MISSING: volume.is_null() | volume.is_nan(),
-        Reason.VOLUME_INFINITE: volume.is_infinite(),
-        Reason.VOLUME_NEGATIVE: volume < 0,
-        Reason.VOLUME_OUT_OF_RANGE: (volume > 0)
-        & volume.is_finite()
-        & ~volume.is_between(LEAST_VOLUME, MOST_VOLUME),
     }
-    is_broken = pl.any_horizontal([rule.fill_null(value=False) for rule in broken.values()])
+    rules = _rules() | {name: rule.fill_null(value=False) for name, rule in dated.items()}
+    is_broken = pl.any_horizontal(list(rules.values()))
     flagged = rows.with_columns(is_broken.alias("is_broken"))
     order = ["date", "symbol"]
     sound = (
@@ -131,10 +112,7 @@ def sift(rows: pl.DataFrame, calendar: Calendar, received_at: datetime) -> Sifte
     if not flagged["is_broken"].any() and not sound["is_contested"].any():
         return SiftedRows(sound.drop("is_contested"), empty_frame(schema.REJECTED))
     reason = pl.concat_str(
-        [
-            pl.when(rule.fill_null(value=False)).then(pl.lit(name.value))
-            for name, rule in broken.items()
-        ],
+        [pl.when(rules[name]).then(pl.lit(name.value)) for name in Reason if name in rules],
         separator="; ",
         ignore_nulls=True,
     )
@@ -146,6 +124,35 @@ def sift(rows: pl.DataFrame, calendar: Calendar, received_at: datetime) -> Sifte
         accepted=sound.filter(~pl.col("is_contested")).drop("is_contested"),
         refused=refused.sort([*order, *refused.columns[2:]], nulls_last=True),
     )
+
+
+@cache
+def _rules() -> dict[Reason, pl.Expr]:
+    """Return what makes a row unusable whatever the calendar says and whenever it came."""
+    prices = [pl.col(name) for name in schema.PRICES]
+    open_, high, low, close = prices
+    volume = pl.col("volume")
+    any_price = pl.any_horizontal
+    broken = {
+        Reason.NO_SYMBOL: pl.col("symbol").is_null() | is_blank("symbol"),
+        Reason.SYMBOL_UNSEEN: pl.col("symbol").str.contains(f"[{_UNSEEN}]") & ~is_blank("symbol"),
+        Reason.NO_DATE: pl.col("date").is_null(),
+        Reason.PRICE_MISSING: any_price([p.is_null() | p.is_nan() for p in prices]),
+        Reason.PRICE_INFINITE: any_price([p.is_infinite() for p in prices]),
+        Reason.PRICE_NOT_POSITIVE: any_price([p <= 0 for p in prices]),
+        Reason.PRICE_OUT_OF_RANGE: any_price(
+            [(p > 0) & p.is_finite() & ~p.is_between(LEAST_PRICE, MOST_PRICE) for p in prices]
+        ),
+        Reason.HIGH_TOO_LOW: any_price([_below(high, other) for other in (open_, low, close)]),
+        Reason.LOW_TOO_HIGH: any_price([_below(other, low) for other in (open_, close)]),
+        Reason.VOLUME_MISSING: volume.is_null() | volume.is_nan(),
+        Reason.VOLUME_INFINITE: volume.is_infinite(),
+        Reason.VOLUME_NEGATIVE: volume < 0,
+        Reason.VOLUME_OUT_OF_RANGE: (volume > 0)
+        & volume.is_finite()
+        & ~volume.is_between(LEAST_VOLUME, MOST_VOLUME),
+    }
+    return {name: rule.fill_null(value=False) for name, rule in broken.items()}
 
 
 def _is_one_of(days: Days) -> pl.Expr:
