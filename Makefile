@@ -37,7 +37,7 @@ pythons: ## Run the quick tests on the other Pythons we promise, where they are 
 	    if [ $$version = $$ours ]; then continue; fi; \
 	    if ! python$$version -c '' 2>/dev/null; then echo "Python $$version is not installed here: not tested"; continue; fi; \
 	    echo "Python $$version:"; \
-	    $(MAKE) --no-print-directory test PYTHON=python$$version VENV=.venv-$$version PYTEST="-m 'not slow'"; \
+	    HYPOTHESIS_PROFILE=quick $(MAKE) --no-print-directory test PYTHON=python$$version VENV=.venv-$$version PYTEST="-m 'not slow'"; \
 	done
 
 check: lint types imports scripts templates test pythons ## Everything that must be green

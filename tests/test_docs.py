@@ -157,12 +157,14 @@ def files_told(page: str) -> set[str]:
     return {name for line in lines for name in re.findall(r"[\w-]+\.(?:html|png|svg)\b", line)}
 
 
+@pytest.mark.slow
 def test_every_example_of_the_readme_runs(newcomer: Reader, calendar: Calendar) -> None:
     leave_deliveries(newcomer.folder, calendar)
 
     assert run_document(REPOSITORY / "README.md", newcomer) > 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("document", ["docs/charts.md", "CONTRIBUTING.md"])
 def test_every_example_runs_in_a_checkout(document: str, newcomer: Reader) -> None:
     if document == "docs/charts.md" and not (newcomer.folder / "demo-lake").exists():

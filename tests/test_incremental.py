@@ -53,6 +53,7 @@ def built_at_once(history: History, widths: list[int]) -> dict[str, bytes]:
         return silver_bytes(lake.store)
 
 
+@pytest.mark.slow
 @fewer_examples(1 / 2)
 @given(
     history=histories(),
@@ -82,6 +83,7 @@ def test_any_order_step_by_step_equals_all_at_once_equals_full(
         assert silver_bytes(lake.store) == at_once
 
 
+@pytest.mark.slow
 @fewer_examples(2 / 3)
 @given(
     history=histories(dirty=False),

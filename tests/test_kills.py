@@ -77,6 +77,7 @@ def landed() -> Iterator[list[Filled]]:
         yield made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("step", "death"), [(0, Death.BEFORE), (0, Death.AFTER), (1, Death.AFTER)])
 def test_a_kill_at_every_write_of_both_jobs_is_finished_by_the_next_run(
     step: int, death: Death, landed: list[Filled]
@@ -107,6 +108,7 @@ def test_a_kill_at_every_write_of_both_jobs_is_finished_by_the_next_run(
     assert kills > 25
 
 
+@pytest.mark.slow
 def test_a_kill_on_the_way_to_a_past_instant_and_back_is_finished() -> None:
     as_of = datetime(2022, 1, 20, tzinfo=UTC)
     with new_lake() as lake:

@@ -62,6 +62,7 @@ def land_one(
     )
 
 
+@pytest.mark.slow
 def test_a_daily_run_asks_s3_the_same_whatever_the_history(
     s3_lake: ObjectStore, calendar: Calendar, monkeypatch: pytest.MonkeyPatch
 ) -> None:

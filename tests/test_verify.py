@@ -395,6 +395,7 @@ def test_sessions_without_bars_are_gaps_and_not_differences(
     assert outcome.count == 0
 
 
+@pytest.mark.slow
 def test_the_engines_agree_on_a_synthetic_market(tmp_path: Path, calendar: Calendar) -> None:
     lake = LocalStore(tmp_path / "synthetic")
     spec = ExchangeSpec(symbols=60, first=date(2019, 10, 1), last=date(2021, 3, 31), seed=3)

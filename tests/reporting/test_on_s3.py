@@ -32,6 +32,7 @@ def both(demo_lake: Lake, s3_lake: ObjectStore) -> tuple[Lake, Lake]:
     return demo_lake, Lake(s3_lake)
 
 
+@pytest.mark.slow
 def test_every_page_and_every_answer_is_the_same_from_s3_and_nothing_is_written(
     both: tuple[Lake, Lake], elsewhere: Path, ohlcv: Ohlcv
 ) -> None:
