@@ -52,9 +52,9 @@ class DividendEvents(NamedTuple):
     """What dividends do to the prices before them.
 
     Attributes:
-        factors: The rows from which on a dividend is no longer in the price, sorted by
-            ``symbol`` and ``date``, with the ``factor`` of every price before: the product over
-            the dividends of the row and of all later rows of its symbol.
+        factors: ``symbol``, ``date`` and ``factor``, sorted by the first two: the rows that
+            trade without a dividend, and the factor of every price before, which is the product
+            over the dividends of this row and of all later rows of its symbol.
         left_out: The dividends that cannot be adjusted for, sorted: ``symbol``, ``date``,
             ``cash_amount``, ``currency`` and ``before_usd``, the close before on the same shares.
     """
@@ -66,7 +66,7 @@ class DividendEvents(NamedTuple):
 def dividend_events(
     daily: pl.LazyFrame, dividends: pl.DataFrame, splits: pl.DataFrame
 ) -> DividendEvents:
-    """Find what is left of earlier prices by each dividend.
+    """Find the factors by which dividends scale the prices before them.
 
     A dividend of D dollars leaves 1 - D / P of every price before its ex-date, P being the last
     close before it (https://help.yahoo.com/kb/SLN28256.html calls it CRSP's standard). Both are
@@ -99,6 +99,7 @@ def dividend_events(
     found = paid.join_asof(
         rows, on="date", by="symbol", strategy="forward", check_sortedness=False
     ).drop_nulls("before_usd")
+    # Of each ex-date without a row: the splits between it and the row that stands for it.
     later = (
         found.select("symbol", "date", "row")
         .unique()

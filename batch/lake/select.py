@@ -25,7 +25,7 @@ from batch.storage.store import ObjectStore
 
 
 class SelectedBars(NamedTuple):
-    """Bars, sorted by (symbol, date) or (symbol, start), and what is to be said of them.
+    """Bars, sorted by (symbol, date) or (symbol, start), and a warning about them.
 
     ``warning`` says which dividends could not be adjusted for; None where there are none.
     """
