@@ -13,6 +13,7 @@ from datetime import date, datetime, timedelta
 from batch.core.errors import DataRefused
 from batch.core.layout import incomplete_key
 from batch.lake.landing import land, require_few_refused
+from batch.runtime.formats import count_text
 from batch.runtime.progress import require_going
 from fetchers.bronze import BronzeListing
 from fetchers.context import FetchContext
@@ -194,7 +195,9 @@ class _Landing:
         below = self.context.settings.incomplete_below
         doubts = answer.doubts
         if usual is not None and 0 < rows < below * usual:
-            doubts += (f"{rows:,} rows, less than {below:.0%} of the usual {usual:,.0f}",)
+            doubts += (
+                f"{count_text(rows, 'rows')}, less than {below:.0%} of the usual {usual:,.0f}",
+            )
         note = None
         if doubts:
             before = read_note(store, session) if session in self.noted else None

@@ -17,6 +17,7 @@ from batch.core.frames import empty_frame
 from batch.core.layout import DIVIDENDS, LISTED, SPLITS, TICKERS, Delivery
 from batch.core.sessions import Calendar
 from batch.lake.reference import add_splits, last_dividends, read_reference, rewrite_reference
+from batch.runtime.formats import count_text
 from batch.storage.parquet import read_table
 from batch.storage.store import ObjectStore
 from fetchers.bronze import BronzeListing
@@ -192,11 +193,11 @@ def compare_tickers(context: FetchContext, fetched: ReferenceFetched) -> Referen
     traded = _symbols(store, bronze.deliveries(session))
     unlisted, untraded = sorted(traded - listed), sorted(listed - traded)
     warnings = [
-        f"{len(symbols):,} tickers {what} on {session}: {', '.join(symbols[:_NAMED])}"
+        f"{count_text(len(symbols), 'tickers')} {what} on {session}: {', '.join(symbols[:_NAMED])}"
         f"{', ...' if len(symbols) > _NAMED else ''}"
         for what, symbols in (
-            ("traded but are not listed", unlisted),
-            ("are listed but did not trade", untraded),
+            ("traded but not listed", unlisted),
+            ("listed but not traded", untraded),
         )
         if symbols
     ]

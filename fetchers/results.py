@@ -8,6 +8,7 @@ from datetime import date
 from typing import Literal, TypeVar
 
 from batch.core.errors import DataRefused, OhlcvError
+from batch.runtime.formats import count_text
 from fetchers.incomplete import IncompleteNote
 from fetchers.plan import gaps_in_words
 
@@ -115,7 +116,7 @@ class BarsFetched:
         if self.nothing:
             return self.nothing
         parts = [f"{len(self.new_sessions)} new", f"{len(self.changed_sessions)} changed"]
-        parts += [f"{self.unchanged_sessions} unchanged", f"{self.rows:,} rows"]
+        parts += [f"{self.unchanged_sessions} unchanged", count_text(self.rows, "rows")]
         if self.incomplete:
             parts.append(f"{len(self.incomplete)} incomplete")
         return f"sessions: {', '.join(parts)}; newest due {self.newest_due}"
@@ -162,9 +163,10 @@ class ReferenceFetched:
     def summary(self) -> str:
         """The outcome in one line."""
         return (
-            f"reference: {self.tickers:,} tickers ({self.active_tickers:,} active,"
-            f" {self.tickers_changed:,} changed), {self.details_asked:,} details,"
-            f" {self.splits_changed:,} splits new or changed, {self.dividends:,} dividends"
+            f"reference: {count_text(self.tickers, 'tickers')} ({self.active_tickers:,} active,"
+            f" {self.tickers_changed:,} changed), {count_text(self.details_asked, 'details')},"
+            f" {count_text(self.splits_changed, 'splits')} new or changed,"
+            f" {count_text(self.dividends, 'dividends')}"
         )
 
     @property

@@ -75,7 +75,7 @@ def outcome_text(run: RunReport) -> str:
         if isinstance(value, int | list) and run.job not in _PUBLISHERS
     ]
     shown = ([(count, name) for count, name in counts if count] or counts)[:_COUNTS_SHOWN]
-    return ", ".join(f"{count:,} {name}" for count, name in shown) or "nothing to do"
+    return ", ".join(count_text(count, name) for count, name in shown) or "nothing to do"
 
 
 def _largest_file(tables: Sequence[StoredTable]) -> str:
@@ -121,11 +121,11 @@ def _draw_year(year: int, sessions: Sequence[SessionCoverage]) -> str:
         parts.append(
             f'<rect class="cell{level_of(found)}" x="{px(x)}" y="{px(y)}" width="{px(cell)}"'
             f' height="{px(cell)}" rx="1.5"><title>{day:%a %Y-%m-%d}: {found.present:,} of'
-            f" {found.expected:,} symbols, {found.share:.1%}</title></rect>"
+            f" {count_text(found.expected, 'symbols')}, {found.share:.1%}</title></rect>"
         )
     return (
         f'<svg class="year" viewBox="0 0 {px(left + 53 * step + 2)} {px(top + 5 * step)}"'
-        f' role="img" aria-label="Coverage of the {len(sessions)} sessions of {year}">'
+        f' role="img" aria-label="Coverage of {count_text(len(sessions), "sessions")} of {year}">'
         f"{''.join(parts)}</svg>"
     )
 
@@ -145,7 +145,10 @@ def _draw_months(months: pl.DataFrame) -> str:
     for n, (month, prices, others) in enumerate(months.iter_rows()):
         left = n * step + gap / 2
         middle, top = y(prices), y(prices + others)
-        parts.append(f"<g><title>{month}: {prices:,} prices, {others:,} other values</title>")
+        parts.append(
+            f"<g><title>{month}: {count_text(prices, 'prices')},"
+            f" {count_text(others, 'other values')}</title>"
+        )
         for kind, above, below in (("lower", middle, foot), ("upper", top, middle)):
             parts.append(
                 f'<rect class="{kind}" x="{px(left)}" y="{px(above)}" width="{px(step - gap)}"'

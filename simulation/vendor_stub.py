@@ -12,6 +12,7 @@ import click
 from batch.core.errors import SettingsError
 from batch.core.sessions import load_calendar
 from batch.runtime.command import run_main
+from batch.runtime.formats import count_text
 from batch.runtime.options import output_options
 from batch.runtime.output import Output
 from batch.runtime.run import StopSwitch
@@ -95,7 +96,7 @@ def command(
         )
         while not stop_requested():
             time.sleep(0.1)
-    output.say(f"{len(server.asked):,} requests answered")
+    output.say(f"{count_text(len(server.asked), 'requests')} answered")
 
 
 if __name__ == "__main__":

@@ -83,10 +83,30 @@ def test_a_dash_reads_the_query_from_standard_input(filled: LocalStore) -> None:
 def test_a_wrong_query_is_a_usage_error(
     filled: LocalStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code = run_main(cli, ["sql", "--lake", filled.uri, "select * from bars_2d"], name="ohlcv")
+    code = run_main(cli, ["sql", "--lake", filled.uri, "select * from bras_1d"], name="ohlcv")
 
     assert code == 2
-    assert "bars_2d" in capsys.readouterr().err
+    assert "bras_1d" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("table", "makes"),
+    [
+        ("bars_7d", "ohlcv resample --interval 7"),
+        ("adjusted.BARS_7d", "ohlcv resample --interval 7"),
+        ("bars_5d_listing", "ohlcv resample --interval 5 --anchor listing"),
+    ],
+)
+def test_an_interval_that_was_never_made_is_answered_by_how_to_make_it(
+    filled: LocalStore, table: str, makes: str
+) -> None:
+    with pytest.raises(SettingsError) as raised:
+        Lake(filled).sql(f"select * from {table}")
+
+    told = str(raised.value)
+    assert f"has no table {table.removeprefix('adjusted.').lower()}: `{makes}` makes it" in told
+    assert "it has bars_1d" in told
+    assert "LINE 1" not in told
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 
 from batch.core.sessions import Calendar
-from batch.runtime.formats import split_text
+from batch.runtime.formats import count_text, split_text
 
 USUAL_BARS = 20
 """Bars before one that define what is usual for its symbol."""
@@ -271,7 +271,7 @@ def coverage_drops(counts: pl.DataFrame) -> pl.DataFrame:
         "coverage_drop",
         found.with_columns(symbol=pl.lit(None, pl.String)),
         pl.col("symbols") / pl.col("usual"),
-        lambda row: f"{row['symbols']:,} symbols, {row['usual']:,.0f} are usual",
+        lambda row: f"{count_text(row['symbols'], 'symbols')}, {row['usual']:,.0f} are usual",
     )
 
 
@@ -288,7 +288,9 @@ def vanished(last_bars: pl.DataFrame, newest_no: int, delisted: set[str]) -> pl.
         "vanished",
         found,
         absent,
-        lambda row: f"last bar {newest_no - row['no']} sessions before the newest session",
+        lambda row: (
+            f"last bar {count_text(newest_no - row['no'], 'sessions')} before the newest session"
+        ),
     )
 
 

@@ -6,7 +6,7 @@ import click
 
 from batch.consolidator.job import Consolidation, consolidate
 from batch.core.sessions import Calendar
-from batch.runtime.formats import size_text
+from batch.runtime.formats import count_text, size_text
 from batch.runtime.options import output_options, settings_options
 from batch.runtime.output import Output
 from batch.runtime.progress import Progress, StopRequested
@@ -80,7 +80,8 @@ def command(settings: ConsolidatorSettings, output: Output) -> None:
         if done.removed:
             output.say(f"years without deliveries, removed: {[*done.removed]}")
         output.say(
-            f"{done.deliveries_read:,} deliveries read, {done.current} years up to date,"
+            f"{count_text(done.deliveries_read, 'deliveries')} read,"
+            f" {count_text(done.current, 'years')} up to date,"
             f" newest session {done.newest or 'none'}"
         )
         run.require_no_problems()

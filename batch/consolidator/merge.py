@@ -35,6 +35,7 @@ from batch.kernel.columns import (
 from batch.lake.bases import SplitBases
 from batch.lake.manifest import fingerprint
 from batch.lake.received import Received, newest_rows
+from batch.runtime.formats import count_text
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,7 +66,7 @@ def find_unsound(received: Received) -> dict[Delivery, str]:
         if broken.any():
             counts = np.bincount(sender[broken])
             for at in np.flatnonzero(counts).tolist():
-                found.setdefault(deliveries[at], f"{counts[at]} rows have {what}")
+                found.setdefault(deliveries[at], f"{count_text(counts[at], 'rows')} with {what}")
     symbols = pl.DataFrame({"symbol": rows.symbols.to_pylist()}, schema={"symbol": pl.String})
     blank = symbols.select(is_blank("symbol"))["symbol"].arg_true()
     if len(blank):

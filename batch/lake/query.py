@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,14 @@ from pyarrow import dataset
 
 from batch.core import schema
 from batch.core.errors import DataRefused, SettingsError, StoreUnavailable
-from batch.core.layout import DIVIDENDS, RESTATEMENTS_TABLE, SPLITS, TICKERS
+from batch.core.layout import (
+    DIVIDENDS,
+    RESTATEMENTS_TABLE,
+    SPLITS,
+    TICKERS,
+    Anchor,
+    parse_bars_table,
+)
 from batch.lake.partitions import TablePartitions, list_tables, table_schema
 from batch.lake.recorded import require_recorded
 from batch.storage.scan import advice, require_whole
@@ -35,6 +42,7 @@ _QUERIES = {
 _NOT_READ = "reading the Arrow source failed"
 _SILVER_NAMES = re.compile(rf"\b(?:bars_\w+|{RESTATEMENTS_TABLE})\b", re.IGNORECASE)
 _OPENED_AT_ONCE = 8
+_NO_TABLE = re.compile(r"Table with name bars_(\w+) does not exist", re.IGNORECASE)
 _NEAR_END = re.compile(r'syntax error at or near "end"', re.IGNORECASE)
 _RESERVED_HINT = (
     '\n\nend is a reserved word in SQL: write the column in double quotes, "end",'
@@ -118,6 +126,8 @@ def run_query(store: ObjectStore, query: str) -> pl.DataFrame:
                     f"{store.uri}: {' or '.join(read)} could not be read, though all files are"
                     f" intact; run the query again ({err})"
                 ) from err
+            if unmade := _never_made(str(err), tables):
+                raise SettingsError(f"SQL: {store.uri} {unmade}") from err
             hint = _RESERVED_HINT if _NEAR_END.search(str(err)) else ""
             raise SettingsError(f"SQL: {err}{hint}") from err
     rows = pl.DataFrame(found)
@@ -147,6 +157,20 @@ def _tables(
         yield name, _Table(partitions.keys, table_schema(table))
     for name, (key, columns) in _REFERENCE.items():
         yield name, _Table([key] if store.head(key) else [], columns)
+
+
+def _never_made(error: str, tables: Iterable[str]) -> str | None:
+    """Return what to do about a table of bars that DuckDB misses; None for any other error."""
+    found = _NO_TABLE.search(error)
+    named = parse_bars_table(found[1].lower()) if found else None
+    if found is None or named is None:
+        return None
+    width, anchor = named
+    make = "consolidate" if width == 1 else f"resample --interval {width}"
+    make += " --anchor listing" if anchor is Anchor.LISTING else ""
+    bars = [name for name in tables if name.startswith("bars_")]
+    has = f"it has {', '.join(bars)}" if bars else "it has no bars yet"
+    return f"has no table bars_{found[1].lower()}: `ohlcv {make}` makes it; {has}"
 
 
 def _silver_tables(query: str) -> set[str]:

@@ -58,8 +58,8 @@ def _require_ratios(splits: pl.DataFrame, *, label: str) -> None:
     if wrong.height:
         first = wrong.row(0, named=True)
         raise DataRefused(
-            f"{label}: {wrong.height} splits without symbol, date or a ratio from {LEAST_RATIO}"
-            f" to {MOST_RATIO:g}, the first: {first}"
+            f"{label}: splits without symbol, date or a ratio from {LEAST_RATIO} to"
+            f" {MOST_RATIO:g}: {wrong.height}, the first: {first}"
         )
 
 

@@ -7,6 +7,7 @@ import click
 from batch.core.layout import table_order
 from batch.core.sessions import Calendar
 from batch.resampler.job import Resampling, resample
+from batch.runtime.formats import count_text
 from batch.runtime.options import output_options, settings_options
 from batch.runtime.output import Output
 from batch.runtime.progress import Progress, StopRequested
@@ -73,6 +74,7 @@ def command(settings: ResamplerSettings, output: Output) -> None:
         if published:
             output.table(["table", "years", "bars", "size"], summary_by_table(published))
         output.say(
-            f"{done.daily_rows_read:,} daily bars read, {done.current} partitions up to date,"
+            f"{count_text(done.daily_rows_read, 'daily bars')} read,"
+            f" {count_text(done.current, 'partitions')} up to date,"
             f" newest session {done.newest or 'none'}"
         )

@@ -11,9 +11,11 @@ import logging
 import sys
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from difflib import get_close_matches
+from typing import Any, Final, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
 
 from batch.core.errors import Interrupted, SettingsError
 from batch.runtime.aws_logs import JsonLines
@@ -25,6 +27,15 @@ _LONGEST_STEP_S = 90.0
 """One request, its last pause and one write fit into this."""
 
 _SHARE_TO_STOP = 0.2
+
+_EXPECTED: Final = {
+    "bool": "true or false",
+    "date": "a date such as 2025-01-17",
+    "greater": "a whole number of at least 0",
+    "int": "a whole number of at least 0",
+    "model": "an object such as {}",
+}
+"""What a field must be, by the kind of pydantic's error."""
 
 
 class LambdaContext(Protocol):
@@ -101,16 +112,27 @@ def read_event(kind: type[Event], event: Any) -> Event:
     """Return an event, validated.
 
     Raises:
-        SettingsError: Names every field that is wrong.
+        SettingsError: Says of every field that is wrong what was expected and found.
     """
     try:
         return kind.model_validate(event or {})
     except ValidationError as err:
-        problems = "; ".join(
-            f"{'.'.join(map(str, problem['loc'])) or 'event'}: {problem['msg']}"
-            for problem in err.errors(include_url=False)
-        )
+        problems = "; ".join(_explain(problem, kind) for problem in err.errors(include_url=False))
         raise SettingsError(f"the event is invalid: {problems}") from err
+
+
+def _explain(problem: ErrorDetails, kind: type[FetchEvent]) -> str:
+    place = ".".join(map(str, problem["loc"])) or "event"
+    names = [field.alias or name for name, field in kind.model_fields.items()]
+    if problem["type"] == "extra_forbidden":
+        near = get_close_matches(place, names, n=1)
+        meant = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(names)}"
+        return f"{place}: there is no such field; {meant}"
+    if problem["type"] == "value_error":
+        return f"{place}: {problem['ctx']['error']}"
+    what = problem["type"].split("_")[0]
+    expected = _EXPECTED.get(what, problem["msg"].removeprefix("Input should be "))
+    return f"{place}: expected {expected}, found {problem['input']!r}"
 
 
 def set_up_logs(function: str, context: LambdaContext) -> None:

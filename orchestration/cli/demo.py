@@ -18,7 +18,7 @@ from batch.lake.read import Lake
 from batch.lake.reference import add_dividends, add_splits
 from batch.resampler.command import resample_as_set
 from batch.runtime.command import command_name
-from batch.runtime.formats import size_text
+from batch.runtime.formats import count_text, size_text
 from batch.runtime.options import date_option, output_options, settings_options
 from batch.runtime.output import Output
 from batch.runtime.progress import require_going
@@ -170,11 +170,11 @@ def command(
         [(name, years, rows, size_text(size)) for name, years, rows, size in tables],
     )
     output.say(
-        f"The lake is {store.uri}: {symbols} synthetic stocks, {since} to {until};\n"
+        f"The lake is {store.uri}: {count_text(symbols, 'synthetic stocks')}, {since} to {until};\n"
         f"broken rows, refused and kept with their reasons: {refused_rows:,}."
     )
     if verified.count:
-        raise DataRefused(f"{verified.count} values differ: run `ohlcv verify`")
+        raise DataRefused(f"{count_text(verified.count, 'differences')}: run `ohlcv verify`")
     where = "" if settings.lake == "./lake" else f" --lake {shlex.quote(settings.lake)}"
     output.say("All values match a second engine's recomputation. Try next:\n")
     ohlcv = command_name()

@@ -12,17 +12,17 @@ from batch.storage.disk_space import full_disk_raised
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, option: str = "--output") -> Iterator[Path]:
     """Yield a new file beside ``path``, which takes its place where nothing is raised.
 
     What was there stays until then, and for good where something is raised. A pipe or a device
-    cannot be replaced: it is yielded itself.
+    cannot be replaced: it is yielded itself. ``option`` is what named the file.
 
     Raises:
         SettingsError: The file cannot be written.
         StoreFull: The disk has no room for it.
     """
-    with _translated(path):
+    with _translated(path, option):
         target = path.resolve()
         if target.exists() and not target.is_file():
             yield path
@@ -37,9 +37,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _translated(path: Path) -> Iterator[None]:
+def _translated(path: Path, option: str) -> Iterator[None]:
     try:
         with full_disk_raised(path):
             yield
     except OSError as err:
-        raise SettingsError(f"--output {path}: {err.strerror or err}") from err
+        raise SettingsError(f"{option} {path}: {err.strerror or err}") from err

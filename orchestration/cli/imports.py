@@ -9,6 +9,7 @@ import click
 from batch.core.errors import SettingsError
 from batch.core.instants import parse_instant, receipt_refusal
 from batch.core.sessions import load_calendar
+from batch.runtime.formats import count_text
 from batch.runtime.options import output_options, settings_options
 from batch.runtime.output import Output
 from batch.runtime.run import job_run
@@ -103,7 +104,7 @@ def command(
         )
         output.result({"lake": store.uri, **run.outcome.to_json()})
         for layout, count in outcome.layouts.most_common():
-            output.say(f"{count:,} files: {layout}")
+            output.say(f"{count_text(count, 'files')}: {layout}")
         for note in outcome.notes:
             run.progress.warn(note)
         output.table(

@@ -10,6 +10,7 @@ from batch.audit.checks import CHECKS, LAKE_CHECKS
 from batch.audit.quality import check_lake
 from batch.core.errors import DataRefused
 from batch.lake.read import Lake
+from batch.runtime.formats import count_text
 from batch.runtime.options import date_option, output_options, settings_options
 from batch.runtime.output import Output
 from batch.runtime.run import StopSwitch
@@ -75,6 +76,7 @@ def command(
             output.say(f"{name}: the newest {min(show, count):,} of {count:,}")
             for row in quality.findings.filter(check=name).head(show).iter_rows(named=True):
                 output.say(f"  {row['date']}  {row['symbol'] or '':<6}  {row['told']}", hanging=22)
-    output.say(f"{quality.bars:,} daily bars of {quality.symbols:,} symbols checked")
+    symbols = count_text(quality.symbols, "symbols")
+    output.say(f"{count_text(quality.bars, 'daily bars')} of {symbols} checked")
     if strict and quality.findings.height:
-        raise DataRefused(f"{quality.findings.height:,} findings")
+        raise DataRefused(count_text(quality.findings.height, "findings"))

@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from uuid import uuid4
 
 import click
 
 from batch.audit.metrics import prometheus_text
 from batch.audit.status import Status, read_status
-from batch.core.errors import DataRefused, SettingsError
+from batch.core.errors import DataRefused
 from batch.lake.read import Lake
 from batch.runtime.formats import size_text
 from batch.runtime.options import date_option, output_options, settings_options
 from batch.runtime.output import Output
 from batch.runtime.settings import Settings
+from orchestration.cli.files import replacing
 
 _SHOWN = 5
 
@@ -78,22 +78,12 @@ def command(
         since=since,
     )
     if metrics:
-        _replace(metrics, prometheus_text(status))
+        with replacing(metrics, "--metrics") as part:
+            part.write_text(prometheus_text(status), encoding="utf-8")
     output.result(asdict(status))
     _show(output, status)
     if status.problems:
         raise DataRefused("; ".join(status.problems))
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file that no reader sees half written."""
-    beside = path.with_name(f".{path.name}.{uuid4().hex[:8]}")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
-    except OSError as err:
-        beside.unlink(missing_ok=True)
-        raise SettingsError(f"--metrics {path}: {err.strerror or err}") from err
 
 
 def _show(output: Output, status: Status) -> None:

@@ -9,7 +9,7 @@ import click
 from batch.audit.vacuum import VacuumPlan, apply_vacuum, plan_vacuum
 from batch.core.layout import BRONZE
 from batch.lake.read import Lake
-from batch.runtime.formats import size_text
+from batch.runtime.formats import count_text, size_text
 from batch.runtime.options import output_options, settings_options
 from batch.runtime.output import Output
 from batch.runtime.run import job_run
@@ -113,7 +113,9 @@ def _show(output: Output, plan: VacuumPlan) -> None:
     if plan.superseded:
         output.say(f"superseded under {BRONZE}")
     for one in plan.superseded[:_SHOWN]:
-        restated = f", {one.restated_values:,} restated values" if one.restated_values else ""
+        restated = (
+            f", {count_text(one.restated_values, 'restated values')}" if one.restated_values else ""
+        )
         place = one.delivery.key.removeprefix(BRONZE)
         output.say(f"  {place}\n    superseded by {one.by.name}{restated}")
     if len(plan.superseded) > _SHOWN:

@@ -8,7 +8,7 @@ import click
 
 from batch.audit.verify import verify
 from batch.core.errors import DataRefused
-from batch.runtime.formats import listed_text
+from batch.runtime.formats import count_text, listed_text
 from batch.runtime.options import output_options, settings_options
 from batch.runtime.output import Output
 from batch.runtime.run import job_run
@@ -64,7 +64,9 @@ def command(settings: MemorySettings, output: Output, show: int) -> None:
         if outcome.checked:
             output.table(["table", "partitions", "rows recomputed"], outcome.checked)
         if gaps:
-            run.progress.warn(f"{len(gaps)} sessions have no daily bars: {listed_text(gaps, 5)}")
+            run.progress.warn(
+                f"no daily bars on {count_text(len(gaps), 'sessions')}: {listed_text(gaps, 5)}"
+            )
         if outcome.count:
             output.table(
                 ["table", "symbol", "date", "column", "expected", "found"],
@@ -81,7 +83,7 @@ def command(settings: MemorySettings, output: Output, show: int) -> None:
                 ],
             )
             raise DataRefused(
-                f"{store.uri}: {outcome.count:,} values differ;"
+                f"{store.uri}: {count_text(outcome.count, 'differences')};"
                 " `ohlcv consolidate --full` and `ohlcv resample --full` rebuild them"
             )
         output.say("all values match DuckDB's recomputation")

@@ -216,11 +216,16 @@ def test_the_sample_events_are_read(name: str) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"sesion": "2025-01-17"}, "sesion: Extra inputs are not permitted"),
-        ({"session": "tomorrow"}, "session: Input should be a valid date"),
+        ({"sesion": "2025-01-17"}, "sesion: there is no such field; did you mean session"),
+        ({"colour": 1}, "colour: there is no such field; expected one of session, from, to, again"),
+        (
+            {"session": "tomorrow"},
+            "session: expected a date such as 2025-01-17, found 'tomorrow'",
+        ),
+        ({"again": "maybe"}, "again: expected true or false, found 'maybe'"),
         ({"from": "2025-01-01"}, "'from' and 'to' go together"),
         ({"session": "2025-01-01", "from": "2025-01-01", "to": "2025-01-02"}, "not both"),
-        ([1], "event: Input should be a valid dictionary"),
+        ([1], r"event: expected an object such as {}, found \[1\]"),
     ],
 )
 def test_an_event_that_is_not_usable_is_refused_by_field(content: Any, message: str) -> None:

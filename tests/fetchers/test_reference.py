@@ -279,7 +279,7 @@ def test_tickers_that_trade_unlisted_and_the_reverse_are_reported(
 
     assert odd.listed_not_traded == ("ZZZQ",)
     assert len(odd.traded_not_listed) >= 1
-    assert "1 tickers are listed but did not trade on 2025-01-17: ZZZQ" in odd.warnings
+    assert "1 ticker listed but not traded on 2025-01-17: ZZZQ" in odd.warnings
     assert polygon.progress.warnings[-2:] == list(odd.warnings)
 
 
