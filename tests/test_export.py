@@ -255,3 +255,5 @@ def test_the_tab_key_completes_the_symbols_of_the_lake(
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert completed("export", "-s", begun="N") == ["NA"]
+        assert completed("chart", "A", begun="N") == ["NA"]
+    assert completed("resample", "--interval", begun="3") == ["3d", "34d"]

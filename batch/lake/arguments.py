@@ -134,10 +134,11 @@ def read_intervals(values: Iterable[int | str], label: str = "interval") -> list
     return sorted({read_interval(value, label) for value in values}, key=_usual_sessions)
 
 
-def _usual_sessions(interval: int | Period) -> int:
+def _usual_sessions(interval: int | Period) -> tuple[int, bool]:
+    """Return what sorts intervals: sessions before a week or a month of as many."""
     if isinstance(interval, Period):
-        return 5 if interval is Period.WEEK else 21
-    return interval
+        return (5 if interval is Period.WEEK else 21), True
+    return interval, False
 
 
 def interval_name(interval: int | Period) -> str:

@@ -105,6 +105,7 @@ def _completion(
     ) -> list[CompletionItem]:
         if setting.option.is_folder:
             return [CompletionItem(typed, type="dir")]
-        return [CompletionItem(text) for text in setting.choices if text.startswith(typed)]
+        texts = setting.choices or setting.option.usual
+        return [CompletionItem(text) for text in texts if text.startswith(typed)]
 
     return complete

@@ -28,7 +28,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from batch.core.errors import SettingsError
 from batch.core.instants import parse_instant
-from batch.core.layout import INTERVALS, WIDEST, Anchor, parse_interval
+from batch.core.layout import INTERVALS, WIDEST, Anchor, bars_table, parse_interval
 from batch.runtime.environment import environment
 from batch.runtime.shards import Shard
 
@@ -45,12 +45,13 @@ _ALIKE: Final = 0.75
 class Option:
     """How a setting appears on the command line, where its field does not say it.
 
-    ``name`` is without dashes; the field's where None. A shell completes folders for one that
-    ``is_folder``.
+    ``name`` is without dashes; the field's where None. A shell completes the ``usual`` values,
+    and folders for one that ``is_folder``.
     """
 
     name: str | None = None
     metavar: str = "N"
+    usual: tuple[str, ...] = ()
     is_folder: bool = False
     environment_only: bool = False
 
@@ -192,7 +193,7 @@ class ResamplerSettings(JobSettings):
         tuple[Interval, ...],
         NoDecode,
         BeforeValidator(_split_list),
-        Option("interval", metavar="ND"),
+        Option("interval", metavar="ND", usual=tuple(map(bars_table, INTERVALS))),
     ] = Field(
         INTERVALS, min_length=1, description="Sessions per bar, such as 5d or 5; may be repeated."
     )

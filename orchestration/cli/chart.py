@@ -1,8 +1,10 @@
-"""The command ``chart``: candles of one symbol as a page, an image or a drawing."""
+"""The command ``chart``: candles of some symbols as a page, an image or a drawing."""
 
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
@@ -16,14 +18,22 @@ from batch.runtime.formats import size_text
 from batch.runtime.options import date_option, output_options, settings_options
 from batch.runtime.output import Output
 from batch.runtime.settings import Settings
-from orchestration.cli.completion import completing
+from orchestration.cli.completion import completing, completing_symbols
 from orchestration.cli.pages import file_option, theme_option, write_page
 from reporting.chart import NEWEST_BARS, load_chart
 from reporting.png import to_png
 
+_NAMED = 5
+
 
 @click.command(name="chart")
-@click.argument("symbol")
+@click.argument(
+    "symbols",
+    nargs=-1,
+    required=True,
+    metavar="SYMBOL...",
+    shell_complete=completing_symbols,
+)
 @click.option(
     "-i",
     "--interval",
@@ -38,7 +48,7 @@ from reporting.png import to_png
     "--all",
     "all_six",
     is_flag=True,
-    help="3, 5, 8, 13, 21 and 34 sessions side by side: the default.",
+    help="3, 5, 8, 13, 21 and 34 sessions side by side: the default for one symbol.",
 )
 @click.option(
     "--adjusted/--raw",
@@ -63,7 +73,7 @@ from reporting.png import to_png
 def command(
     settings: Settings,
     output: Output,
-    symbol: str,
+    symbols: tuple[str, ...],
     intervals: tuple[str, ...],
     all_six: bool,
     adjusted: bool,
@@ -73,7 +83,10 @@ def command(
     theme: str,
     path: Path | None,
 ) -> None:
-    """Draw the candles and volume of SYMBOL.
+    """Draw the candles and volume of each SYMBOL.
+
+    One symbol has its six intervals side by side; several have daily bars one below the
+    other, over the same sessions, where no interval is given.
 
     A bar whose window is still open is hatched and labelled with the sessions it has so
     far; splits are marked. An HTML page is one file that needs no network, shows the bar
@@ -85,21 +98,27 @@ def command(
       ohlcv chart AAPL --interval 5d --log      one interval, large
       ohlcv chart NFLX -i 1d -i 21d --raw       two intervals, prices as traded
       ohlcv chart AAPL -i 1w                    weeks
+      ohlcv chart AAPL MSFT NFLX                daily bars over the same dates
       ohlcv chart AAPL --start 2020-01-01 --output aapl.png
     """
     if all_six and intervals:
         raise SettingsError("--all and --interval: give one of the two")
     chosen = read_intervals(intervals, "--interval")
+    symbols = tuple(dict.fromkeys(symbols))
     if path is None:
-        names = [interval_name(interval) for interval in chosen]
-        names += [] if adjusted else ["raw"]
-        path = Path("-".join([re.sub(r"[^\w.-]", "_", symbol), *names]) + ".html")
+        path = _default_path(symbols, [interval_name(interval) for interval in chosen], adjusted)
     kind = path.suffix.lower().removeprefix(".")
     if kind not in ("html", "svg", "png"):
         raise SettingsError(f"--output {path}: expected a name ending in .html, .svg or .png")
     lake = Lake.open(settings.lake)
     chart = load_chart(
-        lake, symbol, chosen or INTERVALS, start=start, end=end, adjusted=adjusted, log=log
+        lake,
+        symbols,
+        chosen or (INTERVALS if all_six or len(symbols) == 1 else (1,)),
+        start=start,
+        end=end,
+        adjusted=adjusted,
+        log=log,
     )
     if kind == "html":
         content = chart.html(theme).encode()
@@ -107,12 +126,14 @@ def command(
         svg = chart.svg(theme)
         content = svg.encode() if kind == "svg" else to_png(svg)
     write_page(path, content)
-    bars = {interval_name(series.interval): len(series) for series in chart.series}
+    bars = Counter[str]()
+    for series in chart.series:
+        bars[interval_name(series.interval)] += len(series)
     output.result(
         {
             "output": str(path),
             "bytes": len(content),
-            "symbol": symbol,
+            "symbols": chart.symbols,
             "adjusted": adjusted,
             "newest_session": chart.newest,
             "bars": bars,
@@ -120,3 +141,10 @@ def command(
     )
     output.say(f"{path}  {size_text(len(content))}")
     output.say("bars: " + ", ".join(f"{count:,} of {name}" for name, count in bars.items()))
+
+
+def _default_path(symbols: Sequence[str], intervals: Sequence[str], adjusted: bool) -> Path:
+    """Name the page after what it shows, the first symbols of many."""
+    names = [re.sub(r"[^\w.-]", "_", symbol) for symbol in symbols[:_NAMED]]
+    names += [f"and-{len(symbols) - _NAMED}-more"] if len(symbols) > _NAMED else []
+    return Path("-".join([*names, *intervals, *([] if adjusted else ["raw"])]) + ".html")

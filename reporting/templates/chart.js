@@ -87,4 +87,7 @@ for (const panel of panels) {
   });
   const scroll = panel.svg.parentElement;
   scroll.scrollLeft = scroll.scrollWidth;
+  scroll.addEventListener("scroll", () => {
+    for (const other of panels) other.svg.parentElement.scrollLeft = scroll.scrollLeft;
+  });
 }

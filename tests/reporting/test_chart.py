@@ -219,7 +219,8 @@ def test_counts_have_three_digits() -> None:
 
 def test_a_symbol_cannot_bring_markup_into_a_page(demo_lake: Lake) -> None:
     chart = load_chart(demo_lake, demo_lake.symbols()[0], [5])
-    object.__setattr__(chart, "symbol", "<script>alert(1)</script>")
+    hostile = replace(chart.panels[0], symbol="<script>alert(1)</script>")
+    chart = replace(chart, panels=[hostile, *chart.panels])
 
     assert "<script>alert" not in chart.html()
     assert "<script>alert" not in chart.svg()
@@ -330,6 +331,75 @@ def test_a_raw_chart_does_not_replace_the_adjusted_one(
 
     written = {path.name for path in elsewhere.iterdir()}
     assert {f"{symbol}-5d.html", f"{symbol}-5d-raw.html"} <= written
+
+
+def test_several_symbols_stand_below_one_another_over_the_same_sessions(demo_lake: Lake) -> None:
+    traded = demo_lake.bars("1d").group_by("symbol").agg(pl.len()).sort("len", "symbol")
+    symbols = traded["symbol"].tail(3).to_list()
+
+    chart = load_chart(demo_lake, symbols, ["1d"], start="2025-01-02")
+
+    drawings = chart.drawings()
+    assert chart.symbols == symbols
+    assert [len(series) for series in chart.series] == [
+        demo_lake.bars("1d", symbol, start="2025-01-02").height for symbol in symbols
+    ]
+    assert len({drawing.places.span for drawing in drawings}) == 1
+    assert re.findall(r"<h2>([^<]+)</h2>", chart.html()) == symbols
+    places = re.findall(r'<g transform="translate\(([\d.]+) ([\d.]+)\)">', chart.svg())
+    assert len({left for left, _ in places}) == 1
+    assert len({top for _, top in places}) == 3
+    assert chart.title == f"{symbols[0]}, {symbols[1]} and {symbols[2]}, daily"
+
+
+def test_the_intervals_of_every_symbol_begin_a_row(demo_lake: Lake) -> None:
+    one, other = demo_lake.bars("34d", start="2024-03-01")["symbol"].unique().sort().head(2)
+
+    chart = load_chart(demo_lake, [one, other], [5, 21, "1mo"])
+
+    labels = [
+        f"{symbol}, {kind}"
+        for symbol in (one, other)
+        for kind in ("5 sessions", "21 sessions", "1 month")
+    ]
+    assert re.findall(r"<h2>([^<]+)</h2>", chart.html()) == labels
+    assert chart.html().count('class="begins"') == 2
+    places = re.findall(r'<g transform="translate\(([\d.]+) ([\d.]+)\)">', chart.svg())
+    lefts, tops = ([float(place[n]) for place in places] for n in (0, 1))
+    assert [left == min(lefts) for left in lefts] == [True, False, True] * 2
+    assert [sorted(set(tops)).index(top) for top in tops] == [0, 0, 1, 2, 2, 3]
+
+
+def test_the_newest_bars_of_several_symbols_begin_where_the_first_of_them_do(
+    demo_lake: Lake,
+) -> None:
+    traded = demo_lake.bars("1d").group_by("symbol").agg(pl.len(), pl.col("date").max())
+    gone = traded.filter(pl.col("date") < date(2025, 1, 2)).sort("len", "symbol")["symbol"][-1]
+    there = traded.filter(pl.col("date") == date(2025, 3, 14)).sort("len", "symbol")["symbol"][-1]
+
+    chart = load_chart(demo_lake, [there, gone], [1])
+
+    first = demo_lake.bars("1d", gone).tail(NEWEST_BARS)["date"][0]
+    assert {series.bars[0].start for series in chart.series} == {first}
+    assert chart.series[0].bars[-1].start == date(2025, 3, 14)
+
+
+def test_the_command_draws_daily_bars_of_several_symbols(
+    demo_lake: Lake, elsewhere: Path, ohlcv: Ohlcv
+) -> None:
+    one, other = demo_lake.symbols()[:2]
+    given = ("chart", one, other, one, "--lake", demo_lake.store.uri)
+
+    done = ohlcv(*given, "--json")
+    unknown = ohlcv(*given, "ZZZZZ", "--output", "unknown.html")
+
+    seen = json.loads(done.out)
+    assert (seen["symbols"], seen["output"]) == ([one, other], f"{one}-{other}.html")
+    assert [*seen["bars"]] == ["1d"]
+    assert (elsewhere / f"{one}-{other}.html").stat().st_size == seen["bytes"]
+    assert unknown.code == 2
+    assert "no bars of 'ZZZZZ'" in unknown.err
+    assert not (elsewhere / "unknown.html").exists()
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -492,7 +562,8 @@ def test_a_long_chart_scrolls_in_its_frame_and_stays_readable(
 ) -> None:
     bars = demo_lake.bars("1d").group_by("symbol").len().sort("len", "symbol")
     chart = load_chart(demo_lake, bars["symbol"][-1], [1], start=date(2024, 1, 2))
-    object.__setattr__(chart, "series", [_repeated(chart.series[0])])
+    (panel,) = chart.panels
+    chart = replace(chart, panels=[replace(panel, series=_repeated(panel.series))])
 
     seen = ask_page(
         chart.html(),
