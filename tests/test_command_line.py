@@ -27,7 +27,7 @@ from batch.runtime.settings import ResamplerSettings
 from batch.runtime.tables import folded_table
 from batch.storage.local import LocalStore
 from orchestration.cli.main import SECTIONS, cli
-from tests.support.bars import bar, land_rows, received_after
+from tests.support.bars import bar, frame, land_rows, received_after
 from tests.support.command_line import MAIN, ROOT, run_ohlcv, warm_python
 
 COMMANDS = [name for section in SECTIONS.values() for name in section]
@@ -378,6 +378,32 @@ def test_an_error_is_one_line_of_a_json_log(
     assert ("exception" in line) == ("--debug" in arguments)
     if as_json:
         assert (line["version"], line["error"]) == (1, line["message"])
+
+
+def test_one_of_a_thing_is_written_in_the_singular(
+    lake: LocalStore, calendar: Calendar, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    session = calendar.session_at(14000)
+    (tmp_path / f"{session}.csv").write_text(frame([bar("A", session)]).write_csv())
+    commands = [
+        ["import", str(tmp_path / f"{session}.csv")],
+        ["consolidate"],
+        ["consolidate"],
+        ["resample", "--interval", "5"],
+        ["resample", "--interval", "5"],
+        ["quality"],
+    ]
+
+    codes = [run_main(cli, [*one, "--lake", lake.uri], name="ohlcv") for one in commands]
+
+    printed = capsys.readouterr()
+    told = printed.out + printed.err
+    assert codes == [0] * len(commands)
+    for one in ("1 file: ", "1 delivery read", "1 year up to date", "1 daily bar read"):
+        assert one in told
+    assert "1 partition up to date" in told
+    assert "1 daily bar of 1 symbol checked" in told
+    assert re.findall(r"(?<![\d,.])1 (?:daily )?[a-z]+s\b", told) == []
 
 
 def test_a_usage_error_looks_like_any_other(capsys: pytest.CaptureFixture[str]) -> None:
