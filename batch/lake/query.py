@@ -166,11 +166,11 @@ def _never_made(error: str, tables: Iterable[str]) -> str | None:
     if found is None or named is None:
         return None
     width, anchor = named
-    make = "consolidate" if width == 1 else f"resample --interval {width}"
+    make = "ohlcv consolidate" if width == 1 else f"ohlcv resample --interval {width}"
     make += " --anchor listing" if anchor is Anchor.LISTING else ""
     bars = [name for name in tables if name.startswith("bars_")]
     has = f"it has {', '.join(bars)}" if bars else "it has no bars yet"
-    return f"has no table bars_{found[1].lower()}: `ohlcv {make}` makes it; {has}"
+    return f"has no table bars_{found[1].lower()}: `{make}` makes it; {has}"
 
 
 def _silver_tables(query: str) -> set[str]:
