@@ -178,6 +178,7 @@ def test_every_example_runs_in_a_checkout(document: str, newcomer: Reader) -> No
 
 @pytest.mark.parametrize("document", ["docs/data.md", "docs/fetching.md", "docs/operations.md"])
 def test_every_example_runs_and_prints_what_is_shown(document: str, reader: Reader) -> None:
+    pytest.importorskip("backtrader")  # its docstrings warn when they are compiled
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         reader.environment["FREE_PORT"] = str(free.getsockname()[1])
