@@ -96,7 +96,7 @@ class Settings(BaseSettings):
         "./lake", description="Root of the lake: a folder or s3://bucket/prefix."
     )
     log_format: LogFormat = Field(
-        LogFormat.TEXT, description="Log lines on stderr: text, or one JSON object a line."
+        LogFormat.TEXT, description="Log lines on stderr: text, or one JSON object per line."
     )
 
     @classmethod

@@ -23,7 +23,7 @@ SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "Every day": {
         "run": ("orchestration.cli.run", "Fetch, consolidate and resample: the daily run."),
     },
-    "Make bars": {
+    "Build bars": {
         "consolidate": ("batch.consolidator.command", "Merge deliveries into daily bars."),
         "resample": ("batch.resampler.command", "Fold daily bars into bars of N sessions."),
     },
@@ -34,11 +34,11 @@ SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "sql": ("orchestration.cli.sql", "Run a DuckDB query over the lake."),
         "export": ("orchestration.cli.export", "Write bars to a file: CSV or Parquet."),
     },
-    "Trust it": {
+    "Check it": {
         "quality": ("orchestration.cli.quality", "Find bars that look wrong."),
         "verify": ("orchestration.cli.verify", "Recompute every bar with another engine."),
     },
-    "Keep house": {
+    "Maintain it": {
         "vacuum": ("orchestration.cli.vacuum", "Remove deliveries that newer ones supersede."),
         "completion": ("orchestration.cli.completion", "Complete commands in your shell."),
     },
