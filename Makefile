@@ -31,7 +31,7 @@ demo: $(VENV)/runtime.done ## Build a lake from the synthetic exchange: no key, 
 test: $(VENV)/dev.done ## Set up and run the tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST)
 
-pythons: ## Run the quick tests on the other Pythons we promise, where they are installed
+pythons: ## Run the quick tests on every other supported Python that is installed
 	@ours=$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
 	for version in $(PYTHONS); do \
 	    if [ $$version = $$ours ]; then continue; fi; \
@@ -40,7 +40,7 @@ pythons: ## Run the quick tests on the other Pythons we promise, where they are 
 	    HYPOTHESIS_PROFILE=quick $(MAKE) --no-print-directory test PYTHON=python$$version VENV=.venv-$$version PYTEST="-m 'not slow'"; \
 	done
 
-check: lint types imports scripts templates test pythons ## Everything that must be green
+check: lint types imports scripts templates test pythons ## Run every check and all tests
 
 lint: $(VENV)/dev.done ## ruff: lint and format
 	@$(BIN)/ruff check .
@@ -71,5 +71,5 @@ bench-quick: $(VENV)/dev.done ## Measure in two minutes; fails where a ratio got
 lock: $(VENV)/dev.done ## Resolve the lock files again
 	@./requirements/compile.sh $(BIN)/uv
 
-clean: ## Remove the environment and what the tests left
+clean: ## Remove the environments and what the tests left
 	@rm -rf $(VENV) $(PYTHONS:%=.venv-%) .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -290,6 +290,25 @@ def test_another_word_is_refused_with_the_three_that_there_are(lake: LocalStore)
         Lake(lake).bars("1d", adjusted="total")  # type: ignore[arg-type]
 
 
+def test_the_adjusted_closes_are_those_of_the_published_example(
+    lake: LocalStore, calendar: Calendar
+) -> None:
+    """Yahoo's page on the adjusted close (SLN28256) works one series out, in cents."""
+    closes = {13: 46.99, 14: 48.30, 18: 24.96, 19: 24.53}  # of February 2003
+    for day, close in closes.items():
+        session = date(2003, 2, day)
+        row = bar("A", session, close)
+        land_rows(lake, [row], calendar, received_at=received_after(session))
+    split = {"symbol": "A", "date": date(2003, 2, 18), "split_from": 1.0, "split_to": 2.0}
+    add_splits(lake, pl.DataFrame([split]), label="example")
+    add_dividends(lake, dividends_of([dividend("A", date(2003, 2, 19), 0.08)]))
+    consolidate(lake, calendar=calendar)
+
+    adjusted = Lake(lake).bars("1d", adjusted="dividends")["close"]
+
+    assert adjusted.round(2).to_list() == [23.42, 24.07, 24.88, 24.53]
+
+
 @pytest.mark.corpus
 def test_real_dividends_give_the_vendors_adjusted_closes(
     lake: LocalStore, corpus: Path, calendar: Calendar
