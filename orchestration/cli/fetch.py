@@ -22,7 +22,11 @@ from fetchers.settings import FetchSettings
 @click.option("--backfill", metavar="YEARS", type=float, help="Fill the last YEARS years.")
 @click.option("--again", is_flag=True, help="Also fetch sessions that the lake already has.")
 @click.option("--flat-files", is_flag=True, help="Read the vendor's flat files: fast, paid plans.")
-@click.option("--only", type=click.Choice(["bars", "reference"]), help="Fetch only bars, or only reference data.")
+@click.option(
+    "--only",
+    type=click.Choice(["bars", "reference"]),
+    help="Fetch only bars, or only reference data.",
+)
 @settings_options(FetchSettings)
 @output_options
 def command(
