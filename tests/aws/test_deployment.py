@@ -256,7 +256,7 @@ def test_the_vendors_key_is_read_from_the_standard_input(deployed: Deployed) -> 
     assert "empty" in empty.stderr
 
 
-@pytest.mark.troubleshooting("nobody gets the alerts")
+@pytest.mark.troubleshooting("nobody receives the alerts")
 def test_alerts_that_nobody_gets_are_warned_of(running_aws: LocalAws) -> None:
     operator = Operator(running_aws, stack="mute-ohlcv-pipeline")
     images = {name: uri.replace("condvest", "mute") for name, uri in STAND_IN_IMAGES.items()}
@@ -266,7 +266,7 @@ def test_alerts_that_nobody_gets_are_warned_of(running_aws: LocalAws) -> None:
     heard = operator.script("--prefix", "mute", "--status")
     operator.script("--prefix", "mute", "--delete", "--delete-data", "--yes")
 
-    assert "warning: nobody gets the alerts" in unheard.stderr
+    assert "warning: nobody receives the alerts" in unheard.stderr
     assert "warning" not in heard.stderr
 
 
