@@ -7,7 +7,7 @@ import pytest
 from batch.core.likeness import near_symbols
 
 TURNOVERS_USD = {
-    **dict.fromkeys(["APP", "APL", "PPL", "APPS", "AP", "A", "GOOD", "BRK.A", "MSF"], 1e6),
+    **dict.fromkeys(["APP", "APL", "PPL", "APPS", "APLP", "AP", "A", "GOOD", "BRK.A", "MSF"], 1e6),
     "AAPL": 9e9,
     "MSFT": 8e9,
     "GOOGL": 7e9,

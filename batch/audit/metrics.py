@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime
 from batch.audit.status import Status
 from batch.core.errors import ExitCode
 
-_COUNTED = "counted from the date that `ohlcv status` says"
+_COUNTED = "since the date that `ohlcv status` prints"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,26 +48,34 @@ def _metrics(status: Status) -> Iterable[_Metric]:
     exit_code = ExitCode.DATA_REFUSED if status.problems else ExitCode.DONE
     yield _Metric(
         "ohlcv_status_check_timestamp_seconds",
-        "When the lake was looked at.",
+        "Time of this check.",
         status.at.timestamp(),
     )
     yield _Metric(
-        "ohlcv_healthy", "1 where `ohlcv status` finds no problem.", int(not status.problems)
+        "ohlcv_healthy", "1 if `ohlcv status` found no problem, else 0.", int(not status.problems)
     )
-    yield _Metric("ohlcv_status_exit_code", "What `ohlcv status` ended with.", int(exit_code))
+    yield _Metric("ohlcv_status_exit_code", "Exit code of `ohlcv status`.", int(exit_code))
     for name, session, what in (
         ("oldest", status.oldest, "Oldest session of the daily bars."),
         ("newest", status.newest, "Newest session of the daily bars."),
-        ("expected", status.expected, "Newest session that should be there."),
+        ("expected", status.expected, "Newest session that the lake should have."),
     ):
         yield _Metric(f"ohlcv_{name}_session_timestamp_seconds", what, _seconds(session))
     counts: tuple[tuple[str, Sized, str], ...] = (
-        ("sessions_behind", status.behind, "Sessions from the newest to the expected one."),
-        ("sessions_missing", status.missing, "Sessions without any daily bar in between."),
-        ("sessions_ahead", status.ahead, "Sessions that had not closed."),
-        ("sessions_late", status.late, f"Sessions that came late, {_COUNTED}."),
-        ("deliveries_waiting", status.waiting, "Deliveries that were not consolidated yet."),
-        ("tables_outdated", status.outdated, "Tables made from older daily bars than there are."),
+        (
+            "sessions_behind",
+            status.behind,
+            "Sessions after the newest one, up to the expected one.",
+        ),
+        (
+            "sessions_missing",
+            status.missing,
+            "Sessions without any daily bar, between the oldest and the newest.",
+        ),
+        ("sessions_ahead", status.ahead, "Sessions with bars that had not closed yet."),
+        ("sessions_late", status.late, f"Sessions that arrived late, {_COUNTED}."),
+        ("deliveries_waiting", status.waiting, "Deliveries not consolidated yet."),
+        ("tables_outdated", status.outdated, "Tables made from outdated daily bars."),
         ("objects_wrong", status.wrong, "Objects that are missing, foreign or damaged."),
     )
     for name, items, what in counts:
@@ -75,18 +83,22 @@ def _metrics(status: Status) -> Iterable[_Metric]:
     for name, by, kind, what in (
         ("refused_rows", status.refused, "reason", "Refused rows"),
         ("restated_values", status.restated, "field", "Values that a later delivery changed"),
-        ("held_back_values", status.held_back, "reason", "Values of deliveries not taken"),
+        ("held_back_values", status.held_back, "reason", "Values held back from later deliveries"),
     ):
         yield _Metric(f"ohlcv_recent_{name}", f"{what}, {_COUNTED}.", by, kind)
     yield _Metric(
         "ohlcv_restated_values", "Values that later deliveries changed.", status.restatements
     )
     yield _Metric(
-        "ohlcv_held_back_values", "Values of later deliveries not taken.", status.held_back_values
+        "ohlcv_held_back_values", "Values held back from later deliveries.", status.held_back_values
     )
     for name, sizes, what in (
         ("rows", {one.table: one.rows for one in status.tables}, "Rows of a table."),
-        ("size_bytes", {one.table: one.size_bytes for one in status.tables}, "Bytes of its files."),
+        (
+            "size_bytes",
+            {one.table: one.size_bytes for one in status.tables},
+            "Bytes of the files of a table.",
+        ),
         (
             "newest_session_timestamp_seconds",
             {one.table: _seconds(one.newest) for one in status.tables},
@@ -95,7 +107,7 @@ def _metrics(status: Status) -> Iterable[_Metric]:
         (
             "open_window_sessions",
             {one.table: one.open_sessions for one in status.tables},
-            "Sessions so far of the window that is open; 0 where the newest one is closed.",
+            "Sessions so far in the open window; 0 if the newest window is closed.",
         ),
     ):
         yield _Metric(f"ohlcv_table_{name}", what, sizes, "table")
@@ -109,8 +121,8 @@ def _last_runs(status: Status) -> Iterable[_Metric]:
     codes = {job: run.exit_code for job, run in last.items()}
     name = "ohlcv_last_run"
     yield _Metric(f"{name}_timestamp_seconds", "When a job last started.", started, "job")
-    yield _Metric(f"{name}_duration_seconds", "How long that run took.", durations_s, "job")
-    yield _Metric(f"{name}_exit_code", "What that run ended with.", codes, "job")
+    yield _Metric(f"{name}_duration_seconds", "Duration of a job's last run.", durations_s, "job")
+    yield _Metric(f"{name}_exit_code", "Exit code of a job's last run.", codes, "job")
 
 
 def _seconds(session: date | None) -> float | None:

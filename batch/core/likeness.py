@@ -10,8 +10,8 @@ def near_symbols(symbol: str, turnovers_usd: Mapping[str, float], *, most: int =
 
     Capitals and punctuation do not count: ``brk-b`` is ``BRK.B`` and nothing else. Of symbols
     that are as many slips away (a letter too few, too many, another one, or two exchanged)
-    those of the same letters come first, then those that are traded most: APPL is AAPL
-    rather than APP.
+    those of the same letters come first, and of these the most traded: APPL is AAPL rather than
+    APLP or APP.
 
     Args:
         symbol: What was typed.
@@ -27,8 +27,7 @@ def near_symbols(symbol: str, turnovers_usd: Mapping[str, float], *, most: int =
             continue
         slips = _slips(typed, known)
         if slips <= min(allowed, len(typed) - 1):
-            exchanged = sorted(known) == sorted(typed)
-            ranked.append((slips, not exchanged, set(known) != set(typed), -turnover_usd, name))
+            ranked.append((slips, set(known) != set(typed), -turnover_usd, name))
     same = any(slips == 0 for slips, *_ in ranked)
     return [name for slips, *_, name in sorted(ranked)[:most] if not same or slips == 0]
 
