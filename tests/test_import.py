@@ -964,4 +964,5 @@ def test_the_command_reports_as_json_and_ends_with_the_documented_code(tmp_path:
     assert (told["accepted_rows"], len(told["problems"])) == (1, 1)
     said = json.loads(done.err.splitlines()[-1])
     assert (said["version"], said["exit_code"]) == (1, 3)
-    assert said["error"].endswith("2025-04-09.csv: empty")
+    assert "2025-04-09.csv: empty; download it again" in said["error"]
+    assert [(one["code"], one["line"]) for one in told["refused_files"]] == [("empty", None)]

@@ -140,6 +140,7 @@ def leave_files(folder: Path, calendar: Calendar) -> list[str]:
     corrected, repeated = [bar("A", sessions[-2], 11.0)], [bar("B", sessions[3], 20.0)]
     (folder / f"a-{LAST}.csv").write_text(frame(corrected).write_csv())
     (folder / f"b-{LAST}.csv").write_text(frame(repeated).write_csv())
+    (folder / "page.csv").write_text("<html>")
     return [str(path) for path in sorted(folder.glob("*.csv"))]
 
 

@@ -10,7 +10,7 @@ from typing import Final
 import polars as pl
 
 from batch.core import schema
-from batch.core.errors import DeliveryUnreadable
+from fetchers.files.refusals import Code, FileRefused
 
 EXCHANGE_ZONE: Final = "America/New_York"
 
@@ -85,7 +85,7 @@ def recognise_columns(header: Sequence[str], *, label: str) -> Columns:
     ``timestamp``.
 
     Raises:
-        DeliveryUnreadable: A required column is missing.
+        FileRefused: A required column is missing.
     """
     theirs = by_plain_name(header)
     taken = {
@@ -95,9 +95,11 @@ def recognise_columns(header: Sequence[str], *, label: str) -> Columns:
     }
     missing = [name for name in _REQUIRED if name not in taken]
     if missing:
-        raise DeliveryUnreadable(
-            f"{label}: no column for {', '.join(missing)} among {', '.join(header) or 'none'};"
-            f" expected headings such as {EXPECTED}"
+        raise FileRefused(
+            Code.NO_COLUMNS,
+            label,
+            f"no column for {', '.join(missing)} among {', '.join(header) or 'none'}",
+            f"expected headings such as {EXPECTED}",
         )
     interval = theirs.get("per") or theirs.get("interval")
     used = {*taken.values(), interval}
@@ -126,6 +128,34 @@ def to_delivery_rows(raw: pl.DataFrame, columns: Columns, *, symbol: str | None)
     )
     whole = pl.when(pl.col("trades").is_finite()).then(pl.col("trades").round())
     return rows.with_columns(whole.cast(pl.Int64, strict=False))
+
+
+def require_types(schema: pl.Schema, columns: Columns, *, label: str) -> None:
+    """Refuse columns whose type cannot stand for what they are taken for.
+
+    Text is read value by value; a Boolean, a list, bytes, a time or a duration is no price.
+
+    Raises:
+        FileRefused: Names the first such column, its type and what was expected.
+    """
+    for ours, theirs in columns.taken.items():
+        kind = schema[theirs]
+        if kind in (pl.String, pl.Null):
+            continue
+        if ours == "symbol":
+            fits, expected = kind in (pl.Categorical, pl.Enum), "text"
+        elif ours == "date":
+            fits = kind in (pl.Date, pl.Datetime) or kind.is_integer() or kind == pl.Float64
+            expected = "dates, instants, text or whole numbers"
+        else:
+            fits, expected = kind.is_numeric(), "numbers or text"
+        if not fits:
+            raise FileRefused(
+                Code.NO_COLUMNS,
+                label,
+                f"its column {theirs!r} has values of type {kind}; expected {expected}",
+                f"write the column as {expected}",
+            )
 
 
 def symbol_of_name(stem: str) -> str | None:
@@ -158,7 +188,9 @@ def read_numbers(column: str | None, schema: pl.Schema) -> pl.Expr:
     if column is None:
         return pl.lit(None, dtype=pl.Float64)
     value = pl.col(column)
-    if schema[column] == pl.String:
+    if schema[column] == pl.Float32:  # by its shortest decimal: 115.92 is not 115.9199981689
+        value = value.cast(pl.String)
+    elif schema[column] == pl.String:
         value = value.str.strip_chars().str.replace_all(",", "", literal=True)
     return value.cast(pl.Float64, strict=False)
 

@@ -23,6 +23,7 @@ from batch.storage.store import ObjectStore
 from fetchers.files.columns import has_column
 from fetchers.files.reader import SourceFile, bars_of, read_table, require_symbol_of_name
 from fetchers.files.reference import Kind, ReferenceRows, kind_of, reference_rows
+from fetchers.files.refusals import Code, FileRefused
 from fetchers.files.symbol_folders import gather_sessions, is_symbol_folder
 from fetchers.tickers import apply_known
 
@@ -41,6 +42,7 @@ class Import:
         reference: Splits, dividends and tickers that are new or changed.
         layouts: Which column was taken for what, and how many files had that layout.
         notes: What to know about the files; a note of one file stands for the others.
+        refused: Files of which nothing was taken, or too little.
         problems: Every file that could not be imported, or not whole.
     """
 
@@ -53,7 +55,22 @@ class Import:
     reasons: Counter[str]
     layouts: Counter[str]
     notes: list[str]
+    refused: list[RefusedFile]
     problems: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedFile:
+    """A file that was refused, or whose rows were: which, why, where and what to do.
+
+    ``line`` is a line of its text, counted from 1; None where no one line is to blame.
+    """
+
+    file: str
+    code: Code
+    sentence: str
+    line: int | None
+    remedy: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +82,7 @@ class _Imported:
     layout: str | None = None
     note: str | None = None
     problem: str | None = None
+    refused: RefusedFile | None = None
 
 
 def import_files(
@@ -132,7 +150,7 @@ def import_files(
                     f"; it counts as received at {at:%Y-%m-%d %H:%M} UTC: by --received-at, else"
                     " the time in its name, else its modification time"
                 )
-            return _Imported(landed, problem=problem)
+            return _Imported(landed, problem=problem, refused=_rows_refused(landed, label, problem))
         return _Imported(landed)
 
     def import_single(file: SourceFile) -> _Imported:
@@ -147,11 +165,12 @@ def import_files(
                 return _Imported(
                     reference=found,
                     layout=f"{kind}",
-                    problem=_too_many_refused(found, file.uri, max_refused_share),
+                    problem=(problem := _too_many_refused(found, file.uri, max_refused_share)),
+                    refused=_rows_refused(found, file.uri, problem) if problem else None,
                 )
             read = bars_of(table, file)
         except DeliveryUnreadable as err:
-            return _Imported(problem=str(err))
+            return _unreadable(err)
         return replace(
             land_rows(read.rows, received_at or file.received_at, places[file], file.uri),
             layout=read.columns.summary,
@@ -166,7 +185,7 @@ def import_files(
         for found in gather_sessions(folders, received_at=received_at, progress=progress):
             require_going(stop_requested)
             if isinstance(found, DeliveryUnreadable):
-                yield _Imported(problem=str(found))
+                yield _unreadable(found)
             else:
                 label = f"session {found.rows['date'][0]} of the symbol folders"
                 yield land_rows(found.rows, found.received_at, found.version, label)
@@ -193,8 +212,23 @@ def import_files(
         + sum((one.reasons for one in references), Counter()),
         layouts=layouts + Counter({_FOLDERS: len(folders)}),
         notes=[one.note for one in imported if one.note][:1],
+        refused=[one.refused for one in imported if one.refused],
         problems=[one.problem for one in imported if one.problem],
     )
+
+
+def _unreadable(err: DeliveryUnreadable) -> _Imported:
+    if not isinstance(err, FileRefused):  # the store did not give it: nothing is wrong with it
+        return _Imported(problem=str(err))
+    refused = RefusedFile(err.label, err.code, err.sentence, err.line, err.remedy)
+    return _Imported(problem=str(err), refused=refused)
+
+
+def _rows_refused(found: Landed | ReferenceRows, label: str, problem: str) -> RefusedFile:
+    accepted = found.accepted_rows if isinstance(found, Landed) else found.rows.height
+    code = Code.TOO_MANY_REFUSED if accepted else Code.ALL_ROWS_REFUSED
+    remedy = "correct the rows and import the file again"
+    return RefusedFile(label, code, problem.removeprefix(f"{label}: "), None, remedy)
 
 
 def _too_many_refused(found: ReferenceRows, label: str, share: float) -> str | None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import os
 import re
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -35,9 +33,12 @@ from fetchers.files.columns import (
     has_column,
     plain_name,
     recognise_columns,
+    require_types,
     symbol_of_name,
     to_delivery_rows,
 )
+from fetchers.files.kinds import PARQUET, unpack
+from fetchers.files.refusals import Code, FileRefused
 from fetchers.files.text import FileTable, parse_text
 
 SUFFIXES: Final = (".csv", ".csv.gz", ".txt", ".txt.gz", ".parquet")
@@ -175,7 +176,7 @@ def read_file(file: SourceFile) -> ReadFile:
     """Read a file of bars; see :func:`bars_of`.
 
     Raises:
-        DeliveryUnreadable: It is empty, cut off, or not what its name or its folder says.
+        DeliveryUnreadable: It is empty, cut off, or others than its folder says.
     """
     return bars_of(read_table(file), file)
 
@@ -186,22 +187,32 @@ def bars_of(table: FileTable, file: SourceFile) -> ReadFile:
     The symbol of a file without any is its name's.
 
     Raises:
-        DeliveryUnreadable: It has no bars, or they are not what its name or its folder says.
+        DeliveryUnreadable: It has no bars, or others than its folder says.
     """
     rows, partition = table.rows, file.partition
     for name, value in partition.items():
         if not has_column(rows.columns, name):
             rows = rows.with_columns(pl.lit(value, dtype=pl.String).alias(name))
     columns = recognise_columns(rows.columns, label=file.uri)
+    if table.open_end is not None and (table.is_wide or table.open_end in columns.taken.values()):
+        raise FileRefused(
+            Code.TRUNCATED,
+            file.uri,
+            "its last line has no line break, so that its last number may be cut off",
+            "download it again, or end the last line with a line break where it is whole",
+        )
+    require_types(rows.schema, columns, label=file.uri)
     symbol = None if "symbol" in columns.taken else require_symbol_of_name(file)
     bars = to_delivery_rows(rows, columns, symbol=symbol)
     if "symbol" in partition:
         of_folder = partition["symbol"]
         others = bars.filter(pl.col("symbol").ne_missing(of_folder))["symbol"].drop_nulls()
         if len(others):
-            raise DeliveryUnreadable(
-                f"{file.uri}: its folder stands for symbol {of_folder or 'null'}, its column has"
-                f" {others[0]}; correct the one that is wrong"
+            raise FileRefused(
+                Code.NO_COLUMNS,
+                file.uri,
+                f"its folder stands for symbol {of_folder or 'null'}, its column has {others[0]}",
+                "correct the one that is wrong",
             )
     note = None
     if table.is_wide or columns.is_adjusted_vendor:
@@ -220,9 +231,12 @@ def require_symbol_of_name(file: SourceFile) -> str:
     """
     symbol = symbol_of_name(_SUFFIX.split(file.name)[0])
     if symbol is None:
-        raise DeliveryUnreadable(
-            f"{file.uri}: no column of symbols, and its name is not a symbol; name it after its"
-            " symbol in capitals, AAPL.csv, or put it into a folder such as symbol=AAPL"
+        raise FileRefused(
+            Code.NO_COLUMNS,
+            file.uri,
+            "no column of symbols, and its name is not a symbol",
+            "name it after its symbol in capitals, AAPL.csv, or put it into a folder such as"
+            " symbol=AAPL",
         )
     return symbol
 
@@ -233,25 +247,36 @@ def read_table(file: SourceFile) -> FileTable:
     They are text where the file is text, typed where it is Parquet.
 
     Raises:
-        DeliveryUnreadable: It is empty, cut off, or not what its name says.
+        DeliveryUnreadable: It is empty, cut off, or no table.
     """
     try:
         content = file.store.read(file.key)
     except (ObjectMissing, StoreDenied) as err:
         raise DeliveryUnreadable(f"{file.uri}: cannot be read: {err}") from err
-    try:
-        if content[:2] == b"\x1f\x8b":
-            content = gzip.decompress(content)
-        if not content.strip():
-            raise DeliveryUnreadable(f"{file.uri}: empty")
-        if content[:4] == b"PAR1":
+    content = unpack(content, label=file.uri)
+    if content.startswith(PARQUET):
+        try:
             return FileTable(pl.read_parquet(BytesIO(content)))
-        if file.key.endswith(".parquet"):
-            raise DeliveryUnreadable(f"{file.uri}: not a Parquet file")
-        return parse_text(content)
-    except (EOFError, OSError, zlib.error, csv.Error, pl.exceptions.PolarsError) as err:
-        reason = str(err).strip().splitlines()[0]
-        raise DeliveryUnreadable(f"{file.uri}: damaged or cut off: {reason}") from err
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as err:
+            raise FileRefused(
+                Code.TRUNCATED,
+                file.uri,
+                f"damaged or cut off: {_first_line(err)}",
+                "download it again",
+            ) from err
+    try:
+        return parse_text(content, label=file.uri)
+    except (csv.Error, pl.exceptions.PolarsError) as err:
+        raise FileRefused(
+            Code.NOT_A_TABLE,
+            file.uri,
+            f"not a table of rows under one heading: {_first_line(err)}",
+            "download it again, or export it as CSV with a heading and a row per bar",
+        ) from err
+
+
+def _first_line(err: BaseException) -> str:
+    return str(err).strip().splitlines()[0]
 
 
 def instant_in_name(name: str) -> datetime | None:

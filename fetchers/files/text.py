@@ -13,8 +13,10 @@ from typing import Final
 import polars as pl
 
 from fetchers.files.columns import plain_name
+from fetchers.files.refusals import Code, FileRefused
 
 _SEPARATORS: Final = (",", ";", "\t", "|")
+_AGAIN: Final = "download it again"
 _HEAD_BYTES: Final = 256 * 1024
 """Where the first three lines are sought: yfinance writes a column per field and symbol."""
 
@@ -34,21 +36,26 @@ class FileTable:
     """The table of a file as it is written there.
 
     ``is_wide`` says that it had a column per field and symbol, as yfinance writes them.
+    ``open_end`` is the last column of a text that ends without a line break, so that its last
+    number may lack digits; None where that cannot be.
     """
 
     rows: pl.DataFrame
     is_wide: bool = False
+    open_end: str | None = None
 
 
-def parse_text(content: bytes) -> FileTable:
+def parse_text(content: bytes, *, label: str) -> FileTable:
     """Read a table of values separated by commas, semicolons, tabs or bars, with its heading.
 
     Raises:
+        FileRefused: It ends in the middle of a row or of quotes.
         polars.exceptions.PolarsError: It is not such a table.
     """
     lines = content[:_HEAD_BYTES].decode("utf-8-sig", errors="replace").lstrip().splitlines()[:3]
     separator = max(_SEPARATORS, key=lambda one: len(_cells(lines[:1], one)[0]))
     head = _cells(lines, separator)
+    _require_whole(content, separator, len(head[0]), label)
     fields, symbols = _wide_headings(head)
     if not fields:
         rows = pl.read_csv(content, separator=separator, infer_schema=False)
@@ -64,7 +71,35 @@ def parse_text(content: bytes) -> FileTable:
         rows = _one_row_per_symbol(below, fields, symbols)
     if separator != "," or b'"' in content:
         rows = _with_decimal_points(rows, separator)
-    return FileTable(rows, is_wide=bool(fields))
+    last = rows if not fields else below
+    return FileTable(rows, is_wide=bool(fields), open_end=_open_end(content, last))
+
+
+def _require_whole(content: bytes, separator: str, columns: int, label: str) -> None:
+    line = content.count(b"\n") + 1
+    if content.count(b'"') % 2:
+        sentence = "cut off or damaged: quotes that begin and do not end"
+        raise FileRefused(Code.TRUNCATED, label, sentence, _AGAIN)
+    if content.endswith((b"\n", b"\r")):
+        return
+    last = content.rpartition(b"\n")[2].decode(errors="replace")
+    found = len(_cells([last], separator)[0])
+    if line > 1 and found < columns:
+        sentence = f"cut off: the last line has {found} of {columns} values and no line break"
+        raise FileRefused(Code.TRUNCATED, label, sentence, _AGAIN, line=line)
+
+
+def _open_end(content: bytes, table: pl.DataFrame) -> str | None:
+    """Return the last column where its last number may have been longer.
+
+    It is known to be whole where all numbers of the column have as many decimals.
+    """
+    if content.endswith((b"\n", b"\r", b'"')) or not table.width:
+        return None
+    name = table.columns[-1]
+    decimals = table[name].str.extract(r"[.,](\d+)\s*$").str.len_chars()
+    is_fixed = table.height > 1 and decimals.null_count() == 0 and decimals.n_unique() == 1
+    return None if is_fixed else name
 
 
 def _cells(lines: list[str], separator: str) -> list[list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 
 import click
@@ -99,6 +100,7 @@ def command(
                 "refused": dict(outcome.reasons.most_common()),
                 **added,
                 "layouts": dict(outcome.layouts.most_common()),
+                "refused_files": [asdict(one) for one in outcome.refused],
             },
             problems=outcome.problems,
         )
