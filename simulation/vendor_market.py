@@ -114,8 +114,8 @@ class FolderMarket:
         found = [file for path in places if path.is_file() for file in find_files(str(path))]
         self._splits = pl.DataFrame(schema=SPLITS_LISTED)
         if found:
-            table = read_table(found[0]).rows
-            self._splits = reference_rows(table, Kind.SPLITS, symbol=None).rows
+            table, label = read_table(found[0]).rows, found[0].uri
+            self._splits = reference_rows(table, Kind.SPLITS, symbol=None, label=label).rows
 
     def rows(self, session: date, now: datetime) -> pl.DataFrame:
         """Return a session's rows as the newest file with them has them."""

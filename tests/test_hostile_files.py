@@ -6,12 +6,17 @@ import gzip
 import io
 import tarfile
 import zipfile
-from datetime import date
+from contextlib import suppress
+from datetime import date, datetime, time
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from batch.core.sessions import load_calendar
 from fetchers.files.reader import find_files, read_file
 from fetchers.files.refusals import Code, FileRefused
 
@@ -191,3 +196,157 @@ def test_numbers_of_every_type_keep_their_decimals(
     tmp_path: Path, values: pl.Series, close: float
 ) -> None:
     assert read(tmp_path, parquet(close=values))[0][5] == close
+
+
+def bars(dates: list[str], *, columns: str = "", cells: str = "") -> bytes:
+    rows = [f"A,{day},10.5,12.5,9.25,11.25,1000{cells}\n" for day in dates]
+    return (HEAD.strip() + columns + "\n" + "".join(rows)).encode()
+
+
+@pytest.mark.parametrize(
+    ("dates", "found"),
+    [
+        (["03/04/2024", "03/13/2024"], [date(2024, 3, 4), date(2024, 3, 13)]),
+        (["04/03/2024", "13/03/2024"], [date(2024, 3, 4), date(2024, 3, 13)]),
+        (["3/4/2024", "3/13/2024"], [date(2024, 3, 4), date(2024, 3, 13)]),
+        (["04/07/2025"], [date(2025, 4, 7)]),  # the 4th of July is a holiday
+        (["08-04-2025 16:00", "15-04-2025 16:00"], [date(2025, 4, 8), date(2025, 4, 15)]),
+        (["20250804", "20252904"], None),
+        (["20250204", "20250304", "20250604", "20252904"], None),
+        (["20250105", "20251305"], [date(2025, 5, 1), date(2025, 5, 13)]),
+        (["2025/04/08"], [date(2025, 4, 8)]),
+    ],
+)
+def test_the_order_of_day_and_month_is_decided_by_the_whole_file(
+    tmp_path: Path, dates: list[str], found: list[date] | None
+) -> None:
+    if not found:
+        assert refusal(tmp_path, bars(dates)).code == Code.AMBIGUOUS_DATES
+    else:
+        assert sorted(row[1] for row in read(tmp_path, bars(dates))) == found
+
+
+@pytest.mark.parametrize(
+    "dates", [["03/04/2024"], ["03/04/2024", "05/02/2024"], ["03/13/2024", "13/03/2024"]]
+)
+def test_dates_that_read_two_ways_are_refused(tmp_path: Path, dates: list[str]) -> None:
+    found = refusal(tmp_path, bars(dates))
+
+    assert found.code == Code.AMBIGUOUS_DATES
+    assert "2025-01-31" in found.remedy
+
+
+@pytest.mark.parametrize(
+    ("heading", "rows", "closes"),
+    [
+        (";", ["7,50;7,50;7,50;7,50;1000"], [7.5]),
+        (",", ['"7,50","7,50","7,50","7,50",1000'], [7.5]),
+        (";", ["1.234,5;1.234,5;1.234,5;1.234,5;1.000"], [1234.5]),
+        (";", ["1,234.5;1,234.5;1,234.5;1,234.5;1,000"], [1234.5]),
+        (";", ["1.234;1.234;1.234;1.234;1000", "1.5;1.5;1.5;1.5;10"], [1.234, 1.5]),
+        (";", ["1.234;1.234;1.234;1.234;9", "1012;1012;1012;1012;9"], [1.234, 1012.0]),
+        (";", ["1,010;1,012;9;1,011;9"], [1011.0]),
+        (",", ["10.5,10.5,10.5,10.5,1.5e6"], [10.5]),
+        (",", ['10.5,10.5,10.5,"1,2,3.5",100'], [None]),
+        (";", ["1.234;1.234;1.234;1.234;9"], None),
+        (",", ['"1,234","1,234","1,234","1,234",9'], None),
+        (";", ["7,50;7,50;7,50;7,50;9", "7.51;7.51;7.51;7.51;9"], None),
+    ],
+)
+def test_the_decimal_mark_is_decided_by_the_whole_file_or_refused(
+    tmp_path: Path, heading: str, rows: list[str], closes: list[float | None] | None
+) -> None:
+    text = HEAD.replace(",", heading)
+    text += "".join(f"A{heading}2025-04-0{day}{heading}{row}\n" for day, row in enumerate(rows, 1))
+
+    if closes is None:
+        assert refusal(tmp_path, text.encode()).code == Code.AMBIGUOUS_DECIMALS
+    else:
+        assert [row[5] for row in read(tmp_path, text.encode())] == closes
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        bars(["2025-04-08 09:30:00", "2025-04-08 09:31:00"]),
+        bars(["2025-04-08"], columns=",interval", cells=",1m"),
+        bars(["2025-04-08"], columns=",<PER>", cells=",60"),
+        bars(["2025-04-08"], columns=",time", cells=",093000")
+        + b"A,2025-04-08,10.5,12.5,9.25,11.25,1000,093100\n",
+    ],
+)
+def test_bars_that_are_not_daily_are_refused(tmp_path: Path, content: bytes) -> None:
+    assert refusal(tmp_path, content).code == Code.NO_SESSIONS
+
+
+@pytest.mark.parametrize("interval", ["1d", "D", "daily", "24h", "1440", ""])
+def test_daily_bars_are_taken_whatever_the_interval_is_called(
+    tmp_path: Path, interval: str
+) -> None:
+    content = bars(["2025-04-08"], columns=",interval", cells=f",{interval}")
+
+    assert read(tmp_path, content) == [RIGHT]
+
+
+def test_columns_that_only_resemble_ours_are_not_taken(tmp_path: Path) -> None:
+    content = b"symbol,date,open,high,low,close,shares outstanding,P/E\nA,2025-04-08,1,1,1,1,9,9\n"
+
+    assert "no column for volume" in refusal(tmp_path, content).sentence
+
+
+SESSIONS = load_calendar().sessions_between(date(2019, 1, 1), date(2024, 12, 31))
+PRICE = st.integers(1, 10**7).map(lambda cents: cents / 1000)
+VOLUME = st.integers(0, 10**8)
+BARS = st.dictionaries(st.sampled_from(SESSIONS), st.tuples(PRICE, VOLUME), min_size=1, max_size=5)
+STAMPS = {
+    "iso": "%Y-%m-%d",
+    "digits": "%Y%m%d",
+    "american": "%m/%d/%Y",
+    "european": "%d/%m/%Y",
+    "points": "%d.%m.%Y",
+    "time": "%Y-%m-%d 16:00:00",
+    "zone": "%Y-%m-%dT00:00:00+09:00",
+}
+EPOCHS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+
+
+@given(
+    BARS,
+    st.sampled_from([",", ";", "\t", "|"]),
+    st.sampled_from(".,"),
+    st.booleans(),
+    st.sampled_from(["%.2f", "%.3f", "%.4f", "%s"]),
+    st.sampled_from([*STAMPS, *EPOCHS]),
+    st.booleans(),
+)
+def test_in_any_layout_a_file_gives_its_own_numbers_or_none(
+    tmp_path_factory: pytest.TempPathFactory,
+    bars_of_day: dict[date, tuple[float, int]],
+    separator: str,
+    mark: str,
+    thousands: bool,
+    decimals: str,
+    stamp: str,
+    zipped_up: bool,
+) -> None:
+    def number(value: str) -> str:
+        whole, _, rest = value.partition(".")
+        grouped = f"{int(whole):,}".replace(",", "." if mark == "," else ",")
+        text = (grouped if thousands else whole) + (mark + rest if rest else "")
+        return f'"{text}"' if separator in text else text
+
+    written, expected = [HEAD.strip().replace(",", separator)], set()
+    for day, (price, volume) in bars_of_day.items():
+        shown = decimals % price
+        if stamp in STAMPS:
+            at = day.strftime(STAMPS[stamp])
+        else:
+            midnight = datetime.combine(day, time(), ZoneInfo("America/New_York"))
+            at = str(int(midnight.timestamp()) * EPOCHS[stamp])
+        written.append(separator.join(["A", at, *[number(shown)] * 4, number(str(volume))]))
+        expected.add(("A", day, *[float(shown)] * 4, float(volume)))
+    content = ("\n".join(written) + "\n").encode()
+
+    file = gzip.compress(content) if zipped_up else content
+    with suppress(FileRefused):
+        assert set(read(tmp_path_factory.getbasetemp(), file)) <= expected

@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import polars as pl
 
 from batch.core import schema
+from fetchers.files.dates import read_dates
+from fetchers.files.numbers import with_decimal_points
 from fetchers.files.refusals import Code, FileRefused
-
-EXCHANGE_ZONE: Final = "America/New_York"
 
 _NAMES: Final[dict[str, tuple[str, ...]]] = {
     "symbol": ("symbol", "ticker", "sym", "act_symbol", "code"),
@@ -43,7 +44,7 @@ EXPECTED: Final = (
 
 SYMBOL_NAMES: Final = _NAMES["symbol"]
 _REQUIRED: Final = ("date", "open", "high", "low", "close", "volume")
-_DAILY: Final = ("1d", "d", "day", "1day", "daily", "1 day")
+_DAILY: Final = ("1d", "d", "day", "1day", "daily", "1 day", "24h", "1440", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,28 +107,87 @@ def recognise_columns(header: Sequence[str], *, label: str) -> Columns:
     return Columns(taken, tuple(name for name in header if name not in used), interval)
 
 
-def to_delivery_rows(raw: pl.DataFrame, columns: Columns, *, symbol: str | None) -> pl.DataFrame:
+def to_delivery_rows(
+    raw: pl.DataFrame, columns: Columns, *, symbol: str | None, label: str
+) -> pl.DataFrame:
     """Return a file's rows under our columns; what cannot be read becomes null.
 
     ``symbol`` is used where the file has no column of symbols.
+
+    Raises:
+        FileRefused: The bars are not daily, or its dates or numbers can be read in two ways.
     """
     taken = columns.taken
     if columns.interval is not None:
-        interval = pl.col(columns.interval).cast(pl.String).str.to_lowercase()
-        raw = raw.filter(interval.is_in(_DAILY))
+        raw = _daily_rows(raw, columns.interval, label)
     symbols = (
         pl.col(taken["symbol"]).cast(pl.String).str.strip_chars()
         if "symbol" in taken
         else pl.lit(symbol, dtype=pl.String)
     )
-    numbers = (name for name in schema.DELIVERY.names if name not in ("symbol", "date"))
+    if taken.get("symbol") == "<TICKER>":  # Stooq's AAPL.US and BRK-B.US
+        plain = symbols.str.strip_suffix(".US").str.replace_all("-", ".", literal=True)
+        symbols = pl.when(symbols.str.ends_with(".US")).then(plain).otherwise(symbols)
+    numbers = [name for name in schema.DELIVERY.names if name not in ("symbol", "date")]
+    raw = with_decimal_points(
+        raw,
+        [taken[name] for name in numbers if name in taken],
+        label=label,
+        misfits=partial(_misfits, columns=columns),
+    )
     rows = raw.select(
         symbol=symbols,
-        date=read_dates(pl.col(taken["date"]), raw.schema[taken["date"]]),
+        date=read_dates(raw[taken["date"]], label=label),
         **{name: read_numbers(taken.get(name), raw.schema) for name in numbers},
     )
+    _require_one_stamp_a_day(rows, raw, columns, label)
     whole = pl.when(pl.col("trades").is_finite()).then(pl.col("trades").round())
     return rows.with_columns(whole.cast(pl.Int64, strict=False))
+
+
+def _daily_rows(raw: pl.DataFrame, interval: str, label: str) -> pl.DataFrame:
+    text = pl.col(interval).cast(pl.String).str.strip_chars().str.to_lowercase()
+    rows = raw.filter(text.is_in(_DAILY) | text.is_null())
+    if raw.height and rows.is_empty():
+        raise FileRefused(
+            Code.NO_SESSIONS,
+            label,
+            f"its bars are not daily: column {interval!r} has {raw[interval][0]}",
+            "export daily bars",
+        )
+    return rows
+
+
+def _require_one_stamp_a_day(
+    rows: pl.DataFrame, raw: pl.DataFrame, columns: Columns, label: str
+) -> None:
+    """Refuse bars of minutes or hours: several times of one day for one symbol."""
+    stamps = [columns.taken["date"]]
+    stamps += [name for name in columns.unused if plain_name(name) == "time"]
+    varying = [name for name in stamps if raw[name].n_unique() > rows["date"].n_unique()]
+    if not varying:
+        return
+    of_bars = rows.select("symbol", "date", stamp=raw.select(pl.struct(stamps)).to_series())
+    several = of_bars.filter(pl.col("date").is_not_null()).unique()
+    twice = several.filter(pl.struct("symbol", "date").is_duplicated())
+    if twice.height:
+        symbol, day, _ = twice.row(0)
+        raise FileRefused(
+            Code.NO_SESSIONS,
+            label,
+            f"its bars are not daily: {symbol} has several times on {day}",
+            "export daily bars",
+        )
+
+
+def _misfits(raw: pl.DataFrame, columns: Columns) -> int:
+    """Count the bars whose high or low is not one, with the numbers as they are read."""
+    price = {name: read_numbers(columns.taken[name], raw.schema) for name in schema.PRICES}
+    high, low = price["high"], price["low"]
+    others = [price["open"], price["close"]]
+    is_off = pl.any_horizontal(high < low, *(high < one for one in others))
+    is_off |= pl.any_horizontal(low > one for one in others)
+    return int(raw.select(is_off.sum()).item())
 
 
 def require_types(schema: pl.Schema, columns: Columns, *, label: str) -> None:
@@ -184,64 +244,12 @@ def plain_name(name: str) -> str:
 
 
 def read_numbers(column: str | None, schema: pl.Schema) -> pl.Expr:
-    """Read a column of numbers, with or without commas between thousands; null where not given."""
+    """Read a column of numbers with decimal points; null where it is not given."""
     if column is None:
         return pl.lit(None, dtype=pl.Float64)
     value = pl.col(column)
     if schema[column] == pl.Float32:  # by its shortest decimal: 115.92 is not 115.9199981689
         value = value.cast(pl.String)
     elif schema[column] == pl.String:
-        value = value.str.strip_chars().str.replace_all(",", "", literal=True)
+        value = value.str.strip_chars()
     return value.cast(pl.Float64, strict=False)
-
-
-def read_dates(value: pl.Expr, kind: pl.DataType) -> pl.Expr:
-    """Read dates as ISO text, 20150716, 07/16/2015, 16.07.2015, epochs of any unit, or typed."""
-    if kind == pl.Date:
-        return value
-    if isinstance(kind, pl.Datetime):
-        return _session_of(value) if kind.time_zone else value.dt.date()
-    if kind.is_numeric():
-        return _of_number(value.cast(pl.Int64, strict=False))
-    text = value.cast(pl.String).str.strip_chars()
-    number = text.str.extract(r"^(\d{8,19})$").cast(pl.Int64, strict=False)
-    iso = text.str.slice(0, 10).str.to_date("%Y-%m-%d", strict=False)
-    zoned = (
-        pl.when(text.str.contains(r"T.*(?:Z|[+-]\d\d:?\d\d)$"))
-        .then(text)
-        .str.to_datetime("%+", strict=False, time_zone="UTC")
-    )
-    return pl.coalesce(
-        _of_number(number),
-        _session_of(zoned),
-        iso,
-        text.str.to_date("%m/%d/%Y", strict=False),
-        text.str.to_date("%d.%m.%Y", strict=False),
-    )
-
-
-def _of_number(number: pl.Expr) -> pl.Expr:
-    day = pl.when(number < 100_000_000).then(number).cast(pl.String)
-    nanos = pl.coalesce(
-        pl.when(number >= least).then(number * nanos_each)
-        for least, nanos_each in ((10**17, 1), (10**14, 10**3), (10**11, 10**6), (10**8, 10**9))
-    )
-    return pl.coalesce(
-        day.str.to_date("%Y%m%d", strict=False),
-        _session_of(pl.from_epoch(nanos, time_unit="ns").dt.replace_time_zone("UTC")),
-    )
-
-
-def _session_of(instant: pl.Expr) -> pl.Expr:
-    """Return the exchange's date of an instant; midnight in UTC stands for its own date.
-
-    A vendor's daily bar is stamped somewhere in its session's day in New York; files
-    that hold dates only come out as midnight UTC when read as instants.
-    """
-    midnight = instant.dt.time() == pl.time(0, 0, 0)
-    in_utc = instant.dt.convert_time_zone("UTC")
-    return (
-        pl.when(midnight)
-        .then(in_utc.dt.date())
-        .otherwise(in_utc.dt.convert_time_zone(EXCHANGE_ZONE).dt.date())
-    )

@@ -161,7 +161,7 @@ def import_files(
             kind = None if has_column(header, "open") else kind_of(header)
             if kind:
                 symbol = None if has_column(header, "symbol") else require_symbol_of_name(file)
-                found = reference_rows(table.rows, kind, symbol=symbol)
+                found = reference_rows(table.rows, kind, symbol=symbol, label=file.uri)
                 return _Imported(
                     reference=found,
                     layout=f"{kind}",

@@ -203,7 +203,7 @@ def bars_of(table: FileTable, file: SourceFile) -> ReadFile:
         )
     require_types(rows.schema, columns, label=file.uri)
     symbol = None if "symbol" in columns.taken else require_symbol_of_name(file)
-    bars = to_delivery_rows(rows, columns, symbol=symbol)
+    bars = to_delivery_rows(rows, columns, symbol=symbol, label=file.uri)
     if "symbol" in partition:
         of_folder = partition["symbol"]
         others = bars.filter(pl.col("symbol").ne_missing(of_folder))["symbol"].drop_nulls()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
 
@@ -13,7 +13,9 @@ import polars as pl
 from batch.core import schema
 from batch.core.frames import polars_schema
 from batch.core.rules import LEAST_RATIO, MOST_PRICE, MOST_RATIO, Reason, is_blank
-from fetchers.files.columns import SYMBOL_NAMES, by_plain_name, read_dates, read_numbers
+from fetchers.files.columns import SYMBOL_NAMES, by_plain_name, plain_name, read_numbers
+from fetchers.files.dates import read_dates
+from fetchers.files.numbers import with_decimal_points
 
 
 class Kind(StrEnum):
@@ -43,6 +45,8 @@ _OTHER_NAMES: Final[dict[str, tuple[str, ...]]] = {
     "market_cap_usd": ("market_cap_usd", "market_cap"),
 }
 """Names of columns that are not only called as ours are."""
+
+_NUMBERS: Final = frozenset({*_BEFORE, *_AFTER, *_RATIO, *_AMOUNT, *_OTHER_NAMES["market_cap_usd"]})
 
 _OF_TICKERS: Final = tuple(
     name
@@ -90,9 +94,17 @@ def kind_of(header: Sequence[str]) -> Kind | None:
     return None
 
 
-def reference_rows(raw: pl.DataFrame, kind: Kind, *, symbol: str | None) -> ReferenceRows:
-    """Return a file's rows of one kind; ``symbol`` is used where it has no column of symbols."""
-    rows = _READERS[kind](_Source(raw, symbol))
+def reference_rows(
+    raw: pl.DataFrame, kind: Kind, *, symbol: str | None, label: str
+) -> ReferenceRows:
+    """Return a file's rows of one kind; ``symbol`` is used where it has no column of symbols.
+
+    Raises:
+        FileRefused: Its dates or numbers can be read in two ways.
+    """
+    numbers = [name for name in raw.columns if plain_name(name) in _NUMBERS]
+    raw = with_decimal_points(raw, numbers, label=label)
+    rows = _READERS[kind](_Source(raw, symbol, label))
     rules = {
         Reason.NO_SYMBOL: pl.col("symbol").is_null() | is_blank("symbol"),
         **_RULES[kind],
@@ -113,6 +125,7 @@ def reference_rows(raw: pl.DataFrame, kind: Kind, *, symbol: str | None) -> Refe
 class _Source:
     raw: pl.DataFrame
     symbol: str | None
+    label: str
 
     def find(self, names: Sequence[str]) -> str | None:
         theirs = by_plain_name(self.raw.columns)
@@ -122,16 +135,16 @@ class _Source:
         column = self.find(SYMBOL_NAMES)
         return pl.col(column).cast(pl.String).str.strip_chars() if column else pl.lit(self.symbol)
 
-    def dates(self, names: Sequence[str]) -> pl.Expr:
+    def dates(self, names: Sequence[str]) -> pl.Series:
         column = self.find(names)
         if column is None:
-            return pl.lit(None, dtype=pl.Date)
-        return read_dates(pl.col(column), self.raw.schema[column])
+            return pl.Series([None], dtype=pl.Date)
+        return read_dates(self.raw[column], label=self.label)
 
     def numbers(self, names: Sequence[str]) -> pl.Expr:
         return read_numbers(self.find(names), self.raw.schema)
 
-    def others(self, table_schema: Any, names: Sequence[str]) -> dict[str, pl.Expr]:
+    def others(self, table_schema: Any, names: Sequence[str]) -> dict[str, pl.Expr | pl.Series]:
         """Return the columns of a table that the file has, each as its type."""
         kinds = polars_schema(table_schema, names)
         return {
@@ -140,9 +153,9 @@ class _Source:
             if (column := self.find(_names(name)))
         }
 
-    def _other(self, column: str, kind: pl.DataType) -> pl.Expr:
+    def _other(self, column: str, kind: pl.DataType) -> pl.Expr | pl.Series:
         if kind == pl.Date:
-            return read_dates(pl.col(column), self.raw.schema[column])
+            return read_dates(self.raw[column], label=self.label)
         if kind == pl.Boolean:
             text = pl.col(column).cast(pl.String).str.strip_chars().str.to_lowercase()
             return text.replace_strict(_TRUTH, default=None, return_dtype=pl.Boolean)
@@ -186,8 +199,8 @@ def _dividends(source: _Source) -> pl.DataFrame:
 
 def _tickers(source: _Source) -> pl.DataFrame:
     ends = source.find(("valid_to",))  # a table of ours: the rows that hold no more are history
-    rows = source.raw.filter(pl.col(ends).is_null()) if ends else source.raw
-    return rows.select(symbol=source.symbols(), **source.others(schema.TICKERS, _OF_TICKERS))
+    source = replace(source, raw=source.raw.filter(pl.col(ends).is_null())) if ends else source
+    return source.raw.select(symbol=source.symbols(), **source.others(schema.TICKERS, _OF_TICKERS))
 
 
 def _names(name: str) -> tuple[str, ...]:

@@ -18,6 +18,9 @@ class Code(StrEnum):
     EXCEL = "excel"
     ENCRYPTED = "encrypted"
     UNKNOWN_ENCODING = "unknown_encoding"
+    NO_SESSIONS = "no_sessions"
+    AMBIGUOUS_DATES = "ambiguous_dates"
+    AMBIGUOUS_DECIMALS = "ambiguous_decimals"
     ALL_ROWS_REFUSED = "all_rows_refused"
     TOO_MANY_REFUSED = "too_many_refused"
 

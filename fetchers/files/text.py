@@ -1,7 +1,6 @@
-"""Tables in text: which character separates values, how numbers are written, where headings end.
+"""Tables in text: which character separates values, and where headings end.
 
-Pure. What comes out has one heading, one row per symbol and date, and numbers with a decimal
-point, all as text.
+Pure. What comes out has one heading and one row per symbol and date, all as text.
 """
 
 from __future__ import annotations
@@ -26,9 +25,6 @@ _YFINANCE_FIELDS: Final = frozenset(
         *("dividends", "stock_splits", "capital_gains", "repaired"),
     }
 )
-_POINT: Final = r"^-?\d+\.(\d{1,2}|\d{4,})$|^-?\d{1,3}(,\d{3})+\.\d+$"
-_COMMA: Final = r"^-?\d+,(\d{1,2}|\d{4,})$|^-?\d{1,3}(\.\d{3})+,\d+$"
-_WITH_COMMA: Final = r"^-?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?$"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +65,6 @@ def parse_text(content: bytes, *, label: str) -> FileTable:
             skip_rows=3 if named_index else 2,
         )
         rows = _one_row_per_symbol(below, fields, symbols)
-    if separator != "," or b'"' in content:
-        rows = _with_decimal_points(rows, separator)
     last = rows if not fields else below
     return FileTable(rows, is_wide=bool(fields), open_end=_open_end(content, last))
 
@@ -141,20 +135,3 @@ def _one_row_per_symbol(below: pl.DataFrame, fields: list[str], symbols: list[st
         )
         parts.append(part.filter(pl.any_horizontal(pl.col(*own).is_not_null())))
     return pl.concat(parts, how="diagonal")
-
-
-def _with_decimal_points(rows: pl.DataFrame, separator: str) -> pl.DataFrame:
-    """Write numbers with a decimal point where the whole table has decimal commas.
-
-    The values decide: ``10,5`` and ``1.234,56`` have decimal commas, ``10.5`` and ``1,234.56``
-    decimal points. Where none of them decides, as in ``1,234``, a comma is taken for a decimal
-    one unless it separates the table's columns too.
-    """
-    values = pl.concat([rows[name].alias("value").drop_nulls() for name in rows.columns])
-    values = values.filter(values.str.contains(r"^\s*-?[\d.,]+\s*$")).str.strip_chars()
-    with_point, with_comma = values.str.contains(_POINT).any(), values.str.contains(_COMMA).any()
-    if with_point or not (with_comma or separator != ","):
-        return rows
-    text = pl.col(pl.String).str.strip_chars()
-    plain = text.str.replace_all(".", "", literal=True).str.replace(",", ".", literal=True)
-    return rows.with_columns(pl.when(text.str.contains(_WITH_COMMA)).then(plain).otherwise(text))
