@@ -294,6 +294,61 @@ def test_columns_that_only_resemble_ours_are_not_taken(tmp_path: Path) -> None:
     assert "no column for volume" in refusal(tmp_path, content).sentence
 
 
+SECOND = ("BB", date(2025, 4, 9), 20.5, 22.5, 19.25, 21.25, 2500.0)
+TWO = TABLE + "BB,2025-04-09,20.5,22.5,19.25,21.25,2500\n"
+
+
+def sound_rows(folder: Path, content: bytes) -> set[tuple[object, ...]]:
+    """The rows with every value; none of a file that is refused."""
+    with suppress(FileRefused):
+        return {row for row in read(folder, content) if None not in row}
+    return set()
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_a_file_cut_at_any_byte_never_gives_other_numbers(tmp_path: Path, separator: str) -> None:
+    whole = TWO.replace(",", separator).encode()
+    packed = gzip.compress(whole)
+
+    found = [sound_rows(tmp_path, whole[:end]) for end in range(len(whole) + 1)]
+    unpacked = [sound_rows(tmp_path, packed[:end]) for end in range(len(packed))]
+
+    assert found[-1] == {RIGHT, SECOND}
+    assert set().union(*found) == {RIGHT, SECOND}
+    assert not any(unpacked)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Daily bars\n" + TWO,
+        "\n\n" + TWO,
+        HEAD + "text,date,usd,usd,usd,usd,shares\n" + TWO.removeprefix(HEAD),
+        TWO + "Source: exchange\n",
+        TWO + "\n\n",
+        TWO + "total,,,,,,3500\n",
+        TWO + HEAD,
+        TWO.replace("10.5,", "10.5,,"),
+        TWO.replace("10.5,", ""),
+        TWO.replace("10.5,", "10,5,"),
+        TWO.replace("A,", '"A,', 1),
+        TWO.replace("A,", "'A',", 1),
+        TWO.replace("10.5", '"10.5'),
+        TWO.replace("1000", "1000,"),
+        TWO.replace("1000", "1000 shares"),
+        TWO.replace("10.5", "$10.5"),
+        TWO.replace("2025-04-08", "2025-04-08 (Tue)"),
+        TWO.replace("\n", "\r"),
+        TWO.replace(",", ";", 7),
+        HEAD.replace("open", "close") + TWO.removeprefix(HEAD),
+        HEAD.replace("open,", "") + TWO.removeprefix(HEAD),
+        HEAD.replace("symbol,", "") + TWO.removeprefix(HEAD),
+    ],
+)
+def test_polluted_tables_never_give_other_numbers(tmp_path: Path, text: str) -> None:
+    assert sound_rows(tmp_path, text.encode()) <= {RIGHT, SECOND}
+
+
 SESSIONS = load_calendar().sessions_between(date(2019, 1, 1), date(2024, 12, 31))
 PRICE = st.integers(1, 10**7).map(lambda cents: cents / 1000)
 VOLUME = st.integers(0, 10**8)

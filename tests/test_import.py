@@ -56,6 +56,8 @@ def take(
     calendar: Calendar,
     received_at: datetime | None = None,
     now: datetime | None = None,
+    *,
+    accept_adjusted: bool = True,
 ) -> Import:
     return import_files(
         store,
@@ -64,6 +66,7 @@ def take(
         source="test",
         received_at=received_at,
         now=now or datetime.now(UTC),
+        accept_adjusted=accept_adjusted,
         max_refused_share=0.01,
         workers=2,
         progress=Silent(),
@@ -816,6 +819,33 @@ def test_yfinance_files_of_several_symbols_are_read(
         ("MSFT", day[1], 10.0, 11.0, 100.0),
     ]
     assert ("auto_adjust=False" in outcome.notes[0]) == adjusted
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "is_adjusted"),
+    [
+        ("MSFT.csv", YAHOO, True),
+        ("MSFT.csv", YAHOO.replace("Adj Close,Volume", "Volume,Dividends,Stock Splits"), True),
+        ("day.txt", STOOQ, True),
+        ("aapl.us.txt", "Date,Open,High,Low,Close,Volume\n2025-04-08,10,12,9,11,1000\n", True),
+        ("AAPL.csv", "Date,Open,High,Low,Close,Volume\n2025-04-08,10,12,9,11,1000\n", False),
+        ("2025-04-08.csv", HOUSE, False),
+    ],
+)
+def test_files_of_vendors_that_adjust_their_prices_need_an_explicit_word(
+    lake: LocalStore, tmp_path: Path, calendar: Calendar, name: str, text: str, is_adjusted: bool
+) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+
+    refused = take(lake, path, calendar, accept_adjusted=False)
+    accepted = take(lake, path, calendar, accept_adjusted=True)
+
+    assert [one.code for one in refused.refused] == ["adjusted_prices"] * is_adjusted
+    assert all("--accept-adjusted" in one.remedy for one in refused.refused)
+    assert refused.accepted_rows == (not is_adjusted)
+    assert (accepted.accepted_rows, accepted.problems) == (1, [])
+    assert len(accepted.notes) == is_adjusted
 
 
 def test_a_yfinance_file_of_one_symbol_with_headings_of_several_is_read(

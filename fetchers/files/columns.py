@@ -67,10 +67,16 @@ class Columns:
         return f"{pairs}{rest}"
 
     @property
-    def is_adjusted_vendor(self) -> bool:
-        """Whether these are the columns of a vendor whose prices are split-adjusted."""
+    def is_yahoo(self) -> bool:
+        """Whether Yahoo or yfinance write these columns, for one symbol."""
         names = {plain_name(name) for name in self.unused}
-        return "adj_close" in names and "symbol" not in self.taken
+        has_actions = {"dividends", "stock_splits"} <= names
+        return (has_actions or "adj_close" in names) and "symbol" not in self.taken
+
+    @property
+    def is_stooq(self) -> bool:
+        """Whether these are the columns of Stooq's files of many symbols."""
+        return self.taken.get("symbol") == "<TICKER>"
 
 
 def has_column(header: Sequence[str], ours: str) -> bool:
@@ -125,9 +131,11 @@ def to_delivery_rows(
         if "symbol" in taken
         else pl.lit(symbol, dtype=pl.String)
     )
-    if taken.get("symbol") == "<TICKER>":  # Stooq's AAPL.US and BRK-B.US
+    if columns.is_stooq:  # Stooq's AAPL.US and BRK-B.US
         plain = symbols.str.strip_suffix(".US").str.replace_all("-", ".", literal=True)
         symbols = pl.when(symbols.str.ends_with(".US")).then(plain).otherwise(symbols)
+    has_quotes = symbols.str.contains(r"['\"`]")  # of a dialect that is not read
+    symbols = pl.when(~has_quotes).then(symbols)
     numbers = [name for name in schema.DELIVERY.names if name not in ("symbol", "date")]
     raw = with_decimal_points(
         raw,
@@ -221,13 +229,17 @@ def require_types(schema: pl.Schema, columns: Columns, *, label: str) -> None:
 def symbol_of_name(stem: str) -> str | None:
     """Return the symbol that a file of one symbol is named after; None where it is not.
 
-    Stooq writes ``aapl.us.txt`` and ``aapl_us_d.csv``; others write ``AAPL.csv``, in capitals
-    but for Polygon's endings of preferred shares, rights and warrants.
+    Stooq's are named as :func:`stooq_symbol` says; others ``AAPL.csv``, in capitals but for
+    Polygon's endings of preferred shares, rights and warrants.
     """
-    stooq = re.fullmatch(r"([a-z0-9.-]+?)[._]us(?:_d)?", stem)
-    if stooq:
-        return stooq[1].upper().replace("-", ".")
-    return stem if re.fullmatch(r"[A-Z]{1,6}([.-][A-Z]{1,4})?(p[A-Z]?|r?w?)", stem) else None
+    is_symbol = re.fullmatch(r"[A-Z]{1,6}([.-][A-Z]{1,4})?(p[A-Z]?|r?w?)", stem)
+    return stooq_symbol(stem) or (stem if is_symbol else None)
+
+
+def stooq_symbol(stem: str) -> str | None:
+    """Return the symbol of ``aapl.us.txt`` and ``aapl_us_d.csv``, as Stooq names its files."""
+    found = re.fullmatch(r"([a-z0-9.-]+?)[._]us(?:_d)?", stem)
+    return found[1].upper().replace("-", ".") if found else None
 
 
 def by_plain_name(header: Sequence[str]) -> dict[str, str]:

@@ -27,6 +27,7 @@ from fetchers.files.refusals import Code, FileRefused
 from fetchers.files.symbol_folders import gather_sessions, is_symbol_folder
 from fetchers.tickers import apply_known
 
+_SPLITS_AFTER = "import splits only for dates after the files were downloaded"
 _FOLDERS = "one folder per symbol (symbol=*)"
 
 
@@ -93,6 +94,7 @@ def import_files(
     source: str,
     received_at: datetime | None,
     now: datetime,
+    accept_adjusted: bool = False,
     max_refused_share: float,
     workers: int,
     progress: Progress,
@@ -111,6 +113,7 @@ def import_files(
         source: Who the deliveries are from; part of their names.
         received_at: When the files were received; None takes each file's own time.
         now: When they reach the lake.
+        accept_adjusted: Take files whose layout is of a vendor that adjusts its prices.
         max_refused_share: Share of refused rows above which a file is a problem.
         workers: Files read side by side.
 
@@ -169,12 +172,19 @@ def import_files(
                     refused=_rows_refused(found, file.uri, problem) if problem else None,
                 )
             read = bars_of(table, file)
+            if read.adjusted and not accept_adjusted:
+                raise FileRefused(
+                    Code.ADJUSTED_PRICES,
+                    file.uri,
+                    read.adjusted,
+                    "a lake has prices as traded: import such, or give --accept-adjusted",
+                )
         except DeliveryUnreadable as err:
             return _unreadable(err)
         return replace(
             land_rows(read.rows, received_at or file.received_at, places[file], file.uri),
             layout=read.columns.summary,
-            note=read.note,
+            note=f"{file.uri}: {read.adjusted}; {_SPLITS_AFTER}" if read.adjusted else None,
         )
 
     def import_all() -> Iterator[_Imported]:

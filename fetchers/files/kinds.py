@@ -34,6 +34,7 @@ _OTHER: Final = {
     b"\x89PNG": "an image",
 }
 _ENCRYPTED: Final = (b"-----BEGIN PGP", b"Salted__", b"age-encryption.org", b"PARE")
+_CONTROL: Final = re.compile(rb"[\x00-\x08\x0e-\x1f]")
 _TAR_PLACE: Final = slice(257, 262)
 _HTML: Final = re.compile(rb"<(?![A-Z]+>\s*[,;\t|])[?!a-zA-Z]")
 """A tag, but not the ``<TICKER>,`` with which Stooq's headings begin."""
@@ -121,9 +122,9 @@ def _as_utf8(content: bytes, label: str) -> bytes:
                 Code.TRUNCATED, label, f"UTF-16 that is damaged or cut off: {err}", _AGAIN
             ) from err
     content = content.removeprefix(_UTF8_MARK)
-    if 0 in content:
+    if 0 in content or _CONTROL.search(content[:4096].lstrip(b" \t\r\n").partition(b"\n")[0]):
         raise FileRefused(
-            Code.NOT_A_TABLE, label, "binary, of an unknown kind: it has zero bytes", _AS_TABLE
+            Code.NOT_A_TABLE, label, "binary, of an unknown kind: it has control bytes", _AS_TABLE
         )
     if not content.isascii():
         try:

@@ -34,6 +34,7 @@ from fetchers.files.columns import (
     plain_name,
     recognise_columns,
     require_types,
+    stooq_symbol,
     symbol_of_name,
     to_delivery_rows,
 )
@@ -54,10 +55,7 @@ _RANDOM = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _BRONZE = re.compile(rf"(?<=/){BRONZE}date=")
 _MADE_BY_LAKES: Final = (SILVER, STATE, RUNS, REJECTED, VACUUMED)
 
-_SPLIT_ADJUSTED: Final = (
-    "this vendor's prices are usually split-adjusted already; import splits only for dates after"
-    " the files were downloaded"
-)
+_SPLIT_ADJUSTED: Final = "this vendor's prices are usually adjusted for splits, not as traded"
 _DIVIDEND_ADJUSTED: Final = (
     "without a column Adj Close they are adjusted for dividends too: download with"
     " auto_adjust=False"
@@ -110,12 +108,13 @@ class SourceFile:
 class ReadFile:
     """A file's rows as the columns of a delivery, dirty rows included.
 
-    ``note`` says what to know about them; None where there is nothing.
+    ``adjusted`` says how the prices are not as traded, by the vendor that the file's layout is
+    of; None where nothing shows it.
     """
 
     rows: pl.DataFrame
     columns: Columns
-    note: str | None = None
+    adjusted: str | None = None
 
 
 def find_files(place: str, *, lake: ObjectStore | None = None) -> list[SourceFile]:
@@ -214,13 +213,13 @@ def bars_of(table: FileTable, file: SourceFile) -> ReadFile:
                 f"its folder stands for symbol {of_folder or 'null'}, its column has {others[0]}",
                 "correct the one that is wrong",
             )
-    note = None
-    if table.is_wide or columns.is_adjusted_vendor:
-        raw_closes = has_column(rows.columns, "close") and "adj_close" in map(
-            plain_name, rows.columns
-        )
-        note = _SPLIT_ADJUSTED if raw_closes else f"{_SPLIT_ADJUSTED}; {_DIVIDEND_ADJUSTED}"
-    return ReadFile(bars, columns, f"{file.uri}: {note}" if note else None)
+    adjusted = None
+    if table.is_wide or columns.is_yahoo:
+        raw_closes = "adj_close" in map(plain_name, rows.columns)
+        adjusted = _SPLIT_ADJUSTED if raw_closes else f"{_SPLIT_ADJUSTED}; {_DIVIDEND_ADJUSTED}"
+    elif columns.is_stooq or stooq_symbol(_SUFFIX.split(file.name)[0]):
+        adjusted = _SPLIT_ADJUSTED
+    return ReadFile(bars, columns, adjusted)
 
 
 def require_symbol_of_name(file: SourceFile) -> str:

@@ -21,6 +21,7 @@ class Code(StrEnum):
     NO_SESSIONS = "no_sessions"
     AMBIGUOUS_DATES = "ambiguous_dates"
     AMBIGUOUS_DECIMALS = "ambiguous_decimals"
+    ADJUSTED_PRICES = "adjusted_prices"
     ALL_ROWS_REFUSED = "all_rows_refused"
     TOO_MANY_REFUSED = "too_many_refused"
 

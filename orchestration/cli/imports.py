@@ -42,6 +42,12 @@ class ImportSettings(WorkerSettings, RefusalSettings):
     " imported last wins.",
 )
 @click.option("--source", metavar="NAME", default="import", help="Name of the source.")
+@click.option(
+    "--accept-adjusted",
+    is_flag=True,
+    help="Import files of Yahoo, yfinance and Stooq, whose prices are adjusted for splits; without"
+    " it they are refused, because a lake has prices as traded.",
+)
 @settings_options(ImportSettings)
 @output_options
 def command(
@@ -51,6 +57,7 @@ def command(
     splits: str | None,
     received_at: str | None,
     source: str,
+    accept_adjusted: bool,
 ) -> None:
     """Import deliveries into the lake: CSV, CSV.gz or Parquet files and folders.
 
@@ -65,6 +72,7 @@ def command(
     Examples:
       ohlcv import deliveries/*.csv.gz splits.csv dividends.csv tickers.csv
       ohlcv import AAPL.csv --received-at 2025-01-10T21:30Z
+      ohlcv import yahoo/AAPL.csv --accept-adjusted
       ohlcv import s3://old-bucket/processed/
     """
     now = datetime.now(UTC)
@@ -84,6 +92,7 @@ def command(
             source=source,
             received_at=received,
             now=now,
+            accept_adjusted=accept_adjusted,
             max_refused_share=settings.max_refused_share,
             workers=settings.workers,
             progress=run.progress,
