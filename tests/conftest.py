@@ -34,6 +34,11 @@ CORPUS = Path(
 ).resolve()
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Name bytes by their number: an archive has the time in it, and a name must stay the same."""
+    return f"{len(val)} bytes" if isinstance(val, bytes) else None
+
+
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the developer's own settings out of the tests."""
