@@ -8,6 +8,8 @@ import pytest
 
 from tests.support.damage import DAMAGES, PLACES, READERS, make_lake, wrongs
 
+pytestmark = pytest.mark.slow
+
 # Every kind of damage, at all places in turn.
 NUMBERS = [kind * len(PLACES) + kind * 3 % len(PLACES) for kind in range(len(DAMAGES))]
 

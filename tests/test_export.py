@@ -129,11 +129,15 @@ def test_daily_bars_as_traded_make_the_same_lake_again(
     path, again = str(tmp_path / "daily.csv"), str(tmp_path / "again")
     splits = str(Path(filled.store.uri) / SPLITS)
 
-    assert ohlcv("export", "--lake", filled.store.uri, "--raw", "-o", path)[0] == 0
+    symbols = [symbol for symbol in SYMBOLS if '"' not in symbol]  # an import refuses the other
+    chosen = [word for symbol in symbols for word in ("-s", symbol)]
+
+    assert ohlcv("export", "--lake", filled.store.uri, "--raw", "-o", path, *chosen)[0] == 0
     assert ohlcv("import", path, splits, "--lake", again)[0] == 0
     assert ohlcv("consolidate", "--lake", again)[0] == 0
 
-    assert Lake.open(again).bars("1d", adjusted=False).equals(filled.bars("1d", adjusted=False))
+    traded = filled.bars("1d", symbols, adjusted=False)
+    assert Lake.open(again).bars("1d", adjusted=False).equals(traded)
 
 
 @pytest.mark.parametrize(

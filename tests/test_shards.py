@@ -25,6 +25,8 @@ from batch.storage.local import LocalStore
 from simulation.exchange import ExchangeSpec, SyntheticExchange
 from tests.support.bars import land_rows, received_after
 
+pytestmark = pytest.mark.slow
+
 SPEC = ExchangeSpec(symbols=15, first=date(2013, 11, 1), last=date(2017, 2, 15))
 
 

@@ -29,6 +29,8 @@ from tests.support.command_line import ROOT, warm_python
 from tests.support.lakes import Filled, Receipt, copy_into, new_lake, silver_bytes, versions
 from tests.support.passing import PassingStore
 
+pytestmark = pytest.mark.slow
+
 BOTH = tuple(Anchor)
 DAYS = [day for day in library_sessions() if 2020 <= day.year <= 2022][::90]
 

@@ -37,6 +37,8 @@ from tests.fetchers.support import (
     vendor,
 )
 
+pytestmark = pytest.mark.slow
+
 TRAILING = [
     "2025-01-10", "2025-01-13", "2025-01-14", "2025-01-15", "2025-01-16", "2025-01-17",
 ]  # fmt: skip
