@@ -171,6 +171,26 @@ def test_what_cannot_be_written_is_a_usage_error_and_leaves_nothing(
     assert not (Path(filled.store.uri) / "bars.csv").exists()
 
 
+def test_a_lake_without_bars_says_how_to_make_them(tmp_path: Path, ohlcv: Run) -> None:
+    (tmp_path / "lake/bronze").mkdir(parents=True)
+
+    code, out, err = ohlcv("export", "--lake", str(tmp_path / "lake"))
+
+    assert (code, out) == (2, "")
+    assert "has no daily bars: check the path, or make them with `ohlcv consolidate`" in err
+
+
+def test_what_a_killed_export_of_the_same_process_number_left_is_in_nobodys_way(
+    filled: Lake, tmp_path: Path, ohlcv: Run
+) -> None:
+    left = tmp_path / f".bars.csv.{os.getpid()}.part"  # in a container every process is the first
+    left.write_text("half")
+
+    code, _, err = ohlcv("export", "--lake", filled.store.uri, "-o", str(tmp_path / "bars.csv"))
+
+    assert code == 0, err
+
+
 def copy_of(lake: Lake, folder: Path) -> LocalStore:
     store = LocalStore(folder)
     for item in lake.store.list(""):

@@ -128,7 +128,7 @@ def sift(rows: pl.DataFrame, calendar: Calendar, received_at: datetime) -> Sifte
 
 @cache
 def _rules() -> dict[Reason, pl.Expr]:
-    """Return what makes a row unusable whatever the calendar says and whenever it came."""
+    """Return the rules that need neither the calendar nor the instant of receipt."""
     prices = [pl.col(name) for name in schema.PRICES]
     open_, high, low, close = prices
     volume = pl.col("volume")

@@ -34,7 +34,7 @@ from batch.lake.manifest import load_daily_manifest
 from batch.lake.panel import require_field, widen
 from batch.lake.partitions import list_tables, table_schema
 from batch.lake.reference import read_reference, read_splits
-from batch.lake.select import SelectedBars, select_bars
+from batch.lake.select import select_bars
 from batch.lake.tables import reading_table, scan_table, table_years
 from batch.lake.universe import UniverseRules, choose, window_of
 from batch.storage.scan import REBUILD, of_symbols, reading, scan_objects
@@ -136,7 +136,7 @@ class Lake:
         one that the lake does not know has no rows.
         """
         asked = BarsRequest.read(interval, symbols, start, end, adjusted, complete, anchor, as_of)
-        rows, warning = self._select(asked)
+        rows, warning = select_bars(self.store, asked)
         if warning:
             warnings.warn(warning, LakeWarning, stacklevel=2)
         return rows
@@ -265,9 +265,6 @@ class Lake:
             tickers = tickers.filter(pl.col("valid_from") <= asked.as_of.astimezone(UTC).date())
         return choose(bars, tickers, last, rules, label=self.store.uri)
 
-    def _select(self, asked: BarsRequest) -> SelectedBars:
-        return select_bars(self.store, asked)
-
     def _read(self, asked: BarsRequest, columns: Sequence[str] | None = None) -> pl.DataFrame:
         """Return the bars, or some columns of them; warn the caller's caller of missing ones."""
         try:
@@ -283,7 +280,7 @@ class Lake:
     def _collect(
         self, asked: BarsRequest, columns: Sequence[str] | None
     ) -> tuple[pl.DataFrame, str | None]:
-        rows, warning = self._select(asked)
+        rows, warning = select_bars(self.store, asked)
         with reading_table(self.store, asked.table):
             return (rows if columns is None else rows.select(columns)).collect(), warning
 

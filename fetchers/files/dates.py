@@ -6,7 +6,7 @@ Pure. Stamps are text, whole numbers, dates or instants.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from functools import cache
 from typing import Final
@@ -26,7 +26,8 @@ Later ones are midnight of the next day in Europe, written in UTC.
 
 _STAMP: Final = re.compile(
     r"(\d{1,4})([-/.])(\d{1,2})\2(\d{1,4})"
-    r"(?:[T ]+(\d\d):(\d\d)(?::(\d\d)(?:[.,]\d+)?)?\s*(Z|UTC|[+-]\d\d(?::?\d\d)?)?)?"
+    r"(?:[T ]+(?P<hour>\d\d):(?P<minute>\d\d)(?::(?P<second>\d\d)(?:[.,]\d+)?)?"
+    r"\s*(?:(?P<utc>Z|UTC)|(?P<zone_hours>[+-]\d\d)(?::?(?P<zone_minutes>\d\d))?)?)?"
 )
 _EIGHT: Final = re.compile(r"\d{8}")
 _PER_SECOND: Final = {
@@ -46,6 +47,9 @@ _MOST_EPOCH_S: Final = 1_900_000_000
 """In 2030. Ten and twelve digits that begin with 19 or 20 are YYYYMMDDHH and YYYYMMDDHHMM."""
 
 _Parts = tuple[int, int, int]
+_Clock = Mapping[str, str | None]
+"""The parts of a time of day by their names in :data:`_STAMP`; empty where there is none."""
+
 _ORDERS: Final[dict[str, tuple[int, int, int]]] = {
     "year-month-day": (0, 1, 2),
     "year-day-month": (0, 2, 1),
@@ -71,7 +75,7 @@ def read_dates(stamps: pl.Series, *, label: str) -> pl.Series:
         return stamps.dt.date()
     if stamps.dtype == pl.Float64:
         stamps = stamps.cast(pl.Int64, strict=False)
-    unique = stamps.unique().drop_nulls()
+    unique = stamps.unique(maintain_order=True).drop_nulls()  # the same message each time
     if isinstance(stamps.dtype, pl.Datetime):
         found = {at: _session_of(at) for at in unique.to_list()}
         table = pl.DataFrame({"stamp": unique, "date": list(found.values())})
@@ -90,7 +94,7 @@ def read_dates(stamps: pl.Series, *, label: str) -> pl.Series:
 
 def _of_texts(texts: list[str], label: str) -> list[date | None]:
     shapes: dict[str, list[_Parts]] = {}
-    parsed: list[tuple[str, _Parts, str] | date | None] = []
+    parsed: list[tuple[str, _Parts, _Clock] | date | None] = []
     for text in texts:
         one = _parts(text)
         parsed.append(one if one else _of_digits(text))
@@ -102,16 +106,16 @@ def _of_texts(texts: list[str], label: str) -> list[date | None]:
     ]
 
 
-def _parts(text: str) -> tuple[str, _Parts, str] | None:
-    """Return the shape of a stamp, its three numbers and what follows them."""
+def _parts(text: str) -> tuple[str, _Parts, _Clock] | None:
+    """Return the shape of a stamp, its three numbers and its time of day."""
     if _EIGHT.fullmatch(text):
-        return "digits", (int(text[:4]), int(text[4:6]), int(text[6:])), ""
+        return "digits", (int(text[:4]), int(text[4:6]), int(text[6:])), {}
     found = _STAMP.fullmatch(text)
     if not found:
         return None
     first, mark, second, third = found.group(1, 2, 3, 4)
     numbers = int(first), int(second), int(third)
-    clock = text[found.end(4) :].strip()
+    clock = found.groupdict() if found["hour"] else {}
     if len(first) == 4 and len(third) <= 2:
         return f"year first, {mark}", numbers, clock
     if len(first) <= 2 and len(third) == 4:
@@ -189,27 +193,19 @@ def _date(parts: _Parts, order: str) -> date | None:
         return None
 
 
-_CLOCK: Final = re.compile(
-    r"T?\s*(\d\d):(\d\d)(?::(\d\d)(?:[.,]\d+)?)?\s*(?:(Z|UTC)|([+-]\d\d):?(\d\d)?)?"
-)
-
-
-def _dated(parts: _Parts, order: str, clock: str) -> date | None:
+def _dated(parts: _Parts, order: str, clock: _Clock) -> date | None:
     day = _date(parts, order)
     if day is None or not clock:
         return day
-    found = _CLOCK.fullmatch(clock)
-    if not found:
-        return None
-    hour, minute, second = (int(part or 0) for part in found.group(1, 2, 3))
+    hour, minute, second = (int(clock[name] or 0) for name in ("hour", "minute", "second"))
     try:
         at = datetime.combine(day, time(hour, minute, second))
-        if found[5]:
-            minutes = int(found[5]) * 60 + int(f"{found[5][0]}{found[6] or 0}")
+        if ahead := clock["zone_hours"]:
+            minutes = int(ahead) * 60 + int(f"{ahead[0]}{clock['zone_minutes'] or 0}")
             return _session_of(at.replace(tzinfo=timezone(timedelta(minutes=minutes))))
     except ValueError:
         return None
-    return _session_of(at.replace(tzinfo=UTC)) if found[4] else day
+    return _session_of(at.replace(tzinfo=UTC)) if clock["utc"] else day
 
 
 def _of_digits(text: str) -> date | None:

@@ -9,7 +9,7 @@ import zlib
 from io import BytesIO
 from typing import Final
 
-from fetchers.files.refusals import Code, FileRefused
+from fetchers.files.refusals import DOWNLOAD_AGAIN, Code, FileRefused
 
 PARQUET: Final = b"PAR1"
 _GZIP: Final = b"\x1f\x8b"
@@ -42,7 +42,6 @@ _UTF16: Final = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
 _UTF8_MARK: Final = b"\xef\xbb\xbf"
 
 _AS_TABLE: Final = "export the table as CSV or Parquet"
-_AGAIN: Final = "download it again"
 
 
 def unpack(content: bytes, *, label: str) -> bytes:
@@ -58,18 +57,24 @@ def unpack(content: bytes, *, label: str) -> bytes:
             content = gzip.decompress(content)
         except (EOFError, OSError, zlib.error) as err:
             raise FileRefused(
-                Code.TRUNCATED, label, f"damaged or cut off: its gzip is not whole: {err}", _AGAIN
+                Code.TRUNCATED,
+                label,
+                f"damaged or cut off: its gzip is not whole: {err}",
+                DOWNLOAD_AGAIN,
             ) from err
         if content.startswith((_GZIP, *_ZIP)):
             raise FileRefused(
                 Code.NOT_A_TABLE, label, "an archive inside gzip", "unpack it and import the files"
             )
     if not content.strip():
-        raise FileRefused(Code.EMPTY, label, "empty", f"{_AGAIN}, or remove it")
+        raise FileRefused(Code.EMPTY, label, "empty", f"{DOWNLOAD_AGAIN}, or remove it")
     if content.startswith(PARQUET):
         if not content.endswith(PARQUET):
             raise FileRefused(
-                Code.TRUNCATED, label, "damaged or cut off: a Parquet file without its end", _AGAIN
+                Code.TRUNCATED,
+                label,
+                "damaged or cut off: a Parquet file without its end",
+                DOWNLOAD_AGAIN,
             )
         return content
     _refuse_others(content, label)
@@ -104,7 +109,9 @@ def _refuse_zip(content: bytes, label: str) -> None:
     try:
         members = zipfile.ZipFile(BytesIO(content)).infolist()
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as err:
-        raise FileRefused(Code.TRUNCATED, label, f"a damaged ZIP archive: {err}", _AGAIN) from err
+        raise FileRefused(
+            Code.TRUNCATED, label, f"a damaged ZIP archive: {err}", DOWNLOAD_AGAIN
+        ) from err
     if any(member.filename.startswith("xl/") for member in members):
         raise FileRefused(Code.EXCEL, label, "an Excel workbook", _AS_TABLE)
     if any(member.flag_bits & 1 for member in members):
@@ -119,7 +126,7 @@ def _as_utf8(content: bytes, label: str) -> bytes:
             content = content[2:].decode(_UTF16[mark]).encode()
         except UnicodeError as err:
             raise FileRefused(
-                Code.TRUNCATED, label, f"UTF-16 that is damaged or cut off: {err}", _AGAIN
+                Code.TRUNCATED, label, f"UTF-16 that is damaged or cut off: {err}", DOWNLOAD_AGAIN
             ) from err
     content = content.removeprefix(_UTF8_MARK)
     if 0 in content or _CONTROL.search(content[:4096].lstrip(b" \t\r\n").partition(b"\n")[0]):
@@ -143,10 +150,10 @@ def _as_utf8(content: bytes, label: str) -> bytes:
             Code.HTML,
             label,
             "a web page or XML, not a table: the vendor answered with an error or a login",
-            f"open it in a browser to see what it says, then {_AGAIN}",
+            f"open it in a browser to see what it says, then {DOWNLOAD_AGAIN}",
         )
     if start[:1] in (b"{", b"["):
         raise FileRefused(Code.NOT_A_TABLE, label, "JSON, not a table", _AS_TABLE)
     if not content.strip():
-        raise FileRefused(Code.EMPTY, label, "empty", f"{_AGAIN}, or remove it")
+        raise FileRefused(Code.EMPTY, label, "empty", f"{DOWNLOAD_AGAIN}, or remove it")
     return content

@@ -55,10 +55,10 @@ def with_decimal_points(
             f"its numbers have both decimal marks: {first['.']!r} and {first[',']!r}",
             "write all of them with one",
         )
-    open_ = _undecided(rows, texts)
+    open_ = [] if votes["."] or votes[","] else _undecided(rows, texts)
+    if not open_:
+        return _read(rows, texts, "," if votes[","] else ".")
     readings = {mark: _read(rows, texts, mark) for mark in _PATTERNS}
-    if votes["."] or votes[","] or not open_:
-        return readings["," if votes[","] else "."]
     wrong = {mark: misfits(reading) for mark, reading in readings.items()}
     marks = {mark for mark in wrong if not wrong[mark] and wrong[_OTHER[mark]]}
     marks |= _marks_beside_whole_numbers(rows, texts)

@@ -39,7 +39,7 @@ from fetchers.files.columns import (
     to_delivery_rows,
 )
 from fetchers.files.kinds import PARQUET, unpack
-from fetchers.files.refusals import Code, FileRefused
+from fetchers.files.refusals import DOWNLOAD_AGAIN, Code, FileRefused
 from fetchers.files.text import FileTable, parse_text
 
 SUFFIXES: Final = (".csv", ".csv.gz", ".txt", ".txt.gz", ".parquet")
@@ -175,7 +175,7 @@ def read_file(file: SourceFile) -> ReadFile:
     """Read a file of bars; see :func:`bars_of`.
 
     Raises:
-        DeliveryUnreadable: It is empty, cut off, or others than its folder says.
+        DeliveryUnreadable: It is empty, cut off, or has other bars than its folder says.
     """
     return bars_of(read_table(file), file)
 
@@ -186,7 +186,7 @@ def bars_of(table: FileTable, file: SourceFile) -> ReadFile:
     The symbol of a file without any is its name's.
 
     Raises:
-        DeliveryUnreadable: It has no bars, or others than its folder says.
+        DeliveryUnreadable: It has no bars, or other bars than its folder says.
     """
     rows, partition = table.rows, file.partition
     for name, value in partition.items():
@@ -198,7 +198,7 @@ def bars_of(table: FileTable, file: SourceFile) -> ReadFile:
             Code.TRUNCATED,
             file.uri,
             "its last line has no line break, so that its last number may be cut off",
-            "download it again, or end the last line with a line break where it is whole",
+            f"{DOWNLOAD_AGAIN}, or end the last line with a line break where it is whole",
         )
     require_types(rows.schema, columns, label=file.uri)
     symbol = None if "symbol" in columns.taken else require_symbol_of_name(file)
@@ -246,7 +246,7 @@ def read_table(file: SourceFile) -> FileTable:
     They are text where the file is text, typed where it is Parquet.
 
     Raises:
-        DeliveryUnreadable: It is empty, cut off, or no table.
+        DeliveryUnreadable: It is empty, cut off, or not a table.
     """
     try:
         content = file.store.read(file.key)
@@ -261,7 +261,7 @@ def read_table(file: SourceFile) -> FileTable:
                 Code.TRUNCATED,
                 file.uri,
                 f"damaged or cut off: {_first_line(err)}",
-                "download it again",
+                DOWNLOAD_AGAIN,
             ) from err
     try:
         return parse_text(content, label=file.uri)
@@ -270,7 +270,7 @@ def read_table(file: SourceFile) -> FileTable:
             Code.NOT_A_TABLE,
             file.uri,
             f"not a table of rows under one heading: {_first_line(err)}",
-            "download it again, or export it as CSV with a heading and a row per bar",
+            f"{DOWNLOAD_AGAIN}, or export it as CSV with a heading and a row per bar",
         ) from err
 
 

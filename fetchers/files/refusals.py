@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
 
 from batch.core.errors import DeliveryUnreadable
 
@@ -24,6 +25,9 @@ class Code(StrEnum):
     ADJUSTED_PRICES = "adjusted_prices"
     ALL_ROWS_REFUSED = "all_rows_refused"
     TOO_MANY_REFUSED = "too_many_refused"
+
+
+DOWNLOAD_AGAIN: Final = "download it again"
 
 
 class FileRefused(DeliveryUnreadable):

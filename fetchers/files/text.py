@@ -12,10 +12,9 @@ from typing import Final
 import polars as pl
 
 from fetchers.files.columns import plain_name
-from fetchers.files.refusals import Code, FileRefused
+from fetchers.files.refusals import DOWNLOAD_AGAIN, Code, FileRefused
 
 _SEPARATORS: Final = (",", ";", "\t", "|")
-_AGAIN: Final = "download it again"
 _HEAD_BYTES: Final = 256 * 1024
 """Where the first three lines are sought: yfinance writes a column per field and symbol."""
 
@@ -73,14 +72,14 @@ def _require_whole(content: bytes, separator: str, columns: int, label: str) -> 
     line = content.count(b"\n") + 1
     if content.count(b'"') % 2:
         sentence = "cut off or damaged: quotes that begin and do not end"
-        raise FileRefused(Code.TRUNCATED, label, sentence, _AGAIN)
+        raise FileRefused(Code.TRUNCATED, label, sentence, DOWNLOAD_AGAIN)
     if content.endswith((b"\n", b"\r")):
         return
     last = content.rpartition(b"\n")[2].decode(errors="replace")
     found = len(_cells([last], separator)[0])
     if line > 1 and found < columns:
         sentence = f"cut off: the last line has {found} of {columns} values and no line break"
-        raise FileRefused(Code.TRUNCATED, label, sentence, _AGAIN, line=line)
+        raise FileRefused(Code.TRUNCATED, label, sentence, DOWNLOAD_AGAIN, line=line)
 
 
 def _open_end(content: bytes, table: pl.DataFrame) -> str | None:

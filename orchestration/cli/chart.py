@@ -11,14 +11,14 @@ from pathlib import Path
 import click
 
 from batch.core.errors import SettingsError
-from batch.core.layout import INTERVALS, Period
+from batch.core.layout import INTERVALS
 from batch.lake.arguments import interval_name, read_intervals
 from batch.lake.read import Lake
 from batch.runtime.formats import size_text
 from batch.runtime.options import date_option, output_options, settings_options
 from batch.runtime.output import Output
 from batch.runtime.settings import Settings
-from orchestration.cli.completion import completing, completing_symbols
+from orchestration.cli.completion import completing_intervals, completing_symbols
 from orchestration.cli.pages import file_option, theme_option, write_page
 from reporting.chart import NEWEST_BARS, load_chart
 from reporting.png import to_png
@@ -40,7 +40,7 @@ _NAMED = 5
     "intervals",
     multiple=True,
     metavar="ND",
-    shell_complete=completing([*(f"{width}d" for width in (1, *INTERVALS)), *Period]),
+    shell_complete=completing_intervals,
     help="Sessions per bar, such as 5d; 1d for daily bars, 1w for weeks, 1mo for months."
     " May be repeated.",
 )

@@ -8,6 +8,8 @@ import click
 from click.shell_completion import BashComplete, FishComplete, ShellComplete, ZshComplete
 
 from batch.core.errors import OhlcvError
+from batch.core.layout import INTERVALS, Period
+from batch.lake.arguments import interval_name
 from batch.runtime.settings import Settings
 from batch.storage.local import LocalStore
 from batch.storage.store import open_store
@@ -29,6 +31,9 @@ def completing(names: Sequence[str]) -> Completing:
         return [name for name in names if name.startswith(begun)]
 
     return completed
+
+
+completing_intervals = completing([*map(interval_name, (1, *INTERVALS)), *Period])
 
 
 def completing_symbols(

@@ -14,7 +14,7 @@ import click
 import polars as pl
 
 from batch.core.errors import LakeWarning, RetryMayHelp, SettingsError
-from batch.core.layout import DIVIDENDS, INTERVALS, SPLITS, Period, manifest_key
+from batch.core.layout import DIVIDENDS, SPLITS, manifest_key
 from batch.lake.arguments import Adjusted
 from batch.lake.read import Lake
 from batch.runtime.formats import count_text, size_text
@@ -25,7 +25,7 @@ from batch.runtime.settings import Settings
 from batch.storage.local import LocalStore
 from batch.storage.store import open_store
 from orchestration.cli.bar_files import Append, kind_of, standard_output
-from orchestration.cli.completion import completing, completing_symbols
+from orchestration.cli.completion import completing_intervals, completing_symbols
 from orchestration.cli.files import replacing
 from orchestration.cli.pages import file_option
 
@@ -41,7 +41,7 @@ _ADJUSTED: Final[dict[str, Adjusted]] = {"splits": True, "dividends": "dividends
     "--interval",
     metavar="ND",
     default="1d",
-    shell_complete=completing([*(f"{width}d" for width in (1, *INTERVALS)), *Period]),
+    shell_complete=completing_intervals,
     help="Sessions per bar, such as 5d; 1d for daily bars, 1w for weeks, 1mo for months.",
 )
 @click.option(
@@ -193,7 +193,8 @@ def _export(asked: _Asked, symbols: Sequence[str], append: Append, progress: Pro
 
 
 def _why_none(asked: _Asked, symbols: Sequence[str]) -> str:
-    some = symbols if len(symbols) <= _SYMBOLS_AT_A_TIME else None  # so many are not worth naming
+    # So many as not to be worth naming, or none at all.
+    some = symbols if 0 < len(symbols) <= _SYMBOLS_AT_A_TIME else None
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always", LakeWarning)
         asked.bars(some)

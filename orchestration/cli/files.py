@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 from batch.core.errors import SettingsError
 from batch.storage.disk_space import full_disk_raised
@@ -27,7 +27,7 @@ def replacing(path: Path, option: str = "--output") -> Iterator[Path]:
         if target.exists() and not target.is_file():
             yield path
             return
-        part = target.with_name(f".{target.name}.{os.getpid()}.part")
+        part = target.with_name(f".{target.name}.{uuid4().hex}.part")
         try:
             part.touch(exist_ok=False)
             yield part
