@@ -31,6 +31,7 @@ from batch.storage.store import ObjectStore
 from fetchers.files.columns import recognise_columns, symbol_of_name
 from fetchers.files.imports import Import, import_files
 from fetchers.files.reader import find_files, instant_in_name, read_file
+from fetchers.files.reading import Reading
 from orchestration.cli.main import cli
 from tests.support.command_line import run_ohlcv
 
@@ -66,7 +67,7 @@ def take(
         source="test",
         received_at=received_at,
         now=now or datetime.now(UTC),
-        accept_adjusted=accept_adjusted,
+        reading=Reading(accept_adjusted=accept_adjusted),
         max_refused_share=0.01,
         workers=2,
         progress=Silent(),

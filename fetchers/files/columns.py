@@ -13,6 +13,7 @@ import polars as pl
 from batch.core import schema
 from fetchers.files.dates import read_dates
 from fetchers.files.numbers import with_decimal_points
+from fetchers.files.reading import BY_EVIDENCE, Reading
 from fetchers.files.refusals import Code, FileRefused
 
 _NAMES: Final[dict[str, tuple[str, ...]]] = {
@@ -114,7 +115,12 @@ def recognise_columns(header: Sequence[str], *, label: str) -> Columns:
 
 
 def to_delivery_rows(
-    raw: pl.DataFrame, columns: Columns, *, symbol: str | None, label: str
+    raw: pl.DataFrame,
+    columns: Columns,
+    *,
+    symbol: str | None,
+    label: str,
+    reading: Reading = BY_EVIDENCE,
 ) -> pl.DataFrame:
     """Return a file's rows under our columns; what cannot be read becomes null.
 
@@ -141,11 +147,12 @@ def to_delivery_rows(
         raw,
         [taken[name] for name in numbers if name in taken],
         label=label,
+        reading=reading,
         misfits=partial(_misfits, columns=columns),
     )
     rows = raw.select(
         symbol=symbols,
-        date=read_dates(raw[taken["date"]], label=label),
+        date=read_dates(raw[taken["date"]], label=label, reading=reading),
         **{name: read_numbers(taken.get(name), raw.schema) for name in numbers},
     )
     _require_one_stamp_a_day(rows, raw, columns, label)

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from batch.core.sessions import load_calendar
+from fetchers.files.reading import BY_EVIDENCE, Reading
 from fetchers.files.refusals import Code, FileRefused
 
 _NEW_YORK: Final = ZoneInfo("America/New_York")
@@ -59,7 +60,7 @@ _ORDERS: Final[dict[str, tuple[int, int, int]]] = {
 """Where year, month and day are among the three numbers of a stamp."""
 
 
-def read_dates(stamps: pl.Series, *, label: str) -> pl.Series:
+def read_dates(stamps: pl.Series, *, label: str, reading: Reading = BY_EVIDENCE) -> pl.Series:
     """Return the date of each stamp; null where it has none.
 
     The order of day and month is decided for the whole column: by a number above 12, else by
@@ -82,7 +83,7 @@ def read_dates(stamps: pl.Series, *, label: str) -> pl.Series:
     else:
         stamps = stamps.cast(pl.String)
         unique = unique.cast(pl.String)
-        dates = _of_texts([text.strip() for text in unique.to_list()], label)
+        dates = _of_texts([text.strip() for text in unique.to_list()], label, reading.date_order)
         table = pl.DataFrame({"stamp": unique, "date": dates})
     table = table.with_columns(pl.col("date").cast(pl.Date))
     if table.is_empty():
@@ -92,7 +93,7 @@ def read_dates(stamps: pl.Series, *, label: str) -> pl.Series:
     return stamps.replace_strict(table["stamp"], table["date"], default=None, return_dtype=pl.Date)
 
 
-def _of_texts(texts: list[str], label: str) -> list[date | None]:
+def _of_texts(texts: list[str], label: str, given: str | None) -> list[date | None]:
     shapes: dict[str, list[_Parts]] = {}
     parsed: list[tuple[str, _Parts, _Clock] | date | None] = []
     for text in texts:
@@ -100,7 +101,7 @@ def _of_texts(texts: list[str], label: str) -> list[date | None]:
         parsed.append(one if one else _of_digits(text))
         if one:
             shapes.setdefault(one[0], []).append(one[1])
-    orders = {shape: _order(shape, parts, label) for shape, parts in shapes.items()}
+    orders = {shape: _order(shape, parts, label, given) for shape, parts in shapes.items()}
     return [
         _dated(one[1], orders[one[0]], one[2]) if isinstance(one, tuple) else one for one in parsed
     ]
@@ -123,7 +124,7 @@ def _parts(text: str) -> tuple[str, _Parts, _Clock] | None:
     return None
 
 
-def _order(shape: str, found: list[_Parts], label: str) -> str:
+def _order(shape: str, found: list[_Parts], label: str, given: str | None) -> str:
     is_year_last = shape.startswith("year last")
     usual, other = list(_ORDERS)[2:] if is_year_last else list(_ORDERS)[:2]
     if shape == "year last, .":
@@ -143,6 +144,16 @@ def _order(shape: str, found: list[_Parts], label: str) -> str:
             f"its dates have two orders: {_shown(only_usual)} and {_shown(only_other)}",
             "write all of them as 2025-01-31",
         )
+    if given in (usual, other):
+        against = only_other if given == usual else only_usual
+        if against:
+            raise FileRefused(
+                Code.AMBIGUOUS_DATES,
+                label,
+                f"{_shown(against)} is no date as {given}, which its source's settings say",
+                "correct date_order in the settings of the source",
+            )
+        return given
     if not twofold or only_usual:
         return other if only_other else usual
     if only_other and shape not in _USUALLY:

@@ -22,6 +22,7 @@ from batch.runtime.progress import Progress, StopRequested, require_going
 from batch.storage.store import ObjectStore
 from fetchers.files.columns import has_column
 from fetchers.files.reader import SourceFile, bars_of, read_table, require_symbol_of_name
+from fetchers.files.reading import BY_EVIDENCE, Reading
 from fetchers.files.reference import Kind, ReferenceRows, kind_of, reference_rows
 from fetchers.files.refusals import Code, FileRefused
 from fetchers.files.symbol_folders import gather_sessions, is_symbol_folder
@@ -94,7 +95,7 @@ def import_files(
     source: str,
     received_at: datetime | None,
     now: datetime,
-    accept_adjusted: bool = False,
+    reading: Reading = BY_EVIDENCE,
     max_refused_share: float,
     workers: int,
     progress: Progress,
@@ -113,7 +114,7 @@ def import_files(
         source: Who the deliveries are from; part of their names.
         received_at: When the files were received; None takes each file's own time.
         now: When they reach the lake.
-        accept_adjusted: Take files whose layout is of a vendor that adjusts its prices.
+        reading: What is known of the files before they are read.
         max_refused_share: Share of refused rows above which a file is a problem.
         workers: Files read side by side.
 
@@ -164,21 +165,16 @@ def import_files(
             kind = None if has_column(header, "open") else kind_of(header)
             if kind:
                 symbol = None if has_column(header, "symbol") else require_symbol_of_name(file)
-                found = reference_rows(table.rows, kind, symbol=symbol, label=file.uri)
+                found = reference_rows(
+                    table.rows, kind, symbol=symbol, label=file.uri, reading=reading
+                )
                 return _Imported(
                     reference=found,
                     layout=f"{kind}",
                     problem=(problem := _too_many_refused(found, file.uri, max_refused_share)),
                     refused=_rows_refused(found, file.uri, problem) if problem else None,
                 )
-            read = bars_of(table, file)
-            if read.adjusted and not accept_adjusted:
-                raise FileRefused(
-                    Code.ADJUSTED_PRICES,
-                    file.uri,
-                    read.adjusted,
-                    "a lake has prices as traded: import such, or give --accept-adjusted",
-                )
+            read = bars_of(table, file, reading)
         except DeliveryUnreadable as err:
             return _unreadable(err)
         return replace(
@@ -192,7 +188,9 @@ def import_files(
             for single in pool.map(import_single, singles):
                 progress.advance()
                 yield single
-        for found in gather_sessions(folders, received_at=received_at, progress=progress):
+        for found in gather_sessions(
+            folders, received_at=received_at, progress=progress, reading=reading
+        ):
             require_going(stop_requested)
             if isinstance(found, DeliveryUnreadable):
                 yield _unreadable(found)

@@ -7,6 +7,7 @@ from typing import Final
 
 import polars as pl
 
+from fetchers.files.reading import BY_EVIDENCE, Reading
 from fetchers.files.refusals import Code, FileRefused
 
 
@@ -27,6 +28,7 @@ def with_decimal_points(
     names: Sequence[str],
     *,
     label: str,
+    reading: Reading = BY_EVIDENCE,
     misfits: Callable[[pl.DataFrame], int] = lambda _: 0,
 ) -> pl.DataFrame:
     """Return a file's rows with the numbers in some columns written with a decimal point.
@@ -44,10 +46,22 @@ def with_decimal_points(
     if not texts:
         return rows
     has_comma = rows.select(pl.col(texts).str.contains(",", literal=True).any())
-    if not any(has_comma.row(0)) and _votes(rows.head(_USUAL_ROWS), texts)["."]:
+    is_usual = reading.decimal_mark != "," and not any(has_comma.row(0))
+    if is_usual and _votes(rows.head(_USUAL_ROWS), texts)["."]:
         return rows
     votes = _votes(rows, texts)
     first = {mark: next(iter(votes[mark]), None) for mark in votes}
+    given = reading.decimal_mark
+    against = first[_OTHER[given]] if given else None
+    if against:
+        raise FileRefused(
+            Code.AMBIGUOUS_DECIMALS,
+            label,
+            f"{against!r} has not the decimal mark {given!r}, which its source's settings say",
+            "correct decimal_mark in the settings of the source",
+        )
+    if given:
+        return _read(rows, texts, given)
     if votes["."] and votes[","]:
         raise FileRefused(
             Code.AMBIGUOUS_DECIMALS,

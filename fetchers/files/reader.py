@@ -39,6 +39,7 @@ from fetchers.files.columns import (
     to_delivery_rows,
 )
 from fetchers.files.kinds import PARQUET, unpack
+from fetchers.files.reading import BY_EVIDENCE, Reading
 from fetchers.files.refusals import DOWNLOAD_AGAIN, Code, FileRefused
 from fetchers.files.text import FileTable, parse_text
 
@@ -171,22 +172,23 @@ def _address(uri: str) -> str:
     return uri if "://" in uri else os.path.realpath(uri)
 
 
-def read_file(file: SourceFile) -> ReadFile:
+def read_file(file: SourceFile, reading: Reading = BY_EVIDENCE) -> ReadFile:
     """Read a file of bars; see :func:`bars_of`.
 
     Raises:
-        DeliveryUnreadable: It is empty, cut off, or has other bars than its folder says.
+        DeliveryUnreadable: It is empty, cut off, or refused by :func:`bars_of`.
     """
-    return bars_of(read_table(file), file)
+    return bars_of(read_table(file), file, reading)
 
 
-def bars_of(table: FileTable, file: SourceFile) -> ReadFile:
+def bars_of(table: FileTable, file: SourceFile, reading: Reading = BY_EVIDENCE) -> ReadFile:
     """Recognise the columns of a file's bars; what its folders stand for is a column too.
 
     The symbol of a file without any is its name's.
 
     Raises:
-        DeliveryUnreadable: It has no bars, or other bars than its folder says.
+        FileRefused: It has no bars, other bars than its folder says, or adjusted prices; or its
+            dates or numbers can be read in two ways.
     """
     rows, partition = table.rows, file.partition
     for name, value in partition.items():
@@ -202,7 +204,7 @@ def bars_of(table: FileTable, file: SourceFile) -> ReadFile:
         )
     require_types(rows.schema, columns, label=file.uri)
     symbol = None if "symbol" in columns.taken else require_symbol_of_name(file)
-    bars = to_delivery_rows(rows, columns, symbol=symbol, label=file.uri)
+    bars = to_delivery_rows(rows, columns, symbol=symbol, label=file.uri, reading=reading)
     if "symbol" in partition:
         of_folder = partition["symbol"]
         others = bars.filter(pl.col("symbol").ne_missing(of_folder))["symbol"].drop_nulls()
@@ -219,6 +221,13 @@ def bars_of(table: FileTable, file: SourceFile) -> ReadFile:
         adjusted = _SPLIT_ADJUSTED if raw_closes else f"{_SPLIT_ADJUSTED}; {_DIVIDEND_ADJUSTED}"
     elif columns.is_stooq or stooq_symbol(_SUFFIX.split(file.name)[0]):
         adjusted = _SPLIT_ADJUSTED
+    if adjusted and not reading.accept_adjusted:
+        raise FileRefused(
+            Code.ADJUSTED_PRICES,
+            file.uri,
+            adjusted,
+            "a lake has prices as traded: import such, or give --accept-adjusted",
+        )
     return ReadFile(bars, columns, adjusted)
 
 

@@ -16,6 +16,7 @@ from batch.core.rules import LEAST_RATIO, MOST_PRICE, MOST_RATIO, Reason, is_bla
 from fetchers.files.columns import SYMBOL_NAMES, by_plain_name, plain_name, read_numbers
 from fetchers.files.dates import read_dates
 from fetchers.files.numbers import with_decimal_points
+from fetchers.files.reading import BY_EVIDENCE, Reading
 
 
 class Kind(StrEnum):
@@ -95,7 +96,12 @@ def kind_of(header: Sequence[str]) -> Kind | None:
 
 
 def reference_rows(
-    raw: pl.DataFrame, kind: Kind, *, symbol: str | None, label: str
+    raw: pl.DataFrame,
+    kind: Kind,
+    *,
+    symbol: str | None,
+    label: str,
+    reading: Reading = BY_EVIDENCE,
 ) -> ReferenceRows:
     """Return a file's rows of one kind; ``symbol`` is used where it has no column of symbols.
 
@@ -103,8 +109,8 @@ def reference_rows(
         FileRefused: Its dates or numbers can be read in two ways.
     """
     numbers = [name for name in raw.columns if plain_name(name) in _NUMBERS]
-    raw = with_decimal_points(raw, numbers, label=label)
-    rows = _READERS[kind](_Source(raw, symbol, label))
+    raw = with_decimal_points(raw, numbers, label=label, reading=reading)
+    rows = _READERS[kind](_Source(raw, symbol, label, reading))
     rules = {
         Reason.NO_SYMBOL: pl.col("symbol").is_null() | is_blank("symbol"),
         **_RULES[kind],
@@ -126,6 +132,7 @@ class _Source:
     raw: pl.DataFrame
     symbol: str | None
     label: str
+    reading: Reading
 
     def find(self, names: Sequence[str]) -> str | None:
         theirs = by_plain_name(self.raw.columns)
@@ -139,7 +146,7 @@ class _Source:
         column = self.find(names)
         if column is None:
             return pl.Series([None], dtype=pl.Date)
-        return read_dates(self.raw[column], label=self.label)
+        return read_dates(self.raw[column], label=self.label, reading=self.reading)
 
     def numbers(self, names: Sequence[str]) -> pl.Expr:
         return read_numbers(self.find(names), self.raw.schema)
@@ -155,7 +162,7 @@ class _Source:
 
     def _other(self, column: str, kind: pl.DataType) -> pl.Expr | pl.Series:
         if kind == pl.Date:
-            return read_dates(self.raw[column], label=self.label)
+            return read_dates(self.raw[column], label=self.label, reading=self.reading)
         if kind == pl.Boolean:
             text = pl.col(column).cast(pl.String).str.strip_chars().str.to_lowercase()
             return text.replace_strict(_TRUTH, default=None, return_dtype=pl.Boolean)

@@ -18,6 +18,7 @@ import polars as pl
 from batch.core.errors import DeliveryUnreadable
 from batch.runtime.progress import Progress
 from fetchers.files.reader import SourceFile, read_file
+from fetchers.files.reading import BY_EVIDENCE, Reading
 
 ROWS_AT_ONCE = 4_000_000
 
@@ -41,7 +42,11 @@ def is_symbol_folder(file: SourceFile) -> bool:
 
 
 def gather_sessions(
-    files: Sequence[SourceFile], *, received_at: datetime | None, progress: Progress
+    files: Sequence[SourceFile],
+    *,
+    received_at: datetime | None,
+    progress: Progress,
+    reading: Reading = BY_EVIDENCE,
 ) -> Iterator[SessionVersion | DeliveryUnreadable]:
     """Read a lake of symbol folders, year by year where it is large.
 
@@ -54,7 +59,7 @@ def gather_sessions(
     total_rows = 0
     for file in files:
         try:
-            dates = read_file(file).rows["date"]
+            dates = read_file(file, reading).rows["date"]
         except DeliveryUnreadable as err:
             yield err
             continue
@@ -66,18 +71,18 @@ def gather_sessions(
         for year in found:
             years.setdefault(year, []).append(file)
     if total_rows <= ROWS_AT_ONCE:
-        yield from _versions(readable, received_at, None)
+        yield from _versions(readable, received_at, None, reading)
     else:
         for year in sorted(years):
-            yield from _versions(years[year], received_at, year)
+            yield from _versions(years[year], received_at, year, reading)
 
 
 def _versions(
-    files: Sequence[SourceFile], received_at: datetime | None, year: int | None
+    files: Sequence[SourceFile], received_at: datetime | None, year: int | None, reading: Reading
 ) -> Iterator[SessionVersion]:
     parts = []
     for file in sorted(files, key=lambda one: (one.received_at, one.modified_at)):
-        rows = read_file(file).rows
+        rows = read_file(file, reading).rows
         if year is not None:
             rows = rows.filter(pl.col("date").dt.year().fill_null(0) == year)
         at = pl.lit(received_at or file.received_at).dt.cast_time_unit("us")

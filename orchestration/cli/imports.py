@@ -19,6 +19,7 @@ from batch.runtime.settings import RefusalSettings, WorkerSettings
 from batch.storage.store import open_store
 from fetchers.files.imports import import_files
 from fetchers.files.reader import find_files
+from fetchers.files.reading import Reading
 from fetchers.files.reference import Kind
 
 
@@ -92,7 +93,7 @@ def command(
             source=source,
             received_at=received,
             now=now,
-            accept_adjusted=accept_adjusted,
+            reading=Reading(accept_adjusted=accept_adjusted),
             max_refused_share=settings.max_refused_share,
             workers=settings.workers,
             progress=run.progress,
