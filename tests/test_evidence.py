@@ -103,9 +103,13 @@ def test_an_order_or_a_mark_that_does_not_exist_is_an_error(wrong: dict[str, str
         Reading(**wrong)  # type: ignore[arg-type]
 
 
-def test_adjusted_prices_in_folders_per_symbol_are_refused_too(tmp_path: Path) -> None:
+def test_yahoo_prices_in_folders_per_symbol_and_beside_symbols_are_refused_too(
+    tmp_path: Path,
+) -> None:
     text = "Date,Open,High,Low,Close,Adj Close,Volume\n2025-04-08,10,12,9,11,11,1000\n"
     folder, name = tmp_path / "symbol=A", "data.csv"
+    named = text.replace("Date", "Ticker,Date").replace("2025-", "A,2025-")
 
     assert refusal(folder, text, name=name).code == Code.ADJUSTED_PRICES
+    assert refusal(tmp_path, named).code == Code.ADJUSTED_PRICES
     assert read(folder, text, Reading(accept_adjusted=True), name)[0][0] == "A"

@@ -67,12 +67,15 @@ class Columns:
         rest = f"; not used: {', '.join(self.unused)}" if self.unused else ""
         return f"{pairs}{rest}"
 
-    @property
-    def is_yahoo(self) -> bool:
-        """Whether Yahoo or yfinance write these columns, for one symbol."""
+    def is_yahoo(self, *, of_one_symbol: bool) -> bool:
+        """Tell whether Yahoo or yfinance write these columns.
+
+        Others have a column such as ``adj_close`` too, beside symbols and prices as traded.
+        """
         names = {plain_name(name) for name in self.unused}
         has_actions = {"dividends", "stock_splits"} <= names
-        return (has_actions or "adj_close" in names) and "symbol" not in self.taken
+        is_close = "Adj Close" in self.unused or (of_one_symbol and "adj_close" in names)
+        return has_actions or is_close
 
     @property
     def is_stooq(self) -> bool:

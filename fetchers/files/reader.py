@@ -216,7 +216,8 @@ def bars_of(table: FileTable, file: SourceFile, reading: Reading = BY_EVIDENCE) 
                 "correct the one that is wrong",
             )
     adjusted = None
-    if table.is_wide or columns.is_yahoo:
+    of_one_symbol = not has_column(table.rows.columns, "symbol")
+    if table.is_wide or columns.is_yahoo(of_one_symbol=of_one_symbol):
         raw_closes = "adj_close" in map(plain_name, rows.columns)
         adjusted = _SPLIT_ADJUSTED if raw_closes else f"{_SPLIT_ADJUSTED}; {_DIVIDEND_ADJUSTED}"
     elif columns.is_stooq or stooq_symbol(_SUFFIX.split(file.name)[0]):
