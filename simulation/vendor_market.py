@@ -16,10 +16,10 @@ from fetchers.files.reader import (
     SourceFile,
     find_files,
     instant_in_name,
+    open_parts,
     read_file,
-    read_table,
 )
-from fetchers.files.reference import Kind, reference_rows
+from fetchers.files.reference import Kind
 from fetchers.plan import NEW_YORK
 from fetchers.polygon.parsing import SPLITS_LISTED
 from simulation.exchange import ExchangeSpec, SyntheticExchange
@@ -114,8 +114,8 @@ class FolderMarket:
         found = [file for path in places if path.is_file() for file in find_files(str(path))]
         self._splits = pl.DataFrame(schema=SPLITS_LISTED)
         if found:
-            table, label = read_table(found[0]).rows, found[0].uri
-            self._splits = reference_rows(table, Kind.SPLITS, symbol=None, label=label).rows
+            with open_parts(found[0]) as parts:
+                self._splits = next(parts).reference(Kind.SPLITS).rows
 
     def rows(self, session: date, now: datetime) -> pl.DataFrame:
         """Return a session's rows as the newest file with them has them."""

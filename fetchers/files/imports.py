@@ -20,10 +20,10 @@ from batch.lake.landing import Arrivals, Landed, land, require_few_refused
 from batch.lake.reference import add_dividends, add_splits, rewrite_reference
 from batch.runtime.progress import Progress, StopRequested, require_going
 from batch.storage.store import ObjectStore
-from fetchers.files.columns import has_column
-from fetchers.files.reader import SourceFile, bars_of, read_table, require_symbol_of_name
+from fetchers.files.parts import Part
+from fetchers.files.reader import SourceFile, open_parts
 from fetchers.files.reading import BY_EVIDENCE, Reading
-from fetchers.files.reference import Kind, ReferenceRows, kind_of, reference_rows
+from fetchers.files.reference import Kind, ReferenceRows
 from fetchers.files.refusals import Code, FileRefused
 from fetchers.files.symbol_folders import gather_sessions, is_symbol_folder
 from fetchers.tickers import apply_known
@@ -77,8 +77,12 @@ class RefusedFile:
 
 @dataclass(frozen=True, slots=True)
 class _Imported:
-    """What became of one file, or of one session of a lake of symbol folders."""
+    """What became of some rows: a piece of a file, or one session of a lake of symbol folders.
 
+    ``place`` is the file's among all by their age.
+    """
+
+    place: int = 0
     landed: Landed | None = None
     reference: ReferenceRows | None = None
     layout: str | None = None
@@ -123,8 +127,8 @@ def import_files(
     """
     folders = [file for file in files if is_symbol_folder(file)]
     singles = [file for file in files if not is_symbol_folder(file)]
-    by_age = sorted(singles, key=lambda file: file.modified_at)
-    places = {file: place for place, file in enumerate(by_age)}
+    by_age = enumerate(sorted(singles, key=lambda file: file.modified_at))
+    places = {file: place for place, file in by_age}
     arrivals = Arrivals(store)
 
     def land_rows(rows: pl.DataFrame, at: datetime, place: int, label: str) -> _Imported:
@@ -154,40 +158,39 @@ def import_files(
                     f"; it counts as received at {at:%Y-%m-%d %H:%M} UTC: by --received-at, else"
                     " the time in its name, else its modification time"
                 )
-            return _Imported(landed, problem=problem, refused=_rows_refused(landed, label, problem))
-        return _Imported(landed)
+            return _Imported(
+                place, landed, problem=problem, refused=_rows_refused(landed, label, problem)
+            )
+        return _Imported(place, landed)
 
-    def import_single(file: SourceFile) -> _Imported:
+    def import_single(file: SourceFile) -> list[_Imported]:
         require_going(stop_requested)
         try:
-            table = read_table(file)
-            header = table.rows.columns
-            kind = None if has_column(header, "open") else kind_of(header)
-            if kind:
-                symbol = None if has_column(header, "symbol") else require_symbol_of_name(file)
-                found = reference_rows(
-                    table.rows, kind, symbol=symbol, label=file.uri, reading=reading
-                )
-                return _Imported(
-                    reference=found,
-                    layout=f"{kind}",
-                    problem=(problem := _too_many_refused(found, file.uri, max_refused_share)),
-                    refused=_rows_refused(found, file.uri, problem) if problem else None,
-                )
-            read = bars_of(table, file, reading)
+            with open_parts(file, reading) as parts:
+                return [one for part in parts for one in import_part(part, file)]
         except DeliveryUnreadable as err:
-            return _unreadable(err)
-        return replace(
-            land_rows(read.rows, received_at or file.received_at, places[file], file.uri),
-            layout=read.columns.summary,
-            note=f"{file.uri}: {read.adjusted}; {_SPLITS_AFTER}" if read.adjusted else None,
-        )
+            return [_unreadable(err)]
+
+    def import_part(part: Part, file: SourceFile) -> Iterator[_Imported]:
+        try:
+            if kind := part.kind:
+                yield _reference(part, kind, places[file], max_refused_share)
+                return
+            bars = part.bars()
+        except DeliveryUnreadable as err:
+            yield _unreadable(err)
+            return
+        at = received_at or file.received_at
+        first, *others = [land_rows(rows, at, places[file], part.address) for rows in bars.pieces]
+        note = f"{part.address}: {bars.adjusted}; {_SPLITS_AFTER}" if bars.adjusted else None
+        yield replace(first, layout=bars.columns.summary, note=note)
+        yield from others
 
     def import_all() -> Iterator[_Imported]:
         with ThreadPoolExecutor(workers) as pool:
             for single in pool.map(import_single, singles):
                 progress.advance()
-                yield single
+                yield from single
         for found in gather_sessions(
             folders, received_at=received_at, progress=progress, reading=reading
         ):
@@ -204,24 +207,53 @@ def import_files(
         imported.append(one)
         if one.problem:
             progress.warn(one.problem)
-    landed = [one.landed for one in imported if one.landed]
-    by_age_too = sorted(zip(singles, imported, strict=False), key=lambda one: places[one[0]])
-    references = [one.reference for _, one in by_age_too if one.reference]
-    layouts = Counter(one.layout for one in imported if one.layout)
-    return Import(
+    return _summary(
+        store,
+        imported,
         files=len(files),
+        layouts=Counter({_FOLDERS: len(folders)}),
+        today=now.date(),
+    )
+
+
+def _summary(
+    store: ObjectStore,
+    imported: Sequence[_Imported],
+    *,
+    files: int,
+    layouts: Counter[str],
+    today: date,
+) -> Import:
+    landed = [one.landed for one in imported if one.landed]
+    by_place = sorted(imported, key=lambda one: one.place)
+    references = [one.reference for one in by_place if one.reference]
+    layouts += Counter(one.layout for one in imported if one.layout)
+    return Import(
+        files=files,
         deliveries=sum(len(one.deliveries) for one in landed),
         written=sum(len(one.written) for one in landed),
         accepted_rows=sum(one.accepted_rows for one in landed),
         refused_rows=sum(one.refused_rows for one in landed)
         + sum(one.refused_rows for one in references),
-        reference=sum((_add_reference(store, one, now.date()) for one in references), Counter()),
+        reference=sum((_add_reference(store, one, today) for one in references), Counter()),
         reasons=sum((one.reasons for one in landed), Counter())
         + sum((one.reasons for one in references), Counter()),
-        layouts=layouts + Counter({_FOLDERS: len(folders)}),
+        layouts=layouts,
         notes=[one.note for one in imported if one.note][:1],
         refused=[one.refused for one in imported if one.refused],
         problems=[one.problem for one in imported if one.problem],
+    )
+
+
+def _reference(part: Part, kind: Kind, place: int, most_refused: float) -> _Imported:
+    found = part.reference(kind)
+    problem = _too_many_refused(found, part.address, most_refused)
+    return _Imported(
+        place,
+        reference=found,
+        layout=f"{kind}",
+        problem=problem,
+        refused=_rows_refused(found, part.address, problem) if problem else None,
     )
 
 

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import Final
-from urllib.parse import unquote
 
 import polars as pl
 
 from batch.core.errors import DeliveryUnreadable, ObjectMissing, SettingsError, StoreDenied
 from batch.core.layout import (
     BRONZE,
-    NO_VALUE,
     REJECTED,
     ROOTS,
     RUNS,
@@ -28,20 +25,9 @@ from batch.core.layout import (
     Delivery,
 )
 from batch.storage.store import ObjectStore, open_store
-from fetchers.files.columns import (
-    Columns,
-    has_column,
-    plain_name,
-    recognise_columns,
-    require_types,
-    stooq_symbol,
-    symbol_of_name,
-    to_delivery_rows,
-)
-from fetchers.files.kinds import PARQUET, unpack
+from fetchers.files.columns import Columns
+from fetchers.files.parts import Part, partition_of, parts_of
 from fetchers.files.reading import BY_EVIDENCE, Reading
-from fetchers.files.refusals import DOWNLOAD_AGAIN, Code, FileRefused
-from fetchers.files.text import FileTable, parse_text
 
 SUFFIXES: Final = (".csv", ".csv.gz", ".txt", ".txt.gz", ".parquet")
 
@@ -49,21 +35,11 @@ _INSTANT_IN_NAME = re.compile(
     r"(?<!\d)(\d{4})-?(\d\d)-?(\d\d)[T_ -](\d\d)[-:]?(\d\d)[-:]?(\d\d)(\d{6}(?=Z))?Z?(?!-?\d)"
 )
 _DATE_IN_NAME = re.compile(r"(?<!\d)(\d{4})-?(\d\d)-?(\d\d)(?!\d)")
-_SUFFIX = re.compile(r"\.(?:csv|txt|parquet)")
 _RANDOM = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 """What pandas and Spark name their files after; eight digits in it are no date."""
 
 _BRONZE = re.compile(rf"(?<=/){BRONZE}date=")
 _MADE_BY_LAKES: Final = (SILVER, STATE, RUNS, REJECTED, VACUUMED)
-
-_SPLIT_ADJUSTED: Final = "this vendor's prices are usually adjusted for splits, not as traded"
-_DIVIDEND_ADJUSTED: Final = (
-    "without a column Adj Close they are adjusted for dividends too: download with"
-    " auto_adjust=False"
-)
-
-_PARTITIONS: Final = {"symbol": "symbol", "ticker": "symbol", "date": "date"}
-"""Which of our columns a folder such as ``symbol=AAPL`` stands for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,27 +71,15 @@ class SourceFile:
 
         The folders above the place that was named count too; None stands for Hive's null.
         """
-        path = self.uri if "://" in self.uri else os.path.abspath(self.uri)  # noqa: PTH100 - not to follow links
-        found: dict[str, str | None] = {}
-        for part in (*PurePosixPath(path).parent.parts, _SUFFIX.split(self.name)[0]):
-            name, equals, value = part.partition("=")
-            if equals and name.lower() in _PARTITIONS:
-                text = unquote(value)
-                found[_PARTITIONS[name.lower()]] = None if text in ("", NO_VALUE) else text
-        return found
+        return partition_of(self.uri)
 
 
 @dataclass(frozen=True, slots=True)
 class ReadFile:
-    """A file's rows as the columns of a delivery, dirty rows included.
-
-    ``adjusted`` says how the prices are not as traded, by the vendor that the file's layout is
-    of; None where nothing shows it.
-    """
+    """A file's rows as the columns of a delivery, dirty rows included."""
 
     rows: pl.DataFrame
     columns: Columns
-    adjusted: str | None = None
 
 
 def find_files(place: str, *, lake: ObjectStore | None = None) -> list[SourceFile]:
@@ -172,120 +136,30 @@ def _address(uri: str) -> str:
     return uri if "://" in uri else os.path.realpath(uri)
 
 
-def read_file(file: SourceFile, reading: Reading = BY_EVIDENCE) -> ReadFile:
-    """Read a file of bars; see :func:`bars_of`.
+@contextmanager
+def open_parts(file: SourceFile, reading: Reading = BY_EVIDENCE) -> Iterator[Iterator[Part]]:
+    """Give the tables in a file, as :func:`parts_of` does, for as long as the context lasts.
 
     Raises:
-        DeliveryUnreadable: It is empty, cut off, or refused by :func:`bars_of`.
+        DeliveryUnreadable: The store does not give it.
     """
-    return bars_of(read_table(file), file, reading)
-
-
-def bars_of(table: FileTable, file: SourceFile, reading: Reading = BY_EVIDENCE) -> ReadFile:
-    """Recognise the columns of a file's bars; what its folders stand for is a column too.
-
-    The symbol of a file without any is its name's.
-
-    Raises:
-        FileRefused: It has no bars, other bars than its folder says, or adjusted prices; or its
-            dates or numbers can be read in two ways.
-    """
-    rows, partition = table.rows, file.partition
-    for name, value in partition.items():
-        if not has_column(rows.columns, name):
-            rows = rows.with_columns(pl.lit(value, dtype=pl.String).alias(name))
-    columns = recognise_columns(rows.columns, label=file.uri)
-    if table.open_end is not None and (table.is_wide or table.open_end in columns.taken.values()):
-        raise FileRefused(
-            Code.TRUNCATED,
-            file.uri,
-            "its last line has no line break, so that its last number may be cut off",
-            f"{DOWNLOAD_AGAIN}, or end the last line with a line break where it is whole",
-        )
-    require_types(rows.schema, columns, label=file.uri)
-    symbol = None if "symbol" in columns.taken else require_symbol_of_name(file)
-    bars = to_delivery_rows(rows, columns, symbol=symbol, label=file.uri, reading=reading)
-    if "symbol" in partition:
-        of_folder = partition["symbol"]
-        others = bars.filter(pl.col("symbol").ne_missing(of_folder))["symbol"].drop_nulls()
-        if len(others):
-            raise FileRefused(
-                Code.NO_COLUMNS,
-                file.uri,
-                f"its folder stands for symbol {of_folder or 'null'}, its column has {others[0]}",
-                "correct the one that is wrong",
-            )
-    adjusted = None
-    of_one_symbol = not has_column(table.rows.columns, "symbol")
-    if table.is_wide or columns.is_yahoo(of_one_symbol=of_one_symbol):
-        raw_closes = "adj_close" in map(plain_name, rows.columns)
-        adjusted = _SPLIT_ADJUSTED if raw_closes else f"{_SPLIT_ADJUSTED}; {_DIVIDEND_ADJUSTED}"
-    elif columns.is_stooq or stooq_symbol(_SUFFIX.split(file.name)[0]):
-        adjusted = _SPLIT_ADJUSTED
-    if adjusted and not reading.accept_adjusted:
-        raise FileRefused(
-            Code.ADJUSTED_PRICES,
-            file.uri,
-            adjusted,
-            "a lake has prices as traded: import such, or give --accept-adjusted",
-        )
-    return ReadFile(bars, columns, adjusted)
-
-
-def require_symbol_of_name(file: SourceFile) -> str:
-    """Return the symbol that a file without a column of symbols is named after.
-
-    Raises:
-        DeliveryUnreadable: It is not named after one.
-    """
-    symbol = symbol_of_name(_SUFFIX.split(file.name)[0])
-    if symbol is None:
-        raise FileRefused(
-            Code.NO_COLUMNS,
-            file.uri,
-            "no column of symbols, and its name is not a symbol",
-            "name it after its symbol in capitals, AAPL.csv, or put it into a folder such as"
-            " symbol=AAPL",
-        )
-    return symbol
-
-
-def read_table(file: SourceFile) -> FileTable:
-    """Read a file without recognising its columns.
-
-    They are text where the file is text, typed where it is Parquet.
-
-    Raises:
-        DeliveryUnreadable: It is empty, cut off, or not a table.
-    """
-    try:
-        content = file.store.read(file.key)
-    except (ObjectMissing, StoreDenied) as err:
-        raise DeliveryUnreadable(f"{file.uri}: cannot be read: {err}") from err
-    content = unpack(content, label=file.uri)
-    if content.startswith(PARQUET):
+    with ExitStack() as stack:
         try:
-            return FileTable(pl.read_parquet(BytesIO(content)))
-        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as err:
-            raise FileRefused(
-                Code.TRUNCATED,
-                file.uri,
-                f"damaged or cut off: {_first_line(err)}",
-                DOWNLOAD_AGAIN,
-            ) from err
-    try:
-        return parse_text(content, label=file.uri)
-    except (csv.Error, pl.exceptions.PolarsError) as err:
-        raise FileRefused(
-            Code.NOT_A_TABLE,
-            file.uri,
-            f"not a table of rows under one heading: {_first_line(err)}",
-            f"{DOWNLOAD_AGAIN}, or export it as CSV with a heading and a row per bar",
-        ) from err
+            path = stack.enter_context(file.store.local_copy(file.key))
+        except (ObjectMissing, StoreDenied) as err:
+            raise DeliveryUnreadable(f"{file.uri}: cannot be read: {err}") from err
+        yield parts_of(path, address=file.uri, reading=reading)
 
 
-def _first_line(err: BaseException) -> str:
-    return str(err).strip().splitlines()[0]
+def read_file(file: SourceFile, reading: Reading = BY_EVIDENCE) -> ReadFile:
+    """Read a file of bars, all of its rows at once.
+
+    Raises:
+        DeliveryUnreadable: It, or a member of it, cannot be read as bars.
+    """
+    with open_parts(file, reading) as parts:
+        found = [(bars.columns, pl.concat(bars.pieces)) for bars in (part.bars() for part in parts)]
+    return ReadFile(pl.concat(rows for _, rows in found), found[0][0])
 
 
 def instant_in_name(name: str) -> datetime | None:
