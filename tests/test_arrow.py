@@ -39,6 +39,7 @@ def test_arrays_become_what_pyarrow_makes_of_them(flags: list[bool], data: st.Da
     assert arrow_of(values, valid=valid).equals(pa.array(wanted, pa.float64()))
 
 
+@pytest.mark.slow
 @given(st.lists(st.text(max_size=5), max_size=20))
 def test_texts_become_what_pyarrow_makes_of_them(texts: list[str]) -> None:
     assert arrow_text(texts).equals(pa.array(texts, pa.string()))

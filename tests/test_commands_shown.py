@@ -137,6 +137,7 @@ def test_every_example_of_a_help_text_is_a_whole_call(
         require_call(words_of(example)[1:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "target", sorted(targets_of_make() - {"help", "demo", "test", "pythons", "clean"})
 )

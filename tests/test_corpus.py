@@ -207,6 +207,7 @@ def assert_equal(found: pd.DataFrame, expected: pd.DataFrame, exact: list[str]) 
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-9, err_msg=name)
 
 
+@pytest.mark.slow
 def test_the_daily_bars_are_those_that_pandas_finds(real: Real) -> None:
     found = found_bars(real, "1d")
 
@@ -223,6 +224,7 @@ def test_the_bars_are_those_that_pandas_folds(real: Real, width: int, anchor: An
     assert_equal(found, with_pandas(real.daily, width, anchor), exact)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [3, 8, 34])
 def test_backtrader_counts_the_listing_windows_alike(real: Real, width: int) -> None:
     bt = pytest.importorskip("backtrader")

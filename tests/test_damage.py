@@ -98,6 +98,7 @@ def sound() -> dict[str, bytes]:
         return silver_bytes(made.store)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", WRONG)
 def test_a_bad_delivery_is_named_and_the_others_go_on_until_it_is_replaced(
     lake: Filled, sound: dict[str, bytes], kind: str
@@ -122,6 +123,7 @@ def test_a_bad_delivery_is_named_and_the_others_go_on_until_it_is_replaced(
     assert closes["C", DAYS[2]] == 60.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "cast",
     [
@@ -173,6 +175,7 @@ def test_a_lake_of_nothing_but_empty_deliveries_has_no_bars() -> None:
         assert silver_bytes(made.store) == {}
 
 
+@pytest.mark.slow
 def test_a_huge_delivery_is_read_like_any_other(lake: Filled) -> None:
     rows = frame([bar(f"H{number:06}", DAYS[2], 5.0) for number in range(150_000)])
     lake.store.write(BAD, parquet(rows))
@@ -239,6 +242,7 @@ DAMAGE: dict[str, Callable[[bytes], bytes | None]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", DAMAGE)
 def test_damage_under_state_is_repaired_by_the_next_run(
     lake: Filled, sound: dict[str, bytes], kind: str

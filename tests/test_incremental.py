@@ -143,6 +143,7 @@ def changed_silver(lake: Filled, before: dict[str, str]) -> set[str]:
     }
 
 
+@pytest.mark.slow
 def test_a_second_run_leaves_every_object_alone(three_years: Filled) -> None:
     before = versions(three_years.store)
 
@@ -151,6 +152,7 @@ def test_a_second_run_leaves_every_object_alone(three_years: Filled) -> None:
     assert versions(three_years.store) == before
 
 
+@pytest.mark.slow
 def test_receiving_the_same_again_changes_nothing(three_years: Filled) -> None:
     before = versions(three_years.store)
     three_years.receive(*(Receipt(one.received_at, "old", one.rows) for one in three_years.sent))
@@ -160,6 +162,7 @@ def test_receiving_the_same_again_changes_nothing(three_years: Filled) -> None:
     assert versions(three_years.store) == before
 
 
+@pytest.mark.slow
 def test_a_new_session_touches_the_newest_year_and_its_windows_only(three_years: Filled) -> None:
     newest = date(2024, 1, 2)  # falls into windows that opened in 2023
     before = versions(three_years.store, "silver/")
@@ -174,6 +177,7 @@ def test_a_new_session_touches_the_newest_year_and_its_windows_only(three_years:
     }
 
 
+@pytest.mark.slow
 def test_a_correction_touches_its_own_year_and_windows_only(three_years: Filled) -> None:
     day = next(one.session for one in three_years.sent if one.session.year == 2022)
     inside = library_sessions()[library_sessions().index(day) + 60]
@@ -201,6 +205,7 @@ def test_a_split_touches_the_year_of_its_row_and_no_other(three_years: Filled) -
     assert changed_silver(three_years, before) == {"1d/year=2022", "5d/year=2022", "34d/year=2022"}
 
 
+@pytest.mark.slow
 def test_a_delivery_that_confirms_what_is_known_rewrites_no_bars(three_years: Filled) -> None:
     one = three_years.sent[40]
     before = versions(three_years.store, "silver/")
@@ -212,6 +217,7 @@ def test_a_delivery_that_confirms_what_is_known_rewrites_no_bars(three_years: Fi
     assert tables <= {"1d"}
 
 
+@pytest.mark.slow
 def test_a_late_first_year_reaches_the_listing_windows_of_all_years(three_years: Filled) -> None:
     day = date(2019, 3, 1)
     three_years.receive(Receipt(evening(day, 5), "late", (bar("A", day), bar("Z", day))))
@@ -262,6 +268,7 @@ def test_recorded_arrivals_order_what_was_received_at_one_instant_on_every_way()
     assert all(made == lakes[0] for made in lakes)
 
 
+@pytest.mark.slow
 def test_widths_made_apart_equal_widths_made_together(three_years: Filled) -> None:
     with new_lake() as lake:
         lake.receive(

@@ -138,6 +138,7 @@ def test_a_kill_on_the_way_to_a_past_instant_and_back_is_finished() -> None:
             assert kills > 8
 
 
+@pytest.mark.slow
 def test_a_kill_in_the_middle_of_a_full_rebuild_is_finished() -> None:
     wanted = never_killed()[-1]
     with new_lake() as lake:
@@ -180,6 +181,7 @@ run(DyingStore(LocalStore(Path(sys.argv[1])), int(sys.argv[2]), Death(sys.argv[3
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("last", "death"),
     [(1, Death.EXIT_AFTER), (3, Death.EXIT_BEFORE), (9, Death.EXIT_AFTER), (15, Death.EXIT_BEFORE)],

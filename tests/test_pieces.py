@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -68,6 +69,7 @@ main()
 """
 
 
+@pytest.mark.slow
 def test_jobs_do_not_import_pandas() -> None:
     with new_lake() as lake:
         lake.receive(Receipt(datetime(2024, 1, 3, 1, tzinfo=UTC), "test", (bar("A", DAY),)))

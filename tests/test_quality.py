@@ -86,6 +86,7 @@ def test_a_quiet_market_has_no_findings(lake: LocalStore, calendar: Calendar) ->
     assert (quality.bars, quality.symbols) == (122, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ratio", [2.0, 3.0, 10.0, 0.1, 0.04])
 def test_a_split_missing_from_the_record_is_found(
     lake: LocalStore, calendar: Calendar, ratio: float
@@ -164,6 +165,7 @@ def test_a_bar_repeated_the_next_day_is_found(lake: LocalStore, calendar: Calend
     assert found(quality, "repeated_bar") == [("A", session)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("idle", "findings"), [(9, 0), (10, 1)])
 def test_a_run_without_volume_is_found_from_ten_sessions_on(
     lake: LocalStore, calendar: Calendar, idle: int, findings: int
@@ -234,6 +236,7 @@ def test_the_command_prints_json_and_is_strict_when_asked(
     assert "the bar before again" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.corpus
 def test_the_real_splits_are_found_again_when_the_record_lacks_them(
     lake: LocalStore, corpus: Path, calendar: Calendar

@@ -140,6 +140,7 @@ def test_a_bar_that_begins_before_the_start_is_left_out(filled: Lake) -> None:
     assert filled.bars("5d", "A", start=second + timedelta(days=1)).height == windows.height - 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("interval", ["5d", 5, "5"])
 def test_an_interval_is_text_or_a_number(
     lake: LocalStore, calendar: Calendar, interval: Any
@@ -195,6 +196,7 @@ def test_adjusted_daily_bars_are_right_across_several_splits(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [3, 5, 8])
 def test_adjusted_bars_are_the_adjusted_days_folded(
     lake: LocalStore, calendar: Calendar, width: int
@@ -246,6 +248,7 @@ def test_a_split_in_the_open_bar_adjusts_the_closed_ones(
     assert_frame_equal(adjusted.select("close"), raw.select(pl.col("close") / 2))
 
 
+@pytest.mark.slow
 @pytest.mark.corpus
 def test_adjusted_closes_are_those_of_the_real_adjusted_series(
     lake: LocalStore, corpus: Path, calendar: Calendar
@@ -311,6 +314,7 @@ def test_as_of_knows_no_session_received_later(lake: LocalStore, calendar: Calen
     assert sessions[-1] > date(2025, 1, 8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("as_of", ["2024-12-19T12:00Z", "2024-12-31", "2025-01-08", "2025-01-12"])
 def test_as_of_equals_a_consolidation_as_of(
     lake: LocalStore, tmp_path: Path, calendar: Calendar, as_of: str
@@ -348,6 +352,7 @@ def corrected(tmp_path_factory: pytest.TempPathFactory, calendar: Calendar) -> L
     return store
 
 
+@pytest.mark.slow
 @fewer_examples(1 / 4)
 @given(
     day=st.dates(date(2025, 1, 13), date(2025, 1, 20)),
@@ -637,6 +642,7 @@ def test_a_damaged_delivery_is_named_when_the_past_is_asked_for(
     assert damaged in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.corpus
 def test_as_of_equals_a_consolidation_as_of_on_real_deliveries(
     lake: LocalStore, corpus: Path, calendar: Calendar
@@ -667,6 +673,7 @@ def test_a_store_is_imported_without_duckdb_or_polars() -> None:
     assert ran.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_random_splits_never_leave_a_step(lake: LocalStore, calendar: Calendar) -> None:
     """A flat price stays flat when adjusted, whatever splits there were."""
     rng = np.random.default_rng(5)

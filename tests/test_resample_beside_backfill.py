@@ -71,6 +71,7 @@ class ActingAfterRead(PassingStore):
             self.act()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("anchor", Anchor)
 @pytest.mark.parametrize("published_before", [False, True])
 def test_a_backfill_after_any_read_of_a_resampling_ends_as_resampling_after_it(

@@ -41,6 +41,7 @@ from tests.support.lakes import (
 BOTH = tuple(Anchor)
 
 
+@pytest.mark.slow
 @fewer_examples(2 / 3)
 @given(history=histories(), width=widths_to_try)
 def test_every_history_ends_in_the_rows_that_the_rules_say(history: History, width: int) -> None:
@@ -57,6 +58,7 @@ def test_every_history_ends_in_the_rows_that_the_rules_say(history: History, wid
             assert_bars(lake, expected, 5, anchor)
 
 
+@pytest.mark.slow
 @fewer_examples(2 / 3)
 @given(history=histories(most_receipts=3, splits=0))
 def test_refused_rows_are_kept_as_received_with_every_reason(history: History) -> None:
@@ -98,6 +100,7 @@ def one_symbol_with_splits(draw: st.DrawFn) -> tuple[list[date], list[Split]]:
     return sorted(present), splits
 
 
+@pytest.mark.slow
 @fewer_examples(2 / 3)
 @given(drawn=one_symbol_with_splits(), width=st.integers(1, 34))
 def test_splits_inside_at_the_edge_of_and_outside_windows(
@@ -142,6 +145,7 @@ def test_several_splits_wait_for_a_halted_symbol_and_reach_its_next_row_years_la
         assert_bars(lake, lake.expected(), 777, Anchor.LISTING)
 
 
+@pytest.mark.slow
 @fewer_examples(2 / 3)
 @given(history=histories(dirty=False), width=widths_to_try, dropped=st.integers(1, 6))
 def test_dropping_old_history_never_moves_an_edge(
@@ -175,6 +179,7 @@ def test_dropping_old_history_never_moves_an_edge(
     assert part == {key: edge for key, edge in whole.items() if key[1] in kept_days}
 
 
+@pytest.mark.slow
 @fewer_examples(2 / 3)
 @given(history=histories(), days=st.integers(0, 30))
 def test_as_of_is_the_lake_of_what_was_known_then_and_can_be_left_again(

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from batch.storage.local import LocalStore
 
 
+@pytest.mark.slow
 def test_a_new_scratch_folder_is_never_taken_for_an_abandoned_one(lake: LocalStore) -> None:
     def use(_: int) -> bool:
         with lake.scratch() as folder:

@@ -68,6 +68,7 @@ def only_bar(lake: Filled) -> Row:
     return row
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ratio", "known", "received", "wins"),
     [
@@ -158,6 +159,7 @@ def on_basis(ratio: float, **values: Any) -> dict[str, Any]:
     return {**dict.fromkeys((*PRICES, "vwap"), 70.0 / ratio), **values}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("values", "kept", "reasons"),
     [
@@ -367,6 +369,7 @@ def test_vacuum_keeps_a_delivery_without_which_a_newer_value_would_lose() -> Non
         assert [one.delivery.received_at for one in plan.superseded] == [first().received_at]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("table", "change", "found"),
     [
@@ -507,6 +510,7 @@ def test_restatements_of_an_earlier_version_are_named_until_they_are_made_again(
     assert Lake(any_lake).restatements()["reason"].to_list() == [None]
 
 
+@pytest.mark.slow
 def test_histories_have_values_on_other_bases() -> None:
     seen: Counter[str] = Counter()
 

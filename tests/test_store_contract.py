@@ -265,6 +265,7 @@ def test_listing_by_prefix_and_start(bench: Bench, prefix: str, start_after: str
     assert listed == [k for k in sorted(there) if k.startswith(prefix) and k > start_after]
 
 
+@pytest.mark.slow
 def test_listing_goes_past_one_page(bench: Bench) -> None:
     names = [f"x/{number:05}" for number in range(1005)]
     bench.put_empty(names)
@@ -341,6 +342,7 @@ def test_files_of_one_size_and_date_have_two_versions(bench: Bench) -> None:
     assert found[0] != found[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("expecting", ["nothing", "version"])
 def test_of_writers_at_once_exactly_one_wins(bench: Bench, expecting: str) -> None:
     writers = 6

@@ -174,6 +174,7 @@ def test_an_object_that_contradicts_an_undecided_condition_is_a_lost_race(
     assert store.read("k") == b"theirs"
 
 
+@pytest.mark.slow
 def test_an_upload_in_parts_starts_again_where_s3_did_not_decide_its_condition(
     store: S3Store, expect: Expect | str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -247,6 +248,7 @@ def test_a_throttle_is_waited_out(store: S3Store) -> None:
     assert store.read("k") == b"there"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("operation", "call"),
     [

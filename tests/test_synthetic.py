@@ -34,6 +34,7 @@ def deliveries(exchange: SyntheticExchange) -> list[ReceivedDelivery]:
     return list(exchange.deliveries())
 
 
+@pytest.mark.slow
 def test_the_same_specification_gives_the_same_market(
     exchange: SyntheticExchange, rows: pl.DataFrame, calendar: Calendar
 ) -> None:
@@ -55,6 +56,7 @@ def test_another_seed_gives_another_market(exchange: SyntheticExchange, calendar
     assert not other.session_rows(session).equals(exchange.session_rows(session))
 
 
+@pytest.mark.slow
 def test_a_later_last_session_changes_nothing_before_it(
     exchange: SyntheticExchange, deliveries: list[ReceivedDelivery], calendar: Calendar
 ) -> None:
@@ -192,6 +194,7 @@ def test_the_newest_delivery_of_every_session_holds_its_final_rows(
         assert sent.received_at > calendar.close_of(sent.rows["date"][0])
 
 
+@pytest.mark.slow
 def test_deliveries_are_late_repeated_corrected_and_a_little_broken(
     deliveries: list[ReceivedDelivery], calendar: Calendar
 ) -> None:

@@ -138,6 +138,7 @@ def test_a_row_of_the_future_leaves_open_bars_open(
     assert Lake(any_lake).newest_session() == NEWEST
 
 
+@pytest.mark.slow
 @fewer_examples(1 / 5)
 @given(history=histories(dirty=False), width=widths_to_try, data=st.data())
 def test_a_lake_with_such_deliveries_is_mended_to_the_bytes_of_one_without(
@@ -193,6 +194,7 @@ def smuggled(any_lake: ObjectStore, calendar: Calendar) -> list[Delivery]:
     return deliveries
 
 
+@pytest.mark.slow
 def test_verify_names_the_published_rows_and_bars(
     smuggled: list[Delivery], any_lake: ObjectStore, calendar: Calendar
 ) -> None:
@@ -234,6 +236,7 @@ def test_bars_as_of_leave_them_out_before_the_lake_is_mended(
     assert bars["complete"].to_list() == [False, False]
 
 
+@pytest.mark.slow
 def test_a_consolidation_as_of_leaves_them_out(
     smuggled: list[Delivery], any_lake: ObjectStore, calendar: Calendar
 ) -> None:

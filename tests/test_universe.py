@@ -87,6 +87,7 @@ DOLLAR_VOLUMES = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "on", ["2024-11-01", "2024-12-02", "2025-01-03", "2025-01-16", "2025-01-31"]
 )

@@ -90,6 +90,7 @@ def tamper(path: Path, symbol: str, column: str, change: float) -> None:
     pq.write_table(table.set_column(at, field, pa.array(values, field.type)), path)
 
 
+@pytest.mark.slow
 def test_restatements_are_among_what_is_recomputed(
     corrected: LocalStore, calendar: Calendar
 ) -> None:
@@ -99,6 +100,7 @@ def test_restatements_are_among_what_is_recomputed(
     assert ("restatements", 2, 30) in outcome.checked
 
 
+@pytest.mark.slow
 def test_an_untouched_lake_has_no_differences(any_lake: ObjectStore, calendar: Calendar) -> None:
     fill(any_lake, calendar)
 
@@ -111,6 +113,7 @@ def test_an_untouched_lake_has_no_differences(any_lake: ObjectStore, calendar: C
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", ["1d", "5d", "5d_listing"])
 def test_every_tampered_value_is_found_and_no_other(
     lake: LocalStore, calendar: Calendar, table: str
@@ -125,6 +128,7 @@ def test_every_tampered_value_is_found_and_no_other(
     assert values_found(outcome, table) == tampered
 
 
+@pytest.mark.slow
 def test_values_that_are_not_finite_are_found(lake: LocalStore, calendar: Calendar) -> None:
     path = lake.root / "silver/5d/year=2025/data.parquet"
     columns, values = ("close", "volume", "vwap"), (math.nan, math.inf, -math.inf)
@@ -156,6 +160,7 @@ def values_found(outcome: Verification, table: str) -> set[tuple[str, str, str]]
     return {(d.symbol, d.day, d.column) for d in outcome.differences if d.table == table and d.day}
 
 
+@pytest.mark.slow
 def test_the_last_digit_of_a_price_matters(lake: LocalStore, calendar: Calendar) -> None:
     tamper(lake.root / "silver/5d/year=2024/data.parquet", "SPLIT", "close", 1e-11)
 
@@ -164,6 +169,7 @@ def test_the_last_digit_of_a_price_matters(lake: LocalStore, calendar: Calendar)
     assert ("5d", "close") in {(d.table, d.column) for d in outcome.differences}
 
 
+@pytest.mark.slow
 def test_missing_and_additional_rows_are_found(lake: LocalStore, calendar: Calendar) -> None:
     path = lake.root / "silver/3d/year=2025/data.parquet"
     bars = pl.read_parquet(path)
@@ -176,6 +182,7 @@ def test_missing_and_additional_rows_are_found(lake: LocalStore, calendar: Calen
     assert rows == {("NA", "there", "missing"), ("ZZZ", "none", "there")}
 
 
+@pytest.mark.slow
 def test_rows_out_of_order_are_found(lake: LocalStore, calendar: Calendar) -> None:
     path = lake.root / "silver/8d/year=2025/data.parquet"
     pl.read_parquet(path).reverse().write_parquet(path)
@@ -185,6 +192,7 @@ def test_rows_out_of_order_are_found(lake: LocalStore, calendar: Calendar) -> No
     assert {d.column for d in outcome.differences if d.symbol} == {"order"}
 
 
+@pytest.mark.slow
 def test_a_missing_partition_and_a_stray_one_are_found(
     lake: LocalStore, calendar: Calendar
 ) -> None:
@@ -201,6 +209,7 @@ def test_a_missing_partition_and_a_stray_one_are_found(
     assert ("8d", 1999, "manifest", "no record") in found
 
 
+@pytest.mark.slow
 def test_every_missing_object_of_a_table_is_reported_where_only_its_manifest_is_left(
     lake: LocalStore, calendar: Calendar
 ) -> None:
@@ -240,6 +249,7 @@ def corrected(filled_with_corrections: Path, tmp_path: Path) -> LocalStore:
     return LocalStore(Path(shutil.copytree(filled_with_corrections, tmp_path / "corrected")))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("table", "at_quarter"), [("1d", 1), ("3d", 2), ("5d_listing", 3), ("restatements", 2)]
 )
@@ -261,6 +271,7 @@ def test_one_flipped_bit_is_found_in_any_table(
 RESTATEMENTS = "silver/restatements/year=2021/data.parquet"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "found"),
     [
@@ -287,6 +298,7 @@ def test_restatements_are_recomputed_from_the_deliveries(
     }
 
 
+@pytest.mark.slow
 def test_restatements_of_deliveries_that_were_removed_are_no_differences(
     corrected: LocalStore, calendar: Calendar
 ) -> None:
@@ -327,6 +339,7 @@ def test_a_delivery_whose_rows_changed_after_it_landed_is_named(
     assert path.name in str(outcome.differences[0].expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("last", [1.0, 1e9, 1e-9])
 def test_the_engines_agree_at_the_bounds_of_prices_and_volumes(
     tmp_path: Path, calendar: Calendar, last: float
@@ -355,6 +368,7 @@ def test_the_engines_agree_at_the_bounds_of_prices_and_volumes(
     assert outcome.checked[0].rows == 5
 
 
+@pytest.mark.slow
 def test_a_lost_manifest_of_the_daily_bars_is_a_difference_of_every_year(
     lake: LocalStore, calendar: Calendar
 ) -> None:
@@ -366,6 +380,7 @@ def test_a_lost_manifest_of_the_daily_bars_is_a_difference_of_every_year(
     assert found == {("1d", 2024, "no record"), ("1d", 2025, "no record")}
 
 
+@pytest.mark.slow
 def test_a_delivery_that_was_not_consolidated_is_reported(
     lake: LocalStore, calendar: Calendar
 ) -> None:
@@ -429,6 +444,7 @@ def test_the_command_ends_with_3_and_shows_the_difference(
     assert [(d["column"], d["expected"], d["found"]) for d in shown] == [("close", 5.0, 5.25)]
 
 
+@pytest.mark.slow
 def test_a_lake_below_folders_named_like_partitions_reads_as_anywhere_else(
     filled: Path, tmp_path: Path, calendar: Calendar
 ) -> None:

@@ -87,10 +87,12 @@ def shape_findings(machine: dict[str, Any]) -> list[str]:
     return [str(found) for found in lint(body, config=ManualArgs(regions=["us-east-1"]))]
 
 
+@pytest.mark.slow
 def test_a_definition_has_the_shape_of_the_states_language(machine: dict[str, Any]) -> None:
     assert shape_findings(machine) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spoil", "finding"),
     [

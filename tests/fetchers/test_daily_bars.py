@@ -72,6 +72,7 @@ def test_today_counts_once_its_session_has_been_closed_long_enough(
     assert sessions_in(lake)[-1] == newest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("day", "hour", "minute", "newest"),
     [
@@ -229,6 +230,7 @@ def backfill(polygon: Vendor, lake: ObjectStore, stop: Any) -> BarsFetched:
     return polygon.try_fetch(lake, wanted, downloads=3, stop_requested=stop)
 
 
+@pytest.mark.slow
 def test_a_backfill_that_was_stopped_is_continued_where_it_stopped(
     polygon: Vendor, any_lake: ObjectStore, calendar: Calendar
 ) -> None:
@@ -265,6 +267,7 @@ def test_a_backfill_that_was_stopped_has_no_request_under_way(
     assert requesting == []
 
 
+@pytest.mark.slow
 def test_a_lake_filled_in_two_goes_equals_one_filled_in_one(
     polygon: Vendor, lake: LocalStore, tmp_path: Any, calendar: Calendar
 ) -> None:
@@ -285,6 +288,7 @@ def test_a_lake_filled_in_two_goes_equals_one_filled_in_one(
     assert isinstance(stopped.error, Interrupted)
 
 
+@pytest.mark.slow
 @pytest.mark.corpus
 def test_the_real_deliveries_come_through_the_vendor_as_they_are(
     lake: LocalStore, calendar: Calendar, corpus: Any
@@ -303,6 +307,7 @@ def test_the_real_deliveries_come_through_the_vendor_as_they_are(
     assert {"NAN", "INF", "TRUE"} & set(kept["symbol"].to_list())
 
 
+@pytest.mark.slow
 @pytest.mark.corpus
 def test_the_real_empty_delivery_is_filled_by_the_next_days_one(
     lake: LocalStore, calendar: Calendar, corpus: Any

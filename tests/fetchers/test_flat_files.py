@@ -101,6 +101,7 @@ def flat(s3_endpoint: str, calendar: Calendar) -> FlatBucket:
     return FlatBucket(s3_endpoint, calendar)
 
 
+@pytest.mark.slow
 def test_a_range_of_flat_files_becomes_deliveries(
     flat: FlatBucket, any_lake: ObjectStore, calendar: Calendar
 ) -> None:
@@ -154,6 +155,7 @@ def test_a_corrected_flat_file_that_is_fetched_again_wins(
     assert Lake(lake).bars("1d")["volume"].unique().to_list() == [1.0]
 
 
+@pytest.mark.slow
 def test_a_stopped_backfill_is_continued(flat: FlatBucket, lake: LocalStore) -> None:
     with pytest.raises(Interrupted):
         flat.fill(lake, stop_requested=lambda: len(deliveries(lake)) >= 5)
@@ -166,6 +168,7 @@ def test_a_stopped_backfill_is_continued(flat: FlatBucket, lake: LocalStore) -> 
     assert len(deliveries(lake)) == len(wanted)
 
 
+@pytest.mark.slow
 def test_a_damaged_file_is_named_and_the_others_go_on(flat: FlatBucket, lake: LocalStore) -> None:
     bad = date(2025, 1, 6)
     flat.put(bad, flat_file(flat.market.rows(bad, NOW), bad)[:200])
@@ -188,6 +191,7 @@ def test_a_file_of_another_day_is_refused(flat: FlatBucket, lake: LocalStore) ->
     assert "2025-01-06" not in sessions_in(lake)
 
 
+@pytest.mark.slow
 def test_a_missing_file_is_noted_as_incomplete(flat: FlatBucket, lake: LocalStore) -> None:
     flat.client.delete_object(
         Bucket=flat.bucket,

@@ -140,6 +140,7 @@ def test_a_day_without_a_session_is_no_failure(on_lambda: Vendor, s3_lake: Objec
     assert (answer["sessions"], answer["new_sessions"], answer["rows"]) == ([], [], 0)
 
 
+@pytest.mark.slow
 def test_near_the_deadline_it_stops_keeps_what_came_and_names_the_rest(
     on_lambda: Vendor, s3_lake: ObjectStore, calendar: Calendar, today: date
 ) -> None:

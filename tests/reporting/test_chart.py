@@ -402,6 +402,7 @@ def test_the_command_draws_daily_bars_of_several_symbols(
     assert not (elsewhere / "unknown.html").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_the_command_writes_an_image_without_a_browser(
     demo_lake: Lake, elsewhere: Path, ohlcv: Ohlcv, theme: str
@@ -499,6 +500,7 @@ def test_arrow_keys_walk_through_the_bars_of_every_panel(demo_lake: Lake, tmp_pa
     assert seen["after"][1] == widest.places.readouts[at]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("log", [False, True])
 def test_the_pointer_shows_the_price_at_its_height(
     demo_lake: Lake, tmp_path: Path, log: bool
@@ -528,6 +530,7 @@ def test_the_pointer_shows_the_price_at_its_height(
     assert seen["low"][0] == "hidden"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("window", "scrolls"), [("1600,900", 0), ("1000,900", 0), ("390,900", 1)])
 def test_the_first_candle_is_whole_where_the_window_has_room(
     demo_lake: Lake, tmp_path: Path, window: str, scrolls: int
@@ -543,6 +546,7 @@ def test_the_first_candle_is_whole_where_the_window_has_room(
     assert seen["cut"] == bool(scrolls)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_a_page_can_be_kept_light_or_dark(demo_lake: Lake, tmp_path: Path, theme: str) -> None:
     chart = load_chart(demo_lake, demo_lake.symbols()[0], [5])
@@ -556,6 +560,7 @@ def test_a_page_can_be_kept_light_or_dark(demo_lake: Lake, tmp_path: Path, theme
     assert seen["paper"] == {"light": "rgb(251, 250, 247)", "dark": "rgb(20, 23, 26)"}[theme]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("window", ["1400,900", "500,900"])
 def test_a_long_chart_scrolls_in_its_frame_and_stays_readable(
     demo_lake: Lake, tmp_path: Path, window: str

@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "charts.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_what_the_demonstration_suggests_works(elsewhere: Path, ohlcv: Ohlcv) -> None:
     since = (datetime.now(UTC) - timedelta(days=45)).date()
 

@@ -15,6 +15,7 @@ NOTEBOOK = ROOT / "notebooks" / "bars.ipynb"
 
 
 # The kernel's own libraries speak of their transport and of an event loop.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::RuntimeWarning", "ignore::DeprecationWarning")
 def test_the_notebook_runs_on_a_synthetic_lake(
     demo_lake: Lake, monkeypatch: pytest.MonkeyPatch
