@@ -25,8 +25,16 @@ INCOMPLETE: Final = "_state/incomplete/"
 INPUTS: Final = "_state/inputs/"
 CARRY: Final = "_state/carry/"
 RUNS: Final = "_runs/"
+RECEIPTS: Final = "_state/uploads/receipts/"
+STAGED: Final = "_state/uploads/staged/"
+LANDING: Final = "_state/uploads/landing.json"
+"""Which uploads land together, and as received when, until their bars are made."""
 
-ROOTS: Final = (STATE, SILVER, "bronze/", "reference/", RUNS)
+QUARANTINE: Final = "quarantine/"
+UPLOAD_RULES: Final = "uploads.toml"
+"""What is known in advance of each source of uploads."""
+
+ROOTS: Final = (STATE, SILVER, "bronze/", "reference/", RUNS, QUARANTINE)
 """The folders of a lake, those that every lake has first."""
 
 DAILY_TABLE: Final = "1d"
@@ -57,6 +65,8 @@ _DELIVERY = re.compile(
 )
 _INCOMPLETE = re.compile(r"_state/incomplete/date=(\d{4}-\d\d-\d\d)\.json")
 _RUN_REPORT = re.compile(rf"{RUNS}(\d{{8}}T\d{{12}}Z)-.+-[^-]+\.json")
+_RECEIPT = re.compile(rf"{RECEIPTS}([0-9a-f]{{64}})\.json")
+_STAGED_OBJECT = re.compile(rf"{STAGED}([0-9a-f]{{64}})/.+")
 _PARTITION = re.compile(r"silver/([^/]+)/year=(\d{4})/data\.parquet")
 _MANIFEST = re.compile(rf"{STATE}([^/]+)\.json\.gz")
 
@@ -352,3 +362,45 @@ def run_started_at(key: str) -> datetime | None:
         return datetime.strptime(found[1], _INSTANT).replace(tzinfo=UTC) if found else None
     except ValueError:
         return None
+
+
+def receipt_key(upload_id: str) -> str:
+    """Where the receipt of an upload is, for ever."""
+    return f"{RECEIPTS}{upload_id}.json"
+
+
+def receipt_id(key: str) -> str | None:
+    """Return the upload of a key of :func:`receipt_key`; None for any other key."""
+    found = _RECEIPT.fullmatch(key)
+    return found[1] if found else None
+
+
+def staged_prefix(upload_id: str) -> str:
+    """Prefix of what was read of an upload and has not landed yet."""
+    return f"{STAGED}{upload_id}/"
+
+
+def staged_id(key: str) -> str | None:
+    """Return the upload that a staged object belongs to; None for any other key."""
+    found = _STAGED_OBJECT.fullmatch(key)
+    return found[1] if found else None
+
+
+def open_key(upload_id: str) -> str:
+    """The marker that says that an upload's receipt is not final, or its object still to copy."""
+    return f"{staged_prefix(upload_id)}open"
+
+
+def staged_key(upload_id: str, part: int, kind: str, piece: int) -> str:
+    """Where some rows of one part of an upload are staged; ``kind`` is what they are."""
+    return f"{staged_prefix(upload_id)}{part:05d}-{piece:05d}-{kind}.parquet"
+
+
+def layout_key(digest: str) -> str:
+    """Where it is kept how the columns of a source's last files of a kind were read."""
+    return f"{STATE}uploads/layouts/{digest}.json"
+
+
+def quarantine_prefix(day: date, upload_id: str) -> str:
+    """Prefix of an upload that was refused: its object, and the reason."""
+    return f"{QUARANTINE}{day}/{upload_id}/"

@@ -51,10 +51,12 @@ BARS: Final = _schema(
 )
 """N-session bars: one row per (symbol, window) with a daily bar, sorted by (symbol, start)."""
 
-REJECTED: Final = _schema(
-    {"symbol": _TEXT, "date": _DATE, **_VALUES, "reason": _TEXT},
-    nullable=["symbol", "date", *_VALUES],
+STAGED: Final = _schema(
+    {"symbol": _TEXT, "date": _DATE, **_VALUES}, nullable=["symbol", "date", *_VALUES]
 )
+"""Rows of a dropped file as read, before they are judged, in any order."""
+
+REJECTED: Final = STAGED.append(pa.field("reason", _TEXT, nullable=False))
 """Refused rows as received, each with every reason that applies, joined by ``; ``."""
 
 RESTATEMENTS: Final = _schema(

@@ -95,7 +95,7 @@ class S3Store:
     def exists(self) -> bool:
         """Return whether the bucket answers; a prefix need not be made."""
         try:
-            with self._translated(""):
+            with self.translated(""):
                 self.client.head_bucket(Bucket=self.bucket)
         except (errors.LakeMissing, errors.ObjectMissing):
             return False
@@ -107,7 +107,7 @@ class S3Store:
         pages = self.client.get_paginator("list_objects_v2").paginate(
             Bucket=self.bucket, Prefix=self.prefix + prefix, **bounds
         )
-        with self._translated(prefix):
+        with self.translated(prefix):
             for page in pages:
                 for found in page.get("Contents", ()):
                     key = found["Key"].removeprefix(self.prefix)
@@ -116,7 +116,7 @@ class S3Store:
     def head(self, key: str, *, writer: str | None = None) -> StoredObject | None:
         """Ask for an object, or that of one writer alone; see :class:`ObjectStore`."""
         try:
-            with self._translated(key):
+            with self.translated(key):
                 found = self.client.head_object(**self._at(key))
         except errors.ObjectMissing:
             return None
@@ -126,14 +126,14 @@ class S3Store:
 
     def read(self, key: str) -> bytes:
         """Fetch a whole object; see :class:`ObjectStore`."""
-        with self._translated(key):
+        with self.translated(key):
             answer = self.client.get_object(**self._at(key))
             content: bytes = answer["Body"].read()
         return content
 
     @contextmanager
-    def local_copy(self, key: str) -> Iterator[Path]:
-        """Fetch an object into a temporary file, its parts side by side."""
+    def local_copy(self, key: str, *, version: str | None = None) -> Iterator[Path]:
+        """Fetch an object, or one of its versions, into a temporary file, parts side by side."""
         from boto3.s3.transfer import TransferConfig  # noqa: PLC0415 - not needed by readers of bytes
 
         transfer = TransferConfig(
@@ -143,8 +143,14 @@ class S3Store:
         )
         with self.scratch() as folder:
             path = folder / "object"
-            with self._translated(key), path.open("wb") as file:
-                self.client.download_fileobj(self.bucket, self.prefix + key, file, Config=transfer)
+            with self.translated(key), path.open("wb") as file:
+                self.client.download_fileobj(
+                    self.bucket,
+                    self.prefix + key,
+                    file,
+                    ExtraArgs={"VersionId": version} if version else None,
+                    Config=transfer,
+                )
             yield path
 
     def write(
@@ -171,7 +177,7 @@ class S3Store:
         waiting = list(keys)
         for at in range(0, len(waiting), 1000):
             names = [{"Key": self.prefix + key} for key in waiting[at : at + 1000]]
-            with self._translated(waiting[at]):
+            with self.translated(waiting[at]):
                 answer = self.client.delete_objects(
                     Bucket=self.bucket, Delete={"Objects": names, "Quiet": True}
                 )
@@ -251,7 +257,7 @@ class S3Store:
         self, key: str, content: bytes | Path, writer: str, condition: dict[str, str]
     ) -> StoredObject:
         size_bytes = content.stat().st_size if isinstance(content, Path) else len(content)
-        with self._translated(key, condition):
+        with self.translated(key, condition):
             if isinstance(content, Path) and size_bytes > 4 * PART_BYTES:
                 answer = self._put_parts(key, content, writer, condition)
             else:
@@ -303,7 +309,7 @@ class S3Store:
             raise
 
     @contextmanager
-    def _translated(self, key: str, condition: Mapping[str, str] | None = None) -> Iterator[None]:
+    def translated(self, key: str, condition: Mapping[str, str] | None = None) -> Iterator[None]:
         """Turn the SDK's errors into the store's.
 
         Where the connection breaks after a conditional write was sent, nobody knows whether

@@ -12,6 +12,7 @@ class Code(StrEnum):
     """What is wrong with a file, or with its rows as a whole."""
 
     EMPTY = "empty"
+    TOO_LARGE = "too_large"
     TRUNCATED = "truncated"
     NOT_A_TABLE = "not_a_table"
     NO_COLUMNS = "no_columns"
@@ -25,6 +26,8 @@ class Code(StrEnum):
     ADJUSTED_PRICES = "adjusted_prices"
     ALL_ROWS_REFUSED = "all_rows_refused"
     TOO_MANY_REFUSED = "too_many_refused"
+    LAYOUT_CHANGED = "layout_changed"
+    RESTATES_TOO_MUCH = "restates_too_much"
 
 
 DOWNLOAD_AGAIN: Final = "download it again"

@@ -1,0 +1,1 @@
+"""Uploads: a dropped file is inspected, staged and landed, or refused with its reason."""

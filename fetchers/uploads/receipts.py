@@ -1,0 +1,324 @@
+"""Receipts: what became of each upload, kept for ever under its id."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Final
+
+from pydantic import TypeAdapter, ValidationError
+
+from batch.core.errors import (
+    CommitConflict,
+    ObjectMissing,
+    SettingsError,
+    StateDamaged,
+)
+from batch.core.layout import RECEIPTS, STAGED, open_key, receipt_id, receipt_key, staged_id
+from batch.storage.store import Expect, Expectation, ObjectStore
+from fetchers.files.refusals import Code, FileRefused
+from fetchers.uploads.drop import Upload
+
+FORMAT: Final = 1
+SHORTEST_ID: Final = 4
+"""Digits of an id by which a person may name it, if no other begins with them."""
+
+SHOWN_ID: Final = 12
+
+_TRIES: Final = 10
+
+
+class State(StrEnum):
+    """How far an upload has come."""
+
+    CLAIMED = "claimed"
+    STAGED = "staged"
+    HELD = "held"
+    QUARANTINED = "quarantined"
+    NOTHING_NEW = "nothing_new"
+    LANDED = "landed"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing more happens to it by itself."""
+        return self in (State.QUARANTINED, State.NOTHING_NEW, State.LANDED)
+
+
+HELD_FOR: Final = frozenset(
+    {
+        *(Code.AMBIGUOUS_DATES, Code.AMBIGUOUS_DECIMALS, Code.ADJUSTED_PRICES),
+        *(Code.LAYOUT_CHANGED, Code.RESTATES_TOO_MUCH),
+    }
+)
+"""Why an upload waits for a person's word; for any other code it is quarantined."""
+
+UNREAD: Final = frozenset({Code.AMBIGUOUS_DATES, Code.AMBIGUOUS_DECIMALS})
+"""Codes with which nothing could be read, so that there is nothing to release."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Why a file, or a member of an archive, is not taken as it is.
+
+    Attributes:
+        sentence: What was found, in words.
+        remedy: What to do about it.
+        line: Where in a text, counted from 1; None where no one line is to blame.
+        lines: The first of the rows that are to blame, in words.
+    """
+
+    code: Code
+    sentence: str
+    remedy: str
+    line: int | None = None
+    lines: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, refused: FileRefused) -> Finding:
+        """Take what the reader says of a file."""
+        return cls(refused.code, refused.sentence, refused.remedy, refused.line)
+
+
+@dataclass(frozen=True, slots=True)
+class Sessions:
+    """The sessions of some bars: the first, the last, how many."""
+
+    first: date
+    last: date
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class PartReceipt:
+    """What was found in a file, or in one member of an archive.
+
+    Attributes:
+        name: The member's; None where the file is a table itself.
+        kind: ``bars``, ``splits``, ``dividends`` or ``tickers``; None where it was not read.
+        layout: Which column was taken for what, in one line.
+        rows: Those that were accepted.
+        finding: Why it is not taken as it is; None where it is.
+    """
+
+    name: str | None = None
+    kind: str | None = None
+    layout: str | None = None
+    rows: int = 0
+    refused_rows: int = 0
+    sessions: Sessions | None = None
+    finding: Finding | None = None
+
+    @property
+    def is_staged(self) -> bool:
+        """Whether its rows can land, if only after a person's word."""
+        code = self.finding.code if self.finding else None
+        return code is None or code in HELD_FOR - UNREAD
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A published close that an upload would change; None stands for none."""
+
+    symbol: str
+    session: date
+    old: float | None
+    new: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What became of an upload.
+
+    Attributes:
+        received_at: When its rows count as received; fixed when it is first seen.
+        claimed_at: When the last inspection of it began.
+        attempts: How often it was inspected.
+        parts: One for the file, or one for each member of an archive.
+        finding: Why it is held or quarantined; of an archive of which only some members are
+            taken, why the first of the others is not.
+        examples: Published closes that it would change.
+        released: Whether a person said to take it as it is.
+        deliveries: How many it became, alone or with others; None before it has.
+    """
+
+    upload: Upload
+    state: State
+    received_at: datetime
+    claimed_at: datetime
+    updated_at: datetime
+    attempts: int = 1
+    parts: tuple[PartReceipt, ...] = ()
+    finding: Finding | None = None
+    examples: tuple[Example, ...] = ()
+    released: bool = False
+    deliveries: int | None = None
+    version: int = FORMAT
+
+    @property
+    def id(self) -> str:
+        """The upload's."""
+        return self.upload.id
+
+    @property
+    def order(self) -> tuple[datetime, datetime, str, str]:
+        """Sorts receipts in the order of receipt."""
+        return (self.received_at, self.upload.uploaded_at, self.upload.key, self.id)
+
+    @property
+    def rows(self) -> int:
+        """Rows accepted."""
+        return sum(part.rows for part in self.parts)
+
+    @property
+    def refused_rows(self) -> int:
+        """Rows refused."""
+        return sum(part.refused_rows for part in self.parts)
+
+    @property
+    def sessions(self) -> Sessions | None:
+        """The sessions of its bars; of several parts, each counts its own."""
+        found = [part.sessions for part in self.parts if part.sessions]
+        if not found:
+            return None
+        return Sessions(
+            min(one.first for one in found),
+            max(one.last for one in found),
+            max(one.count for one in found),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A receipt as it is stored, with the store's version of it."""
+
+    receipt: Receipt
+    version: str
+
+
+_RECEIPT: Final = TypeAdapter(Receipt)
+
+
+def to_json(receipt: Receipt) -> bytes:
+    """Return a receipt as it is stored.
+
+    Names of files need not be text; JSON holds what is not with its escapes.
+    """
+    return json.dumps(_RECEIPT.dump_python(receipt), default=_iso, indent=1).encode()
+
+
+def _iso(value: date) -> str:
+    return value.isoformat()
+
+
+def read_receipt(lake: ObjectStore, upload_id: str) -> Kept | None:
+    """Return the receipt of an upload; None where it was never seen.
+
+    Raises:
+        StateDamaged: It cannot be read.
+    """
+    key = receipt_key(upload_id)
+    seen = lake.head(key)
+    if seen is None:
+        return None
+    try:
+        content = lake.read(key)
+        return Kept(_RECEIPT.validate_python(json.loads(content)), seen.version)
+    except ObjectMissing:
+        return None
+    except (ValidationError, ValueError) as err:
+        raise StateDamaged(
+            f"{lake.uri}/{key}: not a receipt: {str(err).splitlines()[0]}; remove it, and the file"
+            " counts as never seen",
+            key,
+        ) from err
+
+
+def write_receipt(lake: ObjectStore, receipt: Receipt, expect: Expectation) -> Kept:
+    """Store a receipt.
+
+    Raises:
+        CommitConflict: Another one is there than was expected.
+    """
+    stored = lake.write(receipt_key(receipt.id), to_json(receipt), expect=expect)
+    return Kept(receipt, stored.version)
+
+
+def claim(lake: ObjectStore, upload: Upload, *, now: datetime) -> tuple[Kept, bool]:
+    """Take an upload for inspection; return its receipt, and whether it is ours to inspect.
+
+    One that an inspection left claimed is taken over, since that one may be dead. If it is not,
+    the last to claim is the one whose outcome counts.
+    """
+    for _ in range(_TRIES):
+        kept = read_receipt(lake, upload.id)
+        if kept and kept.receipt.state is not State.CLAIMED:
+            return kept, False
+        lake.write(open_key(upload.id), b"")
+        if kept:
+            taken = replace(
+                kept.receipt,
+                claimed_at=now,
+                updated_at=now,
+                attempts=kept.receipt.attempts + 1,
+            )
+            expect: Expectation = kept.version
+        else:
+            taken = Receipt(
+                upload=upload,
+                state=State.CLAIMED,
+                received_at=upload.received_at,
+                claimed_at=now,
+                updated_at=now,
+            )
+            expect = Expect.NOTHING
+        try:
+            return write_receipt(lake, taken, expect), True
+        except CommitConflict:
+            continue
+    raise CommitConflict(f"{upload.address}: others kept claiming it; run it again")
+
+
+def open_ids(lake: ObjectStore) -> list[str]:
+    """Return the uploads of which something is left to do, by a person or by a job."""
+    return sorted({found for item in lake.list(STAGED) if (found := staged_id(item.key))})
+
+
+def all_receipts(lake: ObjectStore, *, workers: int = 8) -> Iterator[Kept]:
+    """Return every receipt, in no particular order."""
+    ids = [found for item in lake.list(RECEIPTS) if (found := receipt_id(item.key))]
+    return read_receipts(lake, ids, workers=workers)
+
+
+def read_receipts(lake: ObjectStore, ids: list[str], *, workers: int = 8) -> Iterator[Kept]:
+    """Return the receipts of some uploads, those that have one."""
+    with ThreadPoolExecutor(workers) as pool:
+        yield from filter(None, pool.map(lambda one: read_receipt(lake, one), ids))
+
+
+def find_receipt(lake: ObjectStore, digits: str) -> Kept:
+    """Return the receipt whose id begins with some digits.
+
+    Raises:
+        SettingsError: They are too few, or none or several begin with them.
+    """
+    typed = digits.lower()
+    if not re.fullmatch(rf"[0-9a-f]{{{SHORTEST_ID},64}}", typed):
+        raise SettingsError(
+            f"upload {digits!r}: expected the first digits of an id, at least {SHORTEST_ID}, as"
+            " `ohlcv uploads` lists them"
+        )
+    found = [receipt_id(item.key) for item in lake.list(f"{RECEIPTS}{typed}")]
+    ids = [one for one in found if one]
+    if len(ids) != 1:
+        several = f"{len(ids)} begin so: {', '.join(one[:SHOWN_ID] for one in ids[:5])}"
+        what = several if ids else "no such upload"
+        raise SettingsError(f"upload {digits!r}: {what}; `ohlcv uploads` lists them")
+    kept = read_receipt(lake, ids[0])
+    if kept is None:
+        raise ObjectMissing(f"{lake.uri}/{receipt_key(ids[0])}: removed meanwhile")
+    return kept
