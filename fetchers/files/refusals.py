@@ -28,6 +28,8 @@ class Code(StrEnum):
     TOO_MANY_REFUSED = "too_many_refused"
     LAYOUT_CHANGED = "layout_changed"
     RESTATES_TOO_MUCH = "restates_too_much"
+    PARSER_CRASHED = "parser_crashed"
+    TIMED_OUT = "timed_out"
 
 
 DOWNLOAD_AGAIN: Final = "download it again"
