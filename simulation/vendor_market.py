@@ -164,6 +164,6 @@ VendorMarket = SyntheticMarket | FolderMarket
 def _rows(file: SourceFile) -> pl.DataFrame:
     """Return a file's rows; none where it is empty or damaged, as some are."""
     try:
-        return read_file(file).rows
+        return read_file(file).rows.select(schema.DELIVERY.names)
     except DeliveryUnreadable:
         return empty_frame(schema.DELIVERY)

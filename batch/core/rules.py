@@ -62,7 +62,7 @@ class SiftedRows:
     """A delivery's rows, accepted and refused, both sorted by (date, symbol).
 
     ``accepted`` has the columns of :data:`batch.core.schema.DELIVERY` and one row per
-    (symbol, date), ``refused`` the same columns as received and ``reason``.
+    (symbol, date), ``refused`` those of :data:`batch.core.schema.REJECTED`.
     """
 
     accepted: pl.DataFrame
@@ -77,14 +77,18 @@ def is_blank(column: str) -> pl.Expr:
 def sift(rows: pl.DataFrame, calendar: Calendar, received_at: datetime) -> SiftedRows:
     """Separate the rows that may be consolidated from those that may not.
 
-    ``received_at`` is the aware instant at which all of them were received.
+    ``received_at`` is the aware instant at which all of them were received. ``rows`` may have
+    a column ``line``, which the refused ones keep, and a column ``reason``: a row in which it is
+    not null is refused for that reason too.
 
     A row that is there twice with the same values is kept once. ``vwap`` and ``trades``
     that cannot be true (not a price; negative or too many) become null: they are optional, and
     their row is not refused for them. The rows may come in any order; a date
     outside the calendar is not a session.
     """
-    rows = conform(rows, schema.DELIVERY)
+    absent = {"line", "reason"}.difference(rows.columns)
+    rows = conform(rows.with_columns(pl.lit(None).alias(name) for name in absent), schema.REJECTED)
+    names = schema.DELIVERY.names
     is_session = _is_one_of(calendar.days)
     had_closed = _is_one_of(calendar.closed_by(received_at))
     dated = {
@@ -92,7 +96,7 @@ def sift(rows: pl.DataFrame, calendar: Calendar, received_at: datetime) -> Sifte
         Reason.SESSION_NOT_CLOSED: is_session & ~had_closed,
     }
     rules = _rules() | {name: rule.fill_null(value=False) for name, rule in dated.items()}
-    is_broken = pl.any_horizontal(list(rules.values()))
+    is_broken = pl.any_horizontal([*rules.values(), pl.col("reason").is_not_null()])
     flagged = rows.with_columns(is_broken.alias("is_broken"))
     order = ["date", "symbol"]
     sound = (
@@ -104,15 +108,16 @@ def sift(rows: pl.DataFrame, calendar: Calendar, received_at: datetime) -> Sifte
             pl.when(pl.col("trades").is_between(0, MOST_TRADES)).then(pl.col("trades")),
             pl.col("volume") + 0.0,  # -0.0 becomes 0.0
         )
-        .unique(maintain_order=True)
+        .unique(names, keep="first", maintain_order=True)
         .with_columns(is_contested=pl.struct(order).is_duplicated())
         .sort(order)
         .collect()
     )
     if not flagged["is_broken"].any() and not sound["is_contested"].any():
-        return SiftedRows(sound.drop("is_contested"), empty_frame(schema.REJECTED))
+        return SiftedRows(sound.select(names), empty_frame(schema.REJECTED))
+    applying = [pl.when(rules[name]).then(pl.lit(name.value)) for name in Reason if name in rules]
     reason = pl.concat_str(
-        [pl.when(rules[name]).then(pl.lit(name.value)) for name in Reason if name in rules],
+        [pl.col("reason"), *applying],
         separator="; ",
         ignore_nulls=True,
     )
@@ -121,7 +126,7 @@ def sift(rows: pl.DataFrame, calendar: Calendar, received_at: datetime) -> Sifte
     contested = contested.with_columns(reason=pl.lit(Reason.KEY_TWICE.value))
     refused = pl.concat([unsound, contested])
     return SiftedRows(
-        accepted=sound.filter(~pl.col("is_contested")).drop("is_contested"),
+        accepted=sound.filter(~pl.col("is_contested")).select(names),
         refused=refused.sort([*order, *refused.columns[2:]], nulls_last=True),
     )
 

@@ -51,13 +51,21 @@ BARS: Final = _schema(
 )
 """N-session bars: one row per (symbol, window) with a daily bar, sorted by (symbol, start)."""
 
-STAGED: Final = _schema(
-    {"symbol": _TEXT, "date": _DATE, **_VALUES}, nullable=["symbol", "date", *_VALUES]
-)
-"""Rows of a dropped file as read, before they are judged, in any order."""
+_AS_READ = {"symbol": _TEXT, "date": _DATE, **_VALUES, "reason": _TEXT, "line": _INT}
 
-REJECTED: Final = STAGED.append(pa.field("reason", _TEXT, nullable=False))
-"""Refused rows as received, each with every reason that applies, joined by ``; ``."""
+STAGED: Final = _schema(_AS_READ, nullable=_AS_READ)
+"""Rows of a file as read, before they are judged, in any order.
+
+``reason`` says why a row must be refused whatever its values are; null where nothing does.
+``line`` is that of :data:`REJECTED`.
+"""
+
+REJECTED: Final = _schema(_AS_READ, nullable=_AS_READ.keys() - {"reason"})
+"""Refused rows as received, each with every reason that applies, joined by ``; ``.
+
+``line`` is the line of the text file that a row begins on, counted from 1; null where the source
+has no lines, and in objects of lakes from before there was such a column.
+"""
 
 RESTATEMENTS: Final = _schema(
     {

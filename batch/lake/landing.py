@@ -38,6 +38,7 @@ class Landed:
         written: Keys that this call wrote under bronze.
         reasons: How often each reason to refuse a row applied.
         unchanged: Sessions whose rows equal those received before; nothing of them was kept.
+        first_refused_line: Of the file; None where no row was refused, or rows have no lines.
     """
 
     deliveries: tuple[Delivery, ...]
@@ -46,6 +47,7 @@ class Landed:
     refused_rows: int
     reasons: Counter[str] = field(default_factory=Counter)
     unchanged: tuple[date, ...] = ()
+    first_refused_line: int | None = None
 
 
 class Arrivals:
@@ -101,7 +103,8 @@ def land(
 
     Args:
         store: The lake.
-        rows: Columns of :data:`batch.core.schema.DELIVERY`, any order, dirty rows too.
+        rows: Columns of :data:`batch.core.schema.DELIVERY`, any order, dirty rows too; and
+            those that :func:`batch.core.rules.sift` takes beside them.
         received_at: When they were received, an aware instant.
         source: Who sent them, such as ``polygon``; any text.
         calendar: Must cover the dates of the rows.
@@ -141,7 +144,9 @@ def land(
         dated: date | None = part["date"][0]
         if dated in unchanged:
             continue
-        name = names.get(dated) or delivery_name(received_at, f"{slug}-{digest_rows(part)}")
+        name = names.get(dated) or delivery_name(
+            received_at, f"{slug}-{digest_rows(part.drop('line'))}"
+        )
         refused[rejected_key(dated, name)] = table_bytes(to_arrow(part, schema.REJECTED))
     # Announced first: of a job killed in between, an announcement without a delivery is left,
     # never a delivery that consolidation does not see.
@@ -155,6 +160,7 @@ def land(
     reasons = Counter(
         reason for text in sifted.refused["reason"].to_list() for reason in text.split("; ")
     )
+    lines = sifted.refused["line"].drop_nulls().to_list()
     return Landed(
         tuple(sorted(deliveries)),
         tuple(written),
@@ -162,6 +168,7 @@ def land(
         sifted.refused.height,
         reasons,
         tuple(unchanged),
+        min(lines, default=None),
     )
 
 
@@ -174,9 +181,11 @@ def require_few_refused(landed: Landed, *, label: str, share: float) -> None:
     received = landed.accepted_rows + landed.refused_rows
     if landed.refused_rows / max(received, 1) > share:
         reasons = ", ".join(f"{reason}: {count}" for reason, count in landed.reasons.most_common())
+        line = landed.first_refused_line
+        first = "" if line is None else f"; the first on line {line}"
         raise DataRefused(
             f"{label}: {landed.refused_rows} of {received} rows"
-            f" refused ({reasons}), more than {share:.2%}; the others are in bronze,"
+            f" refused ({reasons}{first}), more than {share:.2%}; the others are in bronze,"
             " these are under bronze/rejected"
         )
 

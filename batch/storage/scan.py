@@ -18,6 +18,7 @@ from batch.core.errors import (
 )
 from batch.core.frames import empty_frame, polars_schema
 from batch.core.layout import SILVER
+from batch.core.schema import REJECTED
 from batch.storage.objects import ObjectStore
 from batch.storage.parquet import read_table
 
@@ -27,7 +28,8 @@ def scan_objects(
 ) -> pl.LazyFrame:
     """Return the rows of some objects of one Arrow schema, in the order of the keys.
 
-    The options are more arguments of ``pl.scan_parquet``.
+    The options are more arguments of ``pl.scan_parquet``. Of refused rows, older objects lack
+    a column: it is null.
     """
     if not keys:
         return empty_frame(table_schema).lazy()
@@ -36,6 +38,7 @@ def scan_objects(
         hive_partitioning=False,
         glob=False,
         schema=polars_schema(table_schema),
+        missing_columns="insert" if table_schema is REJECTED else "raise",
         **store.polars_options(),
         **options,
     )

@@ -124,17 +124,28 @@ def to_delivery_rows(
     symbol: str | None,
     label: str,
     reading: Reading = BY_EVIDENCE,
+    lines: pl.Series | None = None,
 ) -> pl.DataFrame:
     """Return a file's rows under our columns; what cannot be read becomes null.
 
-    ``symbol`` is used where the file has no column of symbols.
+    They have the columns of :data:`batch.core.schema.STAGED`.
+
+    Args:
+        raw: The rows as they are in the file.
+        columns: What its columns stand for.
+        symbol: Used where the file has no column of symbols.
+        label: The file's address, for messages.
+        reading: What is known of the source's files.
+        lines: The line of the file that each row begins on, where it has lines.
 
     Raises:
         FileRefused: The bars are not daily, or its dates or numbers can be read in two ways.
     """
     taken = columns.taken
     if columns.interval is not None:
-        raw = _daily_rows(raw, columns.interval, label)
+        is_daily = _daily_rows(raw, columns.interval, label)
+        raw = raw.filter(is_daily)
+        lines = lines.filter(is_daily) if lines is not None else None
     symbols = (
         pl.col(taken["symbol"]).cast(pl.String).str.strip_chars()
         if "symbol" in taken
@@ -160,20 +171,24 @@ def to_delivery_rows(
     )
     _require_one_stamp_a_day(rows, raw, columns, label)
     whole = pl.when(pl.col("trades").is_finite()).then(pl.col("trades").round())
-    return rows.with_columns(whole.cast(pl.Int64, strict=False))
+    return rows.with_columns(
+        whole.cast(pl.Int64, strict=False),
+        reason=pl.lit(None, pl.String),
+        line=pl.lit(None, pl.Int64) if lines is None else lines,
+    )
 
 
-def _daily_rows(raw: pl.DataFrame, interval: str, label: str) -> pl.DataFrame:
+def _daily_rows(raw: pl.DataFrame, interval: str, label: str) -> pl.Series:
     text = pl.col(interval).cast(pl.String).str.strip_chars().str.to_lowercase()
-    rows = raw.filter(text.is_in(_DAILY) | text.is_null())
-    if raw.height and rows.is_empty():
+    is_daily = raw.select(text.is_in(_DAILY) | text.is_null()).to_series()
+    if raw.height and not is_daily.any():
         raise FileRefused(
             Code.NO_SESSIONS,
             label,
             f"its bars are not daily: column {interval!r} has {raw[interval][0]}",
             "export daily bars",
         )
-    return rows
+    return is_daily
 
 
 def _require_one_stamp_a_day(

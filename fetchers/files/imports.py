@@ -267,8 +267,10 @@ def _unreadable(err: DeliveryUnreadable) -> _Imported:
 def _rows_refused(found: Landed | ReferenceRows, label: str, problem: str) -> RefusedFile:
     accepted = found.accepted_rows if isinstance(found, Landed) else found.rows.height
     code = Code.TOO_MANY_REFUSED if accepted else Code.ALL_ROWS_REFUSED
-    remedy = "correct the rows and import the file again"
-    return RefusedFile(label, code, problem.removeprefix(f"{label}: "), None, remedy)
+    line = found.first_refused_line
+    where = "the rows" if line is None else f"line {line} and the others"
+    remedy = f"correct {where}, and import the file again"
+    return RefusedFile(label, code, problem.removeprefix(f"{label}: "), line, remedy)
 
 
 def _too_many_refused(found: ReferenceRows, label: str, share: float) -> str | None:

@@ -108,7 +108,7 @@ class FileRead:
     _pieces: tuple[Path, ...] = ()
 
     def pieces(self) -> Iterator[pl.DataFrame]:
-        """Return its bars as columns of a delivery, dirty rows too, one frame at a time.
+        """Return its bars one frame at a time: :data:`batch.core.schema.STAGED`, dirty rows too.
 
         All rows of a date are in one frame.
 
@@ -123,7 +123,7 @@ class FileRead:
             yield rows.select(_BARS.names())
 
 
-_BARS: Final = polars_schema(schema.DELIVERY)
+_BARS: Final = polars_schema(schema.STAGED)
 
 
 class _Answer(BaseModel):
@@ -141,6 +141,7 @@ class _Counts(_Answer):
     refused_rows: int
     reasons: dict[str, int]
     first_refused: str
+    first_refused_line: int | None
 
 
 class _Part(_Answer):
@@ -439,6 +440,7 @@ def _outcome(part: _Part, number: int, folder: Path) -> FileRead | FileRefused:
                 refused_rows=counts.refused_rows,
                 reasons=Counter(counts.reasons),
                 first_refused=counts.first_refused,
+                first_refused_line=counts.first_refused_line,
             )
             pieces = ()
     except (_Broken, ValueError, IndexError) as err:

@@ -151,6 +151,7 @@ def _read(part: Part, number: int, folder: Path) -> dict[str, Any]:
                 "refused_rows": reference.refused_rows,
                 "reasons": dict(reference.reasons),
                 "first_refused": reference.first_refused,
+                "first_refused_line": reference.first_refused_line,
             }
             return {**found, "layout": str(kind), "kind": str(kind), "counts": counts, "pieces": 1}
         bars = part.bars()

@@ -48,7 +48,7 @@ _DIVIDEND_ADJUSTED: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Bars:
-    """The bars of a part as the columns of a delivery, dirty rows included.
+    """The bars of a part, columns of :data:`batch.core.schema.STAGED`, dirty rows included.
 
     Attributes:
         columns: Which column was taken for what.
@@ -98,7 +98,14 @@ class Part:
         """
         rows = self._table.rows
         symbol = None if has_column(rows.columns, "symbol") else require_symbol(self.address)
-        return reference_rows(rows, kind, symbol=symbol, label=self.address, reading=self._reading)
+        return reference_rows(
+            rows,
+            kind,
+            symbol=symbol,
+            label=self.address,
+            reading=self._reading,
+            lines=self._table.lines,
+        )
 
     def bars(self) -> Bars:
         """Recognise the columns of its bars; what its folders stand for is a column too.
@@ -126,7 +133,14 @@ class Part:
             )
         require_types(rows.schema, columns, label=address)
         symbol = None if "symbol" in columns.taken else require_symbol(address)
-        bars = to_delivery_rows(rows, columns, symbol=symbol, label=address, reading=self._reading)
+        bars = to_delivery_rows(
+            rows,
+            columns,
+            symbol=symbol,
+            label=address,
+            reading=self._reading,
+            lines=table.lines,
+        )
         if "symbol" in partition:
             of_folder = partition["symbol"]
             others = bars.filter(pl.col("symbol").ne_missing(of_folder))["symbol"].drop_nulls()

@@ -76,7 +76,7 @@ class SourceFile:
 
 @dataclass(frozen=True, slots=True)
 class ReadFile:
-    """A file's rows as the columns of a delivery, dirty rows included."""
+    """A file's rows, columns of :data:`batch.core.schema.STAGED`, dirty rows included."""
 
     rows: pl.DataFrame
     columns: Columns

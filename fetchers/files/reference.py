@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
@@ -65,6 +65,7 @@ class ReferenceRows:
         refused_rows: How many were left out.
         reasons: How often each reason to refuse a row applied.
         first_refused: The first of them in words; empty where there is none.
+        first_refused_line: Of the file; None where rows have no lines.
     """
 
     kind: Kind
@@ -72,6 +73,7 @@ class ReferenceRows:
     refused_rows: int
     reasons: Counter[str]
     first_refused: str
+    first_refused_line: int | None = None
 
     @property
     def received_rows(self) -> int:
@@ -102,12 +104,18 @@ def reference_rows(
     symbol: str | None,
     label: str,
     reading: Reading = BY_EVIDENCE,
+    lines: pl.Series | None = None,
 ) -> ReferenceRows:
     """Return a file's rows of one kind; ``symbol`` is used where it has no column of symbols.
+
+    ``lines`` are those of the file that the rows begin on.
 
     Raises:
         FileRefused: Its dates or numbers can be read in two ways.
     """
+    if kind is Kind.TICKERS and (ends := by_plain_name(raw.columns).get("valid_to")):
+        holds = raw[ends].is_null()  # in a table of ours, the other rows are history
+        raw, lines = raw.filter(holds), lines.filter(holds) if lines is not None else None
     numbers = [name for name in raw.columns if plain_name(name) in _NUMBERS]
     raw = with_decimal_points(raw, numbers, label=label, reading=reading)
     rows = _READERS[kind](_Source(raw, symbol, label, reading))
@@ -117,13 +125,15 @@ def reference_rows(
     }
     broken = rows.select(rule.fill_null(value=True).alias(reason) for reason, rule in rules.items())
     is_broken = broken.select(pl.any_horizontal(pl.all())).to_series()
-    refused = rows.filter(is_broken)
+    refused = raw.filter(is_broken)
+    refused_lines = lines.filter(is_broken).head(1).to_list() if lines is not None else []
     return ReferenceRows(
         kind=kind,
         rows=rows.filter(~is_broken),
         refused_rows=refused.height,
         reasons=Counter({name: n for name in broken.columns if (n := int(broken[name].sum()))}),
-        first_refused=str(raw.filter(is_broken).row(0, named=True)) if refused.height else "",
+        first_refused=str(refused.row(0, named=True)) if refused.height else "",
+        first_refused_line=next(iter(refused_lines), None),
     )
 
 
@@ -205,8 +215,6 @@ def _dividends(source: _Source) -> pl.DataFrame:
 
 
 def _tickers(source: _Source) -> pl.DataFrame:
-    ends = source.find(("valid_to",))  # a table of ours: the rows that hold no more are history
-    source = replace(source, raw=source.raw.filter(pl.col(ends).is_null())) if ends else source
     return source.raw.select(symbol=source.symbols(), **source.others(schema.TICKERS, _OF_TICKERS))
 
 

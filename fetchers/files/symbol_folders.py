@@ -86,7 +86,8 @@ def _versions(
         if year is not None:
             rows = rows.filter(pl.col("date").dt.year().fill_null(0) == year)
         at = pl.lit(received_at or file.received_at).dt.cast_time_unit("us")
-        parts.append(rows.with_columns(received_at=at))
+        # A line means nothing beside rows of other files.
+        parts.append(rows.with_columns(received_at=at, line=pl.lit(None, pl.Int64)))
     if not parts:
         return
     columns = [name for name in parts[0].columns if name != "received_at"]
