@@ -33,7 +33,7 @@ class TemplateError(Exception):
     """The template cannot be deployed as it is."""
 
 
-class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no types
+class _Loader(yaml.CSafeLoader):  # type: ignore[misc]  # PyYAML has no types
     """Reads the short forms of intrinsic functions."""
 
 
