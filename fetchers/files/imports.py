@@ -20,12 +20,12 @@ from batch.lake.landing import Arrivals, Landed, land, require_few_refused
 from batch.lake.reference import add_dividends, add_splits, rewrite_reference
 from batch.runtime.progress import Progress, StopRequested, require_going
 from batch.storage.store import ObjectStore
-from fetchers.files.parts import Part
-from fetchers.files.reader import SourceFile, open_parts
+from fetchers.files.jail import FileRead, Jail, Limits
+from fetchers.files.reader import SourceFile, local_copy
 from fetchers.files.reading import BY_EVIDENCE, Reading
 from fetchers.files.reference import Kind, ReferenceRows
 from fetchers.files.refusals import Code, FileRefused
-from fetchers.files.symbol_folders import gather_sessions, is_symbol_folder
+from fetchers.files.symbol_folders import gather_sessions, is_symbol_folder, read_bars
 from fetchers.tickers import apply_known
 
 _SPLITS_AFTER = "import splits only for dates after the files were downloaded"
@@ -163,36 +163,38 @@ def import_files(
             )
         return _Imported(place, landed)
 
-    def import_single(file: SourceFile) -> list[_Imported]:
-        require_going(stop_requested)
+    def import_single(jail: Jail, file: SourceFile) -> list[_Imported]:
         try:
-            with open_parts(file, reading) as parts:
+            with (
+                local_copy(file) as path,
+                jail.read(path, address=file.uri, reading=reading) as parts,
+            ):
                 return [one for part in parts for one in import_part(part, file)]
         except DeliveryUnreadable as err:
             return [_unreadable(err)]
 
-    def import_part(part: Part, file: SourceFile) -> Iterator[_Imported]:
-        try:
-            if kind := part.kind:
-                yield _reference(part, kind, places[file], max_refused_share)
-                return
-            bars = part.bars()
-        except DeliveryUnreadable as err:
-            yield _unreadable(err)
-            return
-        at = received_at or file.received_at
-        first, *others = [land_rows(rows, at, places[file], part.address) for rows in bars.pieces]
-        note = f"{part.address}: {bars.adjusted}; {_SPLITS_AFTER}" if bars.adjusted else None
-        yield replace(first, layout=bars.columns.summary, note=note)
-        yield from others
+    def import_part(part: FileRead | FileRefused, file: SourceFile) -> Iterator[_Imported]:
+        if isinstance(part, FileRefused):
+            yield _unreadable(part)
+        elif part.reference:
+            yield _reference(part.reference, part, places[file], max_refused_share)
+        else:
+            at = received_at or file.received_at
+            landed = [land_rows(rows, at, places[file], part.address) for rows in part.pieces()]
+            note = f"{part.address}: {part.adjusted}; {_SPLITS_AFTER}" if part.adjusted else None
+            yield replace(landed[0], layout=part.layout, note=note)
+            yield from landed[1:]
 
-    def import_all() -> Iterator[_Imported]:
+    def import_all(jail: Jail) -> Iterator[_Imported]:
         with ThreadPoolExecutor(workers) as pool:
-            for single in pool.map(import_single, singles):
+            for single in pool.map(partial(import_single, jail), singles):
                 progress.advance()
                 yield from single
         for found in gather_sessions(
-            folders, received_at=received_at, progress=progress, reading=reading
+            folders,
+            read=partial(read_bars, jail, reading=reading),
+            received_at=received_at,
+            progress=progress,
         ):
             require_going(stop_requested)
             if isinstance(found, DeliveryUnreadable):
@@ -203,10 +205,20 @@ def import_files(
 
     progress.begin("importing", len(files), "files")
     imported = []
-    for one in import_all():
-        imported.append(one)
-        if one.problem:
-            progress.warn(one.problem)
+    with (
+        store.scratch() as scratch,
+        Jail(
+            Limits(),
+            scratch=scratch,
+            files_per_child=None,
+            children=workers,
+            stop_requested=stop_requested,
+        ) as jail,
+    ):
+        for one in import_all(jail):
+            imported.append(one)
+            if one.problem:
+                progress.warn(one.problem)
     return _summary(
         store,
         imported,
@@ -245,13 +257,12 @@ def _summary(
     )
 
 
-def _reference(part: Part, kind: Kind, place: int, most_refused: float) -> _Imported:
-    found = part.reference(kind)
+def _reference(found: ReferenceRows, part: FileRead, place: int, most_refused: float) -> _Imported:
     problem = _too_many_refused(found, part.address, most_refused)
     return _Imported(
         place,
         reference=found,
-        layout=f"{kind}",
+        layout=part.layout,
         problem=problem,
         refused=_rows_refused(found, part.address, problem) if problem else None,
     )

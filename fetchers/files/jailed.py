@@ -73,6 +73,8 @@ def _serve(control: socket.socket) -> None:
                 if not message:
                     for pid in ends:
                         os.kill(pid, signal.SIGKILL)
+                    for pid in ends:  # what it took counts as ours only if someone waits for it
+                        os.waitpid(pid, 0)
                     return
                 pid = os.fork()
                 if pid == 0:

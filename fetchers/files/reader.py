@@ -137,8 +137,8 @@ def _address(uri: str) -> str:
 
 
 @contextmanager
-def open_parts(file: SourceFile, reading: Reading = BY_EVIDENCE) -> Iterator[Iterator[Part]]:
-    """Give the tables in a file, as :func:`parts_of` does, for as long as the context lasts.
+def local_copy(file: SourceFile) -> Iterator[Path]:
+    """Give a file under a local path for as long as the context lasts.
 
     Raises:
         DeliveryUnreadable: The store does not give it.
@@ -148,6 +148,17 @@ def open_parts(file: SourceFile, reading: Reading = BY_EVIDENCE) -> Iterator[Ite
             path = stack.enter_context(file.store.local_copy(file.key))
         except (ObjectMissing, StoreDenied) as err:
             raise DeliveryUnreadable(f"{file.uri}: cannot be read: {err}") from err
+        yield path
+
+
+@contextmanager
+def open_parts(file: SourceFile, reading: Reading = BY_EVIDENCE) -> Iterator[Iterator[Part]]:
+    """Give the tables in a file, as :func:`parts_of` does, for as long as the context lasts.
+
+    Raises:
+        DeliveryUnreadable: The store does not give it.
+    """
+    with local_copy(file) as path:
         yield parts_of(path, address=file.uri, reading=reading)
 
 

@@ -9,7 +9,7 @@ the others are restatements.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -17,8 +17,10 @@ import polars as pl
 
 from batch.core.errors import DeliveryUnreadable
 from batch.runtime.progress import Progress
-from fetchers.files.reader import SourceFile, read_file
-from fetchers.files.reading import BY_EVIDENCE, Reading
+from fetchers.files.jail import Jail
+from fetchers.files.reader import SourceFile, local_copy
+from fetchers.files.reading import Reading
+from fetchers.files.refusals import Code, FileRefused
 
 ROWS_AT_ONCE = 4_000_000
 
@@ -41,25 +43,49 @@ def is_symbol_folder(file: SourceFile) -> bool:
     return "symbol" in file.partition
 
 
+def read_bars(jail: Jail, file: SourceFile, *, reading: Reading) -> pl.DataFrame:
+    """Return all bars of a file, read in a jail.
+
+    Raises:
+        DeliveryUnreadable: It, or a member of it, cannot be read as bars.
+    """
+    pieces = []
+    with local_copy(file) as path, jail.read(path, address=file.uri, reading=reading) as parts:
+        for part in parts:
+            if isinstance(part, FileRefused):
+                raise part
+            if part.reference:
+                kind = part.reference.kind
+                raise FileRefused(
+                    Code.NO_COLUMNS,
+                    part.address,
+                    f"it holds {kind}, and its folder is one of bars",
+                    "import it from another folder",
+                )
+            pieces += list(part.pieces())
+    return pl.concat(pieces)
+
+
 def gather_sessions(
     files: Sequence[SourceFile],
     *,
+    read: Callable[[SourceFile], pl.DataFrame],
     received_at: datetime | None,
     progress: Progress,
-    reading: Reading = BY_EVIDENCE,
 ) -> Iterator[SessionVersion | DeliveryUnreadable]:
     """Read a lake of symbol folders, year by year where it is large.
 
     Yields the files that cannot be read, as errors, then each session in its versions.
     ``received_at`` is what a session is stamped with, where given; files are ordered by their
-    own times even so.
+    own times even so. ``read`` returns the bars of a file; of a large lake, it is called again
+    for each year.
     """
     readable: list[SourceFile] = []
     years: dict[int, list[SourceFile]] = {}
     total_rows = 0
     for file in files:
         try:
-            dates = read_file(file, reading).rows["date"]
+            dates = read(file)["date"]
         except DeliveryUnreadable as err:
             yield err
             continue
@@ -71,18 +97,21 @@ def gather_sessions(
         for year in found:
             years.setdefault(year, []).append(file)
     if total_rows <= ROWS_AT_ONCE:
-        yield from _versions(readable, received_at, None, reading)
+        yield from _versions(readable, received_at, None, read)
     else:
         for year in sorted(years):
-            yield from _versions(years[year], received_at, year, reading)
+            yield from _versions(years[year], received_at, year, read)
 
 
 def _versions(
-    files: Sequence[SourceFile], received_at: datetime | None, year: int | None, reading: Reading
+    files: Sequence[SourceFile],
+    received_at: datetime | None,
+    year: int | None,
+    read: Callable[[SourceFile], pl.DataFrame],
 ) -> Iterator[SessionVersion]:
     parts = []
     for file in sorted(files, key=lambda one: (one.received_at, one.modified_at)):
-        rows = read_file(file, reading).rows
+        rows = read(file)
         if year is not None:
             rows = rows.filter(pl.col("date").dt.year().fill_null(0) == year)
         at = pl.lit(received_at or file.received_at).dt.cast_time_unit("us")
