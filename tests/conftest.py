@@ -54,6 +54,29 @@ def _no_process_is_left() -> Iterator[None]:
     end_warm_python()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_jail_server() -> Iterator[None]:
+    """Let the imports of a session share the process that reads files, and its children."""
+    from fetchers.files import jail
+
+    started: list[jail.Server] = []
+
+    def server() -> jail.Server:
+        if not started:
+            started.append(SharedServer())
+        return started[0]
+
+    class SharedServer(jail.Server):
+        def end(self) -> None:
+            """Live on."""
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jail, "Server", server)
+        yield
+    for one in started:
+        super(SharedServer, one).end()
+
+
 @pytest.fixture(scope="session")
 def calendar() -> Calendar:
     """The real XNYS calendar."""

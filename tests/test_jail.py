@@ -18,6 +18,7 @@ import pytest
 
 from batch.core.errors import DeliveryUnreadable, Interrupted, RetryMayHelp
 from batch.runtime.progress import StopRequested, never
+from fetchers.files import jail as jail_module
 from fetchers.files.jail import FileRead, Jail, Limits
 from fetchers.files.reading import Reading
 from fetchers.files.reference import Kind
@@ -72,6 +73,16 @@ def jail(
         yield jail
     assert set(descendants(os.getpid())) <= before
     assert not list(scratch.iterdir())
+
+
+OWN_SERVER = jail_module.Server
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _servers_of_their_own() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jail_module, "Server", OWN_SERVER)
+        yield
 
 
 @pytest.fixture(scope="module")

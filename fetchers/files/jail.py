@@ -193,10 +193,9 @@ class Jail:
         self._limits = limits
         self._scratch = scratch
         self._files_per_child = files_per_child
+        self._threads = max(1, (os.cpu_count() or 1) // children)
         self._stop_requested = stop_requested
-        self._idle: list[_Child] = []
-        self._lock = threading.Lock()
-        self._server = _Server(scratch, threads=max(1, (os.cpu_count() or 1) // children))
+        self._server = Server()
 
     def __enter__(self) -> Self:
         """Return itself; its processes are starting meanwhile."""
@@ -204,11 +203,7 @@ class Jail:
 
     def __exit__(self, *_: object) -> None:
         """End its processes."""
-        with self._lock:
-            for child in self._idle:
-                child.end()
-            self._idle.clear()
-            self._server.end()
+        self._server.end()
 
     @contextmanager
     def read(
@@ -233,8 +228,10 @@ class Jail:
         request = {
             "path": str(path.absolute()),
             "folder": str(folder.absolute()),
+            "working_folder": str(Path.cwd()),
             "address": address,
             "reading": asdict(reading),
+            "threads": self._threads,
             "memory_bytes": limits.memory_bytes,
             "cpu_s": limits.cpu_s,
         }
@@ -255,8 +252,7 @@ class Jail:
     def _ask(self, request: dict[str, Any], limits: Limits) -> _Reply:
         while True:
             require_going(self._stop_requested)
-            with self._lock:
-                child = self._idle.pop() if self._idle else self._server.fork()
+            child = self._server.child()
             is_used = child.files > 0
             try:
                 reply = child.ask(request, limits, self._stop_requested)
@@ -269,11 +265,10 @@ class Jail:
             except BaseException:
                 child.end()
                 raise
-            with self._lock:
-                if child.files == self._files_per_child:
-                    child.end()
-                else:
-                    self._idle.append(child)
+            if child.files == self._files_per_child:
+                child.end()
+            else:
+                self._server.keep(child)
             return reply
 
 
@@ -348,15 +343,16 @@ class _Child:
         self._stderr.close()
 
 
-class _Server:
-    """The process that children are forks of."""
+class Server:
+    """The process that children are forks of, and the children that wait for more to do."""
 
-    def __init__(self, scratch: Path, *, threads: int) -> None:
-        self._scratch = scratch
+    def __init__(self) -> None:
+        self._idle: list[_Child] = []
+        self._lock = threading.Lock()
         self._control, theirs = socket.socketpair()
         inherited = {name: environment()[name] for name in _INHERITED if name in environment()}
         places = [place or str(Path.cwd()) for place in sys.path]
-        self._stderr: IO[bytes] = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115 - of its own life
+        self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - of its own life
         with theirs:
             self._process = subprocess.Popen(
                 [
@@ -366,9 +362,6 @@ class _Server:
                 env={
                     **inherited,
                     "PYTHONPATH": os.pathsep.join(places),
-                    "POLARS_MAX_THREADS": str(threads),
-                    "OMP_NUM_THREADS": str(threads),
-                    "TMPDIR": str(scratch.absolute()),
                 },
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
@@ -377,10 +370,19 @@ class _Server:
                 start_new_session=True,  # a terminal's Ctrl-C is ours to pass on
             )
 
-    def fork(self) -> _Child:
-        """Return a new child; it may still be starting."""
+    def child(self) -> _Child:
+        """Return a child that has nothing to do, else a new one, which may still be starting."""
+        with self._lock:
+            return self._idle.pop() if self._idle else self._fork()
+
+    def keep(self, child: _Child) -> None:
+        """Take a child back that has answered."""
+        with self._lock:
+            self._idle.append(child)
+
+    def _fork(self) -> _Child:
         ours, theirs = socket.socketpair()
-        stderr = tempfile.TemporaryFile(dir=self._scratch)  # noqa: SIM115 - the child's to close
+        stderr = tempfile.TemporaryFile()  # noqa: SIM115 - the child's to close
         child = _Child(ours, stderr)
         with theirs:
             try:
@@ -407,8 +409,10 @@ class _Server:
             )
 
     def end(self) -> None:
-        """End it and its children."""
+        """End it and all children."""
         self._control.close()
+        for child in self._idle:
+            child.end()
         try:
             self._process.wait(_END_S)
         except subprocess.TimeoutExpired:

@@ -107,7 +107,10 @@ def _work(end: socket.socket, *, stderr: int) -> NoReturn:
         with suppress(OSError):  # of all processes, the system should end this one first
             Path("/proc/self/oom_score_adj").write_text("1000")
         for line in end.makefile("rb"):
-            reply = _answer(json.loads(line))
+            request = json.loads(line)
+            os.putenv("POLARS_MAX_THREADS", str(request["threads"]))  # read at its first use
+            pa.set_cpu_count(request["threads"])
+            reply = _answer(request)
             end.sendall(json.dumps(reply).encode() + b"\n")
             if "failed" in reply:
                 break
@@ -122,6 +125,7 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
     _limit(resource.RLIMIT_CPU, cpu_s)
     _limit(resource.RLIMIT_DATA, request["memory_bytes"])
     tempfile.tempdir = str(folder)
+    os.chdir(request["working_folder"])  # which a relative address counts from
     try:
         found = parts_of(path, address=request["address"], reading=Reading(**request["reading"]))
         return {"parts": [_read(part, number, folder) for number, part in enumerate(found)]}
