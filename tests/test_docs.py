@@ -44,7 +44,13 @@ RUN = (
 )
 """Pages whose blocks run here."""
 
-PROSE = ("CHANGELOG.md", "docs/json.md", "docs/performance.md", "docs/scale.md")
+PROSE = (
+    "CHANGELOG.md",
+    "docs/json.md",
+    "docs/performance.md",
+    "docs/scale.md",
+    "docs/uploads.md",
+)
 """Pages without blocks; the commands in their prose are read by test_commands_shown.py."""
 
 ELSEWHERE = {"orchestration/README.md": "needs the local AWS: tests/aws"}

@@ -25,6 +25,7 @@ from orchestration.cli.main import SECTIONS, cli
 from tests.fetchers.support import KEY, vendor
 from tests.support.bars import bar, frame, land_rows, received_after
 from tests.support.documents import REPOSITORY
+from tests.support.uploads import MadeDrop, csv_of, round_of
 
 PAGE = (REPOSITORY / "docs" / "json.md").read_text()
 INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
@@ -105,9 +106,9 @@ def differences(document: dict[str, Any], fields: dict[str, list[str]]) -> list[
         parent = re.split(r"\[\]|\.", name)[0]
         if parent not in seen:
             found.append(f"{name}: documented, but not there")
-        whole, _, inner = name.rpartition("[].")
-        if whole:
-            items[whole].add(inner)
+        whole, dot, inner = name.partition("[].")
+        if dot:
+            items[whole].add(re.split(r"\[\]|\.", inner)[0])
     for whole, names in items.items():
         found += [
             f"{whole}[]: has {sorted(item)}, documented are {sorted(names)}"
@@ -142,6 +143,18 @@ def leave_files(folder: Path, calendar: Calendar) -> list[str]:
     (folder / f"b-{LAST}.csv").write_text(frame(repeated).write_csv())
     (folder / "page.csv").write_text("<html>")
     return [str(path) for path in sorted(folder.glob("*.csv"))]
+
+
+def drop_files(lake: LocalStore, folder: Path, calendar: Calendar) -> None:
+    """Drop a file that is held, with examples, and one whose rows are refused."""
+    (folder / "dropped").mkdir()
+    drop, at = MadeDrop(folder / "dropped"), datetime(2025, 3, 3, tzinfo=UTC)
+    session = calendar.sessions_between(FIRST, LAST)[0]
+    uploads = [
+        drop.put("vendor/held.csv", csv_of(bar("A", session, 99.0)), at),
+        drop.put("vendor/refused.csv", csv_of(bar("A", session, volume=-1.0)), at),
+    ]
+    round_of(lake, drop, uploads, at)
 
 
 @pytest.fixture(scope="module")
@@ -187,6 +200,8 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str
     run("consolidate", "--as-of", "2025-01-10")
     run("resample", "--interval", "5")
     run("status")
+    drop_files(lake, folder, calendar)
+    run("uploads")
     return documents
 
 

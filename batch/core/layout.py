@@ -31,6 +31,8 @@ LANDING: Final = "_state/uploads/landing.json"
 """Which uploads land together, and as received when, until their bars are made."""
 
 QUARANTINE: Final = "quarantine/"
+GATHERED: Final = "_state/uploads/gathered/"
+KEPT: Final = "_state/uploads/kept/"
 UPLOAD_RULES: Final = "uploads.toml"
 """What is known in advance of each source of uploads."""
 
@@ -67,6 +69,7 @@ _INCOMPLETE = re.compile(r"_state/incomplete/date=(\d{4}-\d\d-\d\d)\.json")
 _RUN_REPORT = re.compile(rf"{RUNS}(\d{{8}}T\d{{12}}Z)-.+-[^-]+\.json")
 _RECEIPT = re.compile(rf"{RECEIPTS}([0-9a-f]{{64}})\.json")
 _STAGED_OBJECT = re.compile(rf"{STAGED}([0-9a-f]{{64}})/.+")
+_KEPT = re.compile(rf"{KEPT}[^/]+/\d{{8}}T\d{{12}}Z-\d{{8}}T\d{{12}}Z-([0-9a-f]{{64}})/.+")
 _PARTITION = re.compile(r"silver/([^/]+)/year=(\d{4})/data\.parquet")
 _MANIFEST = re.compile(rf"{STATE}([^/]+)\.json\.gz")
 
@@ -399,6 +402,28 @@ def staged_key(upload_id: str, part: int, kind: str, piece: int) -> str:
 def layout_key(digest: str) -> str:
     """Where it is kept how the columns of a source's last files of a kind were read."""
     return f"{STATE}uploads/layouts/{digest}.json"
+
+
+def gathered_key(last: tuple[datetime, datetime], digest: str) -> str:
+    """Where it is kept which uploads landed as one, by when the last was received and arrived."""
+    return f"{GATHERED}{instant_text(last[0])}-{instant_text(last[1])}-{digest}.json"
+
+
+def kept_prefix(kind: str, received_at: datetime, uploaded_at: datetime, upload_id: str) -> str:
+    """Prefix of rows of an upload that older uploads, should they come yet, must not undo."""
+    at = f"{instant_text(received_at)}-{instant_text(uploaded_at)}"
+    return f"{kept_kind_prefix(kind)}{at}-{upload_id}/"
+
+
+def kept_kind_prefix(kind: str) -> str:
+    """Prefix of all that is kept of one kind, in the order of receipt."""
+    return f"{KEPT}{kind}/"
+
+
+def kept_id(key: str) -> str | None:
+    """Return the upload of a key below :func:`kept_prefix`; None for any other key."""
+    found = _KEPT.fullmatch(key)
+    return found[1] if found else None
 
 
 def quarantine_prefix(day: date, upload_id: str) -> str:

@@ -94,6 +94,7 @@ def land(
     received_before: Mapping[date, Delivery] | None = None,
     arrived_at: datetime | None = None,
     arrivals: Arrivals | None = None,
+    rank: str = "",
 ) -> Landed:
     """Write what was received together as one delivery per session.
 
@@ -114,6 +115,9 @@ def land(
             itself: of what was received at the same instant, the last to arrive wins.
         arrivals: What arrived before; needed with ``arrived_at``, by which the same rows
             would otherwise have another name each time.
+        rank: Begins with a dot and follows the source in the name: of what was received and
+            arrived at the same instants from one source, what has a rank wins over what has
+            none, and a later rank in the order of text over an earlier one.
 
     Raises:
         DataRefused: They cannot have been received then; nothing landed.
@@ -122,7 +126,7 @@ def land(
     if refusal:
         raise DataRefused(refusal)
     sifted = sift(rows, calendar, received_at)
-    slug = source_slug(source)
+    slug = f"{source_slug(source)}{rank}"
     known = {session: found.source for session, found in (received_before or {}).items()}
     deliveries: list[Delivery] = []
     content: dict[Delivery, bytes] = {}

@@ -7,6 +7,17 @@ from collections.abc import Sequence
 from textwrap import fill
 
 
+def printable(text: str) -> str:
+    """Return text of strangers as a terminal may show it: what is no letter or sign is escaped.
+
+    Names of files can hold control characters, which a terminal would obey, and bytes that are
+    no text.
+    """
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text
+    )
+
+
 def count_text(count: int, unit: str) -> str:
     """Return a count of a unit given in the plural: ``1 year``, ``1 delivery``, ``1,200 rows``."""
     if count == 1:

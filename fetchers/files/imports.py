@@ -11,22 +11,19 @@ from functools import partial
 
 import polars as pl
 
-from batch.core import schema
 from batch.core.errors import DataRefused, DeliveryUnreadable
-from batch.core.layout import TICKERS
 from batch.core.rules import Reason
 from batch.core.sessions import EARLIEST, Calendar, load_calendar
 from batch.lake.landing import Arrivals, Landed, land, require_few_refused
-from batch.lake.reference import add_dividends, add_splits, rewrite_reference
 from batch.runtime.progress import Progress, StopRequested, require_going
 from batch.storage.store import ObjectStore
 from fetchers.files.jail import FileRead, Jail, Limits
 from fetchers.files.reader import SourceFile, local_copy
 from fetchers.files.reading import BY_EVIDENCE, Reading
 from fetchers.files.reference import Kind, ReferenceRows
+from fetchers.files.reference_tables import add_rows
 from fetchers.files.refusals import Code, FileRefused
 from fetchers.files.symbol_folders import gather_sessions, is_symbol_folder, read_bars
-from fetchers.tickers import apply_known
 
 _SPLITS_AFTER = "import splits only for dates after the files were downloaded"
 _FOLDERS = "one folder per symbol (symbol=*)"
@@ -247,7 +244,7 @@ def _summary(
         accepted_rows=sum(one.accepted_rows for one in landed),
         refused_rows=sum(one.refused_rows for one in landed)
         + sum(one.refused_rows for one in references),
-        reference=sum((_add_reference(store, one, today) for one in references), Counter()),
+        reference=_add_references(store, references, today),
         reasons=sum((one.reasons for one in landed), Counter())
         + sum((one.reasons for one in references), Counter()),
         layouts=layouts,
@@ -294,20 +291,11 @@ def _too_many_refused(found: ReferenceRows, label: str, share: float) -> str | N
     )
 
 
-def _add_reference(store: ObjectStore, found: ReferenceRows, today: date) -> Counter[Kind]:
-    """Add a file's rows to their reference table; count those that are new or changed."""
-    if found.rows.is_empty():
-        return Counter()
-    match found.kind:
-        case Kind.SPLITS:
-            count = add_splits(store, found.rows, label="splits")
-        case Kind.DIVIDENDS:
-            count = add_dividends(store, found.rows)
-        case Kind.TICKERS:
-            rewrite = partial(apply_known, known=found.rows, today=today)
-            table = rewrite_reference(store, TICKERS, schema.TICKERS, rewrite)
-            changed = table.after.join(
-                table.before, on=table.after.columns, how="anti", nulls_equal=True
-            )
-            count = changed["symbol"].n_unique()
-    return Counter({found.kind: count})
+def _add_references(
+    store: ObjectStore, found: Sequence[ReferenceRows], today: date
+) -> Counter[Kind]:
+    """Add rows to the reference tables, in order; count those that are new or changed."""
+    counts = Counter[Kind]()
+    for one in found:
+        counts[one.kind] += add_rows(store, one.kind, one.rows, today)
+    return +counts

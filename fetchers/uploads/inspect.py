@@ -6,6 +6,7 @@ reads and writes receipts and the staging area, nothing else: it can neither rea
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from pathlib import Path
@@ -26,9 +27,10 @@ from fetchers.files.reference import ReferenceRows
 from fetchers.files.refusals import DOWNLOAD_AGAIN, Code, FileRefused
 from fetchers.uploads.drop import Drop, Upload
 from fetchers.uploads.layouts import layout_known
-from fetchers.uploads.parts import ReadPart, read_parts
+from fetchers.uploads.parts import Reader, ReadTable, jail_for_uploads
 from fetchers.uploads.receipts import (
     HELD_FOR,
+    SHOWN_ID,
     Finding,
     Kept,
     PartReceipt,
@@ -36,6 +38,7 @@ from fetchers.uploads.receipts import (
     Sessions,
     State,
     claim,
+    decide_setting,
     read_receipt,
     write_receipt,
 )
@@ -50,7 +53,13 @@ _SHOWN_LINES: Final = 10
 
 
 def inspect(
-    lake: ObjectStore, drop: Drop, upload: Upload, *, calendar: Calendar, now: datetime
+    lake: ObjectStore,
+    drop: Drop,
+    upload: Upload,
+    *,
+    calendar: Calendar,
+    now: datetime,
+    jail: Reader | None = None,
 ) -> Receipt:
     """Decide what becomes of an upload; return its receipt.
 
@@ -63,6 +72,8 @@ def inspect(
         upload: As an event or a listing tells of it.
         calendar: The exchange calendar.
         now: The instant.
+        jail: What reads it, such as :func:`fetchers.uploads.parts.jail_for_uploads` opens; one
+            is opened for this upload alone where none is given.
 
     Raises:
         ObjectMissing: The upload is not there any more.
@@ -73,7 +84,8 @@ def inspect(
     if not is_ours:
         return kept.receipt
     rules = read_rules(lake).get(upload.source, USUAL)
-    judged = _Inspection(lake, kept.receipt, rules, calendar).judge(drop)
+    with nullcontext(jail) if jail else jail_for_uploads(lake) as reader:
+        judged = _Inspection(lake, kept.receipt, rules, calendar, reader).judge(drop)
     return _conclude(lake, kept, replace(judged, updated_at=now))
 
 
@@ -94,6 +106,7 @@ class _Inspection:
     receipt: Receipt
     rules: SourceRules
     calendar: Calendar
+    reader: Reader
 
     def judge(self, drop: Drop) -> Receipt:
         upload = self.receipt.upload
@@ -103,13 +116,10 @@ class _Inspection:
             return self._outcome((PartReceipt(finding=refused),))
         with (
             drop.open(upload) as path,
-            read_parts(path, address=upload.address, reading=self.rules.reading) as parts,
+            self.reader.read(path, address=upload.address, reading=self.rules.reading) as parts,
         ):
             return self._outcome(
-                tuple(
-                    replace(self._part(number, part), name=name)
-                    for number, (name, part) in enumerate(parts)
-                )
+                tuple(self._part(number, part) for number, part in enumerate(parts))
             )
 
     def _staged_before(self) -> list[Any]:
@@ -131,22 +141,27 @@ class _Inspection:
             self.receipt, state=state, parts=parts, finding=finding, examples=(), deliveries=None
         )
 
-    def _part(self, number: int, part: ReadPart | FileRefused) -> PartReceipt:
+    def _part(self, number: int, part: ReadTable | FileRefused) -> PartReceipt:
         if isinstance(part, FileRefused):
-            return PartReceipt(finding=Finding.of(part))
+            member = part.label.removeprefix(f"{self.receipt.upload.address}/")
+            name = None if member == part.label else member
+            return PartReceipt(name=name, finding=Finding.of(part))
         if part.reference:
             return self._reference(number, part, part.reference)
         return self._bars(number, part)
 
-    def _reference(self, number: int, part: ReadPart, found: ReferenceRows) -> PartReceipt:
-        lines = (found.first_refused,) if found.first_refused else ()
+    def _reference(self, number: int, part: ReadTable, found: ReferenceRows) -> PartReceipt:
         refused = _too_many_refused(
-            found.rows.height, found.refused_rows, dict(found.reasons), lines, self.rules
+            found.rows.height, found.refused_rows, dict(found.reasons), self.rules
         )
+        if refused and found.first_refused:
+            lines = (found.first_refused,)
+            refused = replace(refused, line=found.first_refused_line, lines=lines)
         if refused is None and found.rows.height:
             key = staged_key(self.receipt.id, number, found.kind, 0)
             self.lake.write(key, table_bytes(to_arrow(found.rows)))
         return PartReceipt(
+            name=part.name,
             kind=found.kind,
             layout=part.layout,
             rows=found.rows.height,
@@ -154,17 +169,19 @@ class _Inspection:
             finding=refused or self._changed_layout(found.kind, part.layout),
         )
 
-    def _bars(self, number: int, part: ReadPart) -> PartReceipt:
+    def _bars(self, number: int, part: ReadTable) -> PartReceipt:
         counted = _Counted()
         with self.lake.scratch() as scratch:
             pieces: list[Path] = []
-            for rows in part.bars:
+            for rows in part.pieces():
                 counted = counted.after(rows, self.calendar, self.receipt.received_at)
                 pieces.append(scratch / f"{len(pieces)}.parquet")
                 _write_staged(pieces[-1], rows)
             refused = _too_many_refused(
-                counted.rows, counted.refused_rows, counted.reasons, counted.lines, self.rules
+                counted.rows, counted.refused_rows, counted.reasons, self.rules
             )
+            if refused:
+                refused = replace(refused, line=counted.line, lines=counted.lines)
             if refused and counted.reasons.get(Reason.SESSION_NOT_CLOSED):
                 at = f"{self.receipt.received_at:%Y-%m-%d %H:%M} UTC"
                 refused = replace(
@@ -174,12 +191,13 @@ class _Inspection:
                 )
             finding = refused
             if finding is None and part.adjusted and not self.rules.adjusted:
-                finding = _adjusted(part.adjusted, self.receipt.upload.source)
+                finding = _adjusted(part.adjusted, self.receipt)
             finding = finding or self._changed_layout(BARS, part.layout)
             if finding is None or finding.code in HELD_FOR:
                 for piece, path in enumerate(pieces):
                     self.lake.write(staged_key(self.receipt.id, number, BARS, piece), path)
         return PartReceipt(
+            name=part.name,
             kind=BARS,
             layout=part.layout,
             rows=counted.rows,
@@ -196,7 +214,7 @@ class _Inspection:
             Code.LAYOUT_CHANGED,
             f"its columns were read as {layout}; those of the last file of this source as {known}",
             "see whether each column was taken for the right one, then"
-            f" `ohlcv uploads release {self.receipt.id[:12]}`",
+            f" `ohlcv uploads release {self.receipt.id[:SHOWN_ID]}`",
         )
 
 
@@ -207,6 +225,7 @@ class _Counted:
     rows: int = 0
     refused_rows: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
+    line: int | None = None
     lines: tuple[str, ...] = ()
     sessions: Sessions | None = None
 
@@ -225,6 +244,7 @@ class _Counted:
             self.rows + sifted.accepted.height,
             self.refused_rows + sifted.refused.height,
             reasons,
+            min([*sifted.refused["line"].drop_nulls(), *filter(None, [self.line])], default=None),
             (*self.lines, *map(_row_text, shown)),
             _joined(self.sessions, dates),
         )
@@ -241,8 +261,10 @@ def _joined(before: Sessions | None, dates: pl.Series) -> Sessions | None:
 
 
 def _row_text(row: dict[str, Any]) -> str:
-    values = ", ".join(f"{name} {value}" for name, value in row.items() if name != "reason")
-    return f"{values}: {row['reason']}"
+    line = "" if row["line"] is None else f"line {row['line']}: "
+    names = schema.DELIVERY.names
+    values = ", ".join(f"{name} {row[name]}" for name in names if row[name] is not None)
+    return f"{line}{values}: {row['reason']}"
 
 
 def _write_staged(path: Path, rows: pl.DataFrame) -> None:
@@ -269,7 +291,6 @@ def _too_many_refused(
     rows: int,
     refused_rows: int,
     reasons: dict[str, int],
-    lines: tuple[str, ...],
     rules: SourceRules,
 ) -> Finding | None:
     received = rows + refused_rows
@@ -285,7 +306,6 @@ def _too_many_refused(
             Code.ALL_ROWS_REFUSED,
             f"all of its {count_text(received, 'rows')} are refused ({named})",
             "correct the rows and drop the file again",
-            lines=lines,
         )
     return Finding(
         Code.TOO_MANY_REFUSED,
@@ -293,14 +313,14 @@ def _too_many_refused(
         f" {rules.max_refused_share:.2%}",
         "correct the rows and drop the file again, or raise max_refused_share for its source in"
         " uploads.toml and `ohlcv uploads retry` it",
-        lines=lines,
     )
 
 
-def _adjusted(how: str, source: str) -> Finding:
+def _adjusted(how: str, receipt: Receipt) -> Finding:
+    setting = decide_setting(Code.ADJUSTED_PRICES, receipt.upload.source)
     return Finding(
         Code.ADJUSTED_PRICES,
         how,
-        "a lake has prices as traded: drop such; or, if they are to be taken all the same, set"
-        f" adjusted = true under [sources.{source}] in uploads.toml and `ohlcv uploads retry` it",
+        "a lake has prices as traded: drop such; or, to take the vendor's, "
+        f"{setting} and `ohlcv uploads retry {receipt.id[:SHOWN_ID]}`",
     )

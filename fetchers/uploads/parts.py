@@ -1,49 +1,63 @@
-"""The one door through which uploads are read."""
+"""How uploads are read: one door, behind which is the jail."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Protocol
 
 import polars as pl
 
-from fetchers.files.parts import Part, parts_of
+from batch.runtime.progress import StopRequested, never
+from batch.storage.store import ObjectStore
+from fetchers.files.jail import Jail, Limits
 from fetchers.files.reading import Reading
 from fetchers.files.reference import ReferenceRows
 from fetchers.files.refusals import FileRefused
 
 
-@dataclass(frozen=True, slots=True)
-class ReadPart:
-    """A table that was read: the file itself, or a member of an archive.
+class ReadTable(Protocol):
+    """A table that was read; see :class:`fetchers.files.jail.FileRead`."""
 
-    ``bars`` are columns of a delivery, dirty rows too; all rows of a date are in one frame.
-    """
+    @property
+    def name(self) -> str | None:
+        """The member of an archive; None where the file is a table itself."""
 
-    name: str | None
-    layout: str
-    adjusted: str | None
-    reference: ReferenceRows | None
-    bars: Iterable[pl.DataFrame] = ()
+    @property
+    def layout(self) -> str:
+        """Which column was taken for what, in one line."""
+
+    @property
+    def adjusted(self) -> str | None:
+        """How the prices are not as traded; None where nothing shows it."""
+
+    @property
+    def reference(self) -> ReferenceRows | None:
+        """Rows of a reference table, where it holds such; bars otherwise."""
+
+    def pieces(self) -> Iterator[pl.DataFrame]:
+        """Return its bars one frame at a time; all rows of a date are in one."""
+
+
+class Reader(Protocol):
+    """What reads files, as :class:`fetchers.files.jail.Jail` does."""
+
+    def read(
+        self, path: Path, *, address: str, reading: Reading
+    ) -> AbstractContextManager[Sequence[ReadTable | FileRefused]]:
+        """Read a local file; the rows are there as long as the context lasts."""
 
 
 @contextmanager
-def read_parts(
-    path: Path, *, address: str, reading: Reading
-) -> Iterator[Iterator[tuple[str | None, ReadPart | FileRefused]]]:
-    """Read a local file: its parts, one after another, each with its name in an archive."""
-    parts = parts_of(path, address=address, reading=reading)
-    yield ((part.name, _read(part)) for part in parts)
-
-
-def _read(part: Part) -> ReadPart | FileRefused:
-    try:
-        kind = part.kind
-        if kind:
-            return ReadPart(part.name, str(kind), None, part.reference(kind))
-        bars = part.bars()
-    except FileRefused as err:
-        return err
-    return ReadPart(part.name, bars.columns.summary, bars.adjusted, None, bars.pieces)
+def jail_for_uploads(
+    lake: ObjectStore, *, limits: Limits | None = None, stop_requested: StopRequested = never
+) -> Iterator[Jail]:
+    """Open a jail in which each file is read by a process that has seen no other."""
+    with (
+        lake.scratch() as scratch,
+        Jail(
+            limits or Limits(), scratch=scratch, files_per_child=1, stop_requested=stop_requested
+        ) as jail,
+    ):
+        yield jail

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date, datetime
@@ -19,7 +19,15 @@ from batch.core.errors import (
     SettingsError,
     StateDamaged,
 )
-from batch.core.layout import RECEIPTS, STAGED, open_key, receipt_id, receipt_key, staged_id
+from batch.core.layout import (
+    RECEIPTS,
+    STAGED,
+    UPLOAD_RULES,
+    open_key,
+    receipt_id,
+    receipt_key,
+    staged_id,
+)
 from batch.storage.store import Expect, Expectation, ObjectStore
 from fetchers.files.refusals import Code, FileRefused
 from fetchers.uploads.drop import Upload
@@ -122,12 +130,12 @@ class PartReceipt:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A published close that an upload would change; None stands for none."""
+    """A published close that an upload would change."""
 
     symbol: str
     session: date
-    old: float | None
-    new: float | None
+    old: float
+    new: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +144,7 @@ class Receipt:
 
     Attributes:
         received_at: When its rows count as received; fixed when it is first seen.
+        seen_at: When it was first seen.
         claimed_at: When the last inspection of it began.
         attempts: How often it was inspected.
         parts: One for the file, or one for each member of an archive.
@@ -149,6 +158,7 @@ class Receipt:
     upload: Upload
     state: State
     received_at: datetime
+    seen_at: datetime
     claimed_at: datetime
     updated_at: datetime
     attempts: int = 1
@@ -272,6 +282,7 @@ def claim(lake: ObjectStore, upload: Upload, *, now: datetime) -> tuple[Kept, bo
                 upload=upload,
                 state=State.CLAIMED,
                 received_at=upload.received_at,
+                seen_at=now,
                 claimed_at=now,
                 updated_at=now,
             )
@@ -281,6 +292,105 @@ def claim(lake: ObjectStore, upload: Upload, *, now: datetime) -> tuple[Kept, bo
         except CommitConflict:
             continue
     raise CommitConflict(f"{upload.address}: others kept claiming it; run it again")
+
+
+def become(
+    lake: ObjectStore, upload_id: str, state: State, *, deliveries: int | None, now: datetime
+) -> Receipt:
+    """Give an upload its final state, unless it has one; return its receipt.
+
+    Raises:
+        ObjectMissing: It has no receipt.
+        CommitConflict: Others kept writing it.
+    """
+    for _ in range(_TRIES):
+        kept = read_receipt(lake, upload_id)
+        if kept is None:
+            raise ObjectMissing(f"{lake.uri}/{receipt_key(upload_id)}: removed meanwhile")
+        if kept.receipt.state.is_final:
+            return kept.receipt
+        changed = replace(kept.receipt, state=state, deliveries=deliveries, updated_at=now)
+        try:
+            return write_receipt(lake, changed, kept.version).receipt
+        except CommitConflict:
+            continue
+    raise CommitConflict(f"{receipt_key(upload_id)}: others kept writing it; run it again")
+
+
+def release(lake: ObjectStore, upload_id: str, *, now: datetime) -> Receipt:
+    """Let an upload land that is held, as it is.
+
+    Raises:
+        SettingsError: It is not held, or nothing of it could be read.
+        CommitConflict: Others kept writing its receipt.
+    """
+
+    def released(receipt: Receipt) -> Receipt:
+        finding = receipt.finding
+        if receipt.state is not State.HELD or finding is None:
+            raise SettingsError(
+                f"upload {receipt.id[:SHOWN_ID]} is {receipt.state}: only what is held can be"
+                " released"
+            )
+        findings = [one.finding for one in receipt.parts if one.finding]
+        unread = next((one for one in (finding, *findings) if one.code in UNREAD), None)
+        if unread:
+            raise SettingsError(
+                f"upload {receipt.id[:SHOWN_ID]} cannot be released: {unread.sentence}, so that"
+                f" nothing was read; {decide_setting(unread.code, receipt.upload.source)}, then"
+                f" `ohlcv uploads retry {receipt.id[:SHOWN_ID]}`"
+            )
+        return replace(receipt, state=State.STAGED, released=True, updated_at=now)
+
+    return _change(lake, upload_id, released)
+
+
+def send_back(lake: ObjectStore, upload_id: str, *, now: datetime) -> Receipt:
+    """Let an upload be inspected again that was held or quarantined.
+
+    Raises:
+        SettingsError: It is neither.
+        CommitConflict: Others kept writing its receipt.
+    """
+
+    def claimed(receipt: Receipt) -> Receipt:
+        if receipt.state not in (State.HELD, State.QUARANTINED, State.CLAIMED):
+            raise SettingsError(
+                f"upload {receipt.id[:SHOWN_ID]} is {receipt.state}: only what is held or"
+                " quarantined can be retried; drop the file again to have it read again"
+            )
+        return replace(receipt, state=State.CLAIMED, released=False, updated_at=now)
+
+    return _change(lake, upload_id, claimed)
+
+
+def decide_setting(code: Code, source: str) -> str:
+    """Return in words which setting decides how the files of a source are read."""
+    setting = {
+        Code.AMBIGUOUS_DATES: 'date_order = "month/day/year" or "day/month/year"',
+        Code.AMBIGUOUS_DECIMALS: 'decimal_mark = "." or ","',
+        Code.ADJUSTED_PRICES: "adjusted = true",
+    }[code]
+    return f"write {setting} under [sources.{toml_key(source)}] in {UPLOAD_RULES}"
+
+
+def toml_key(text: str) -> str:
+    """Return text as a key of TOML, in quotes where it needs them."""
+    return text if re.fullmatch(r"[A-Za-z0-9_-]+", text) else json.dumps(text)
+
+
+def _change(lake: ObjectStore, upload_id: str, change: Callable[[Receipt], Receipt]) -> Receipt:
+    for _ in range(_TRIES):
+        kept = read_receipt(lake, upload_id)
+        if kept is None:
+            raise ObjectMissing(f"{lake.uri}/{receipt_key(upload_id)}: removed meanwhile")
+        changed = change(kept.receipt)
+        lake.write(open_key(upload_id), b"")
+        try:
+            return write_receipt(lake, changed, kept.version).receipt
+        except CommitConflict:
+            continue
+    raise CommitConflict(f"{receipt_key(upload_id)}: others kept writing it; run it again")
 
 
 def open_ids(lake: ObjectStore) -> list[str]:
@@ -298,6 +408,25 @@ def read_receipts(lake: ObjectStore, ids: list[str], *, workers: int = 8) -> Ite
     """Return the receipts of some uploads, those that have one."""
     with ThreadPoolExecutor(workers) as pool:
         yield from filter(None, pool.map(lambda one: read_receipt(lake, one), ids))
+
+
+def needing_attention(receipts: Iterable[Receipt]) -> list[Receipt]:
+    """Return what is held or quarantined, the newest first.
+
+    A later version of the same file that was taken settles the matter.
+    """
+    found = sorted(receipts, key=lambda one: one.upload.uploaded_at, reverse=True)
+    taken: dict[tuple[str, str], datetime] = {}
+    for one in found:
+        if one.state in (State.STAGED, State.NOTHING_NEW, State.LANDED):
+            taken.setdefault((one.upload.root, one.upload.key), one.upload.uploaded_at)
+    return [
+        one
+        for one in found
+        if one.state in (State.HELD, State.QUARANTINED)
+        and taken.get((one.upload.root, one.upload.key), one.upload.uploaded_at)
+        <= one.upload.uploaded_at
+    ]
 
 
 def find_receipt(lake: ObjectStore, digits: str) -> Kept:

@@ -18,6 +18,7 @@ SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "demo": ("orchestration.cli.demo", "Build a lake from a synthetic exchange."),
         "import": ("orchestration.cli.imports", "Import deliveries from files."),
         "fetch": ("orchestration.cli.fetch", "Fetch bars and reference data from Polygon."),
+        "uploads": ("orchestration.cli.uploads", "Show what became of dropped files."),
         "vendor-stub": ("simulation.vendor_stub", "Stand in for Polygon, without a key."),
     },
     "Every day": {
