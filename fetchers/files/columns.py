@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
 import polars as pl
 
 from batch.core import schema
-from fetchers.files.dates import read_dates
-from fetchers.files.numbers import with_decimal_points
+from fetchers.files.dates import date_order_of, read_dates
+from fetchers.files.numbers import decimal_mark_of, with_decimal_points
 from fetchers.files.reading import BY_EVIDENCE, Reading
 from fetchers.files.refusals import Code, FileRefused
 
@@ -44,6 +44,7 @@ EXPECTED: Final = (
 """Headings that are recognised, for messages."""
 
 SYMBOL_NAMES: Final = _NAMES["symbol"]
+_NUMBERS: Final = tuple(name for name in schema.DELIVERY.names if name not in ("symbol", "date"))
 _REQUIRED: Final = ("date", "open", "high", "low", "close", "volume")
 _DAILY: Final = ("1d", "d", "day", "1day", "daily", "1 day", "24h", "1440", "")
 
@@ -76,6 +77,17 @@ class Columns:
         has_actions = {"dividends", "stock_splits"} <= names
         is_close = "Adj Close" in self.unused or (of_one_symbol and "adj_close" in names)
         return has_actions or is_close
+
+    @property
+    def numbers(self) -> list[str]:
+        """The file's columns that are taken for numbers."""
+        return [self.taken[name] for name in _NUMBERS if name in self.taken]
+
+    @property
+    def read(self) -> list[str]:
+        """The file's columns whose values matter: taken, or by which bars are daily or not."""
+        times = [name for name in self.unused if plain_name(name) == "time"]
+        return [*self.taken.values(), *filter(None, [self.interval]), *times]
 
     @property
     def is_stooq(self) -> bool:
@@ -143,9 +155,11 @@ def to_delivery_rows(
     """
     taken = columns.taken
     if columns.interval is not None:
-        is_daily = _daily_rows(raw, columns.interval, label)
-        raw = raw.filter(is_daily)
-        lines = lines.filter(is_daily) if lines is not None else None
+        keep = is_daily(raw, columns.interval)
+        if raw.height and not keep.any():
+            raise not_daily(f"column {columns.interval!r} has {raw[columns.interval][0]}", label)
+        raw = raw.filter(keep)
+        lines = lines.filter(keep) if lines is not None else None
     symbols = (
         pl.col(taken["symbol"]).cast(pl.String).str.strip_chars()
         if "symbol" in taken
@@ -156,10 +170,9 @@ def to_delivery_rows(
         symbols = pl.when(symbols.str.ends_with(".US")).then(plain).otherwise(symbols)
     has_quotes = symbols.str.contains(r"['\"`]")  # of a dialect that is not read
     symbols = pl.when(~has_quotes).then(symbols)
-    numbers = [name for name in schema.DELIVERY.names if name not in ("symbol", "date")]
     raw = with_decimal_points(
         raw,
-        [taken[name] for name in numbers if name in taken],
+        columns.numbers,
         label=label,
         reading=reading,
         misfits=partial(_misfits, columns=columns),
@@ -167,7 +180,7 @@ def to_delivery_rows(
     rows = raw.select(
         symbol=symbols,
         date=read_dates(raw[taken["date"]], label=label, reading=reading),
-        **{name: read_numbers(taken.get(name), raw.schema) for name in numbers},
+        **{name: read_numbers(taken.get(name), raw.schema) for name in _NUMBERS},
     )
     _require_one_stamp_a_day(rows, raw, columns, label)
     whole = pl.when(pl.col("trades").is_finite()).then(pl.col("trades").round())
@@ -178,17 +191,27 @@ def to_delivery_rows(
     )
 
 
-def _daily_rows(raw: pl.DataFrame, interval: str, label: str) -> pl.Series:
+def is_daily(raw: pl.DataFrame, interval: str) -> pl.Series:
+    """Return which rows are of a day by the column with their interval."""
     text = pl.col(interval).cast(pl.String).str.strip_chars().str.to_lowercase()
-    is_daily = raw.select(text.is_in(_DAILY) | text.is_null()).to_series()
-    if raw.height and not is_daily.any():
-        raise FileRefused(
-            Code.NO_SESSIONS,
-            label,
-            f"its bars are not daily: column {interval!r} has {raw[interval][0]}",
-            "export daily bars",
-        )
-    return is_daily
+    return raw.select(text.is_in(_DAILY) | text.is_null()).to_series()
+
+
+def decided_reading(
+    raw: pl.DataFrame, stamps: pl.Series, columns: Columns, *, label: str, reading: Reading
+) -> Reading:
+    """Return what rows and stamps of a file decide of all others: date order and decimal mark.
+
+    Raises:
+        FileRefused: Its dates or numbers can be read in two ways.
+    """
+    texts = [name for name in columns.numbers if raw.schema[name] == pl.String]
+    mark = reading.decimal_mark
+    if texts:
+        misfits = partial(_misfits, columns=columns)
+        mark = decimal_mark_of(raw, texts, label=label, reading=reading, misfits=misfits)
+    order = date_order_of(stamps, label=label, reading=reading)
+    return replace(reading, date_order=order, decimal_mark=mark)
 
 
 def _require_one_stamp_a_day(
@@ -205,12 +228,14 @@ def _require_one_stamp_a_day(
     twice = several.filter(pl.struct("symbol", "date").is_duplicated())
     if twice.height:
         symbol, day, _ = twice.row(0)
-        raise FileRefused(
-            Code.NO_SESSIONS,
-            label,
-            f"its bars are not daily: {symbol} has several times on {day}",
-            "export daily bars",
-        )
+        raise not_daily(f"{symbol} has several times on {day}", label)
+
+
+def not_daily(evidence: str, label: str) -> FileRefused:
+    """Return the refusal of bars of minutes or hours."""
+    return FileRefused(
+        Code.NO_SESSIONS, label, f"its bars are not daily: {evidence}", "export daily bars"
+    )
 
 
 def _misfits(raw: pl.DataFrame, columns: Columns) -> int:

@@ -93,6 +93,32 @@ def read_dates(stamps: pl.Series, *, label: str, reading: Reading = BY_EVIDENCE)
     return stamps.replace_strict(table["stamp"], table["date"], default=None, return_dtype=pl.Date)
 
 
+def date_order_of(stamps: pl.Series, *, label: str, reading: Reading = BY_EVIDENCE) -> str | None:
+    """Decide the order of day and month of a column as :func:`read_dates` does; None if none has.
+
+    Where years stand first in some stamps and last in others, it is that of the latter.
+
+    Raises:
+        FileRefused: Day and month can be exchanged, or values contradict one another.
+    """
+    if stamps.dtype.is_temporal():
+        return None
+    shapes: dict[str, list[_Parts]] = {}
+    for text in stamps.cast(pl.String).drop_nulls().unique(maintain_order=True).to_list():
+        if one := _parts(text.strip()):
+            shapes.setdefault(one[0], []).append(one[1])
+    orders = {_order(shape, parts, label, reading.date_order) for shape, parts in shapes.items()}
+    of_year_last = orders.intersection(list(_ORDERS)[2:])
+    if len(of_year_last) > 1 or len(orders - of_year_last) > 1:
+        raise FileRefused(
+            Code.AMBIGUOUS_DATES,
+            label,
+            f"its dates have several orders: {', '.join(sorted(orders))}",
+            "write all of them as 2025-01-31",
+        )
+    return next(iter(of_year_last or orders), None)
+
+
 def _of_texts(texts: list[str], label: str, given: str | None) -> list[date | None]:
     shapes: dict[str, list[_Parts]] = {}
     parsed: list[tuple[str, _Parts, _Clock] | date | None] = []

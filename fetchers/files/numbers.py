@@ -49,6 +49,23 @@ def with_decimal_points(
     is_usual = reading.decimal_mark != "," and not any(has_comma.row(0))
     if is_usual and _votes(rows.head(_USUAL_ROWS), texts)["."]:
         return rows
+    mark = decimal_mark_of(rows, texts, label=label, reading=reading, misfits=misfits)
+    return _read(rows, texts, mark)
+
+
+def decimal_mark_of(
+    rows: pl.DataFrame,
+    texts: Sequence[str],
+    *,
+    label: str,
+    reading: Reading = BY_EVIDENCE,
+    misfits: Callable[[pl.DataFrame], int] = lambda _: 0,
+) -> str:
+    """Decide the decimal mark of some columns of text as :func:`with_decimal_points` does.
+
+    Raises:
+        FileRefused: Values contradict one another, or none decides.
+    """
     votes = _votes(rows, texts)
     first = {mark: next(iter(votes[mark]), None) for mark in votes}
     given = reading.decimal_mark
@@ -61,7 +78,7 @@ def with_decimal_points(
             "correct decimal_mark in the settings of the source",
         )
     if given:
-        return _read(rows, texts, given)
+        return given
     if votes["."] and votes[","]:
         raise FileRefused(
             Code.AMBIGUOUS_DECIMALS,
@@ -71,13 +88,13 @@ def with_decimal_points(
         )
     open_ = [] if votes["."] or votes[","] else _undecided(rows, texts)
     if not open_:
-        return _read(rows, texts, "," if votes[","] else ".")
+        return "," if votes[","] else "."
     readings = {mark: _read(rows, texts, mark) for mark in _PATTERNS}
     wrong = {mark: misfits(reading) for mark, reading in readings.items()}
     marks = {mark for mark in wrong if not wrong[mark] and wrong[_OTHER[mark]]}
     marks |= _marks_beside_whole_numbers(rows, texts)
     if len(marks) == 1:
-        return readings[marks.pop()]
+        return marks.pop()
     raise FileRefused(
         Code.AMBIGUOUS_DECIMALS,
         label,

@@ -1,67 +1,46 @@
 """The tables in a file: its own, or one for each member of an archive.
 
-Each is read, or refused, on its own.
+Each is read, or refused, on its own. What a file is follows from its bytes, never from its name.
 """
 
 from __future__ import annotations
 
-import csv
-import os
-import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from functools import cached_property
-from io import BytesIO
-from pathlib import Path, PurePosixPath
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from functools import cached_property, partial
+from pathlib import Path
 from typing import Final
-from urllib.parse import unquote
 
 import polars as pl
 
-from batch.core.layout import NO_VALUE
-from fetchers.files.columns import (
-    Columns,
-    has_column,
-    plain_name,
-    recognise_columns,
-    require_types,
-    stooq_symbol,
-    symbol_of_name,
-    to_delivery_rows,
-)
-from fetchers.files.kinds import PARQUET, unpack
+from fetchers.files.archives import member_chunks, members_of, open_archive
+from fetchers.files.bars import Bars, Table, bars_of, require_one_encoding, require_symbol
+from fetchers.files.columns import has_column
+from fetchers.files.kinds import UNPACK, FileKind, kind_of_bytes
+from fetchers.files.parquet import ParquetTable
 from fetchers.files.reading import BY_EVIDENCE, Reading
 from fetchers.files.reference import Kind, ReferenceRows, kind_of, reference_rows
-from fetchers.files.refusals import DOWNLOAD_AGAIN, Code, FileRefused
-from fetchers.files.text import FileTable, parse_text
-
-_SUFFIX = re.compile(r"\.(?:csv|txt|parquet)")
-_PARTITIONS: Final = {"symbol": "symbol", "ticker": "symbol", "date": "date"}
-"""Which of our columns a folder such as ``symbol=AAPL`` stands for."""
-
-_SPLIT_ADJUSTED: Final = "this vendor's prices are usually adjusted for splits, not as traded"
-_DIVIDEND_ADJUSTED: Final = (
-    "without a column Adj Close they are adjusted for dividends too: download with"
-    " auto_adjust=False"
+from fetchers.files.refusals import Code, FileRefused
+from fetchers.files.streams import (
+    CHUNK_BYTES,
+    Budget,
+    counted,
+    gzip_chunks,
+    plain_chunks,
+    zstd_chunks,
 )
+from fetchers.files.text import TextTable
 
+PIECE_BYTES: Final = 32 * 1024 * 1024
+"""How much of a table is read at a time: a smaller one is read at once."""
 
-@dataclass(frozen=True, slots=True)
-class Bars:
-    """The bars of a part, columns of :data:`batch.core.schema.STAGED`, dirty rows included.
+_ROW_BYTES: Final = 64
+_MOST_REFERENCE_PIECES: Final = 8
+_LONGEST_NAME: Final = 200
 
-    Attributes:
-        columns: Which column was taken for what.
-        adjusted: How the prices are not as traded, by the vendor that the layout is of; None
-            where nothing shows it.
-        pieces: The rows, read once, each piece as it is needed. All rows of a date are in one
-            piece, in their order in the file. Nothing is refused any more once the first
-            piece is there.
-    """
-
-    columns: Columns
-    adjusted: str | None
-    pieces: Iterable[pl.DataFrame]
+_Chunks = Callable[[], Iterator[bytes]]
 
 
 class Part:
@@ -73,12 +52,21 @@ class Part:
     """
 
     def __init__(
-        self, path: Path, *, address: str, name: str | None = None, reading: Reading
+        self,
+        open_table: Callable[[], Table],
+        *,
+        address: str,
+        name: str | None = None,
+        reading: Reading,
+        piece_bytes: int,
+        scratch: ExitStack,
     ) -> None:
         self.address = address
         self.name = name
         self._reading = reading
-        self._path = path
+        self._piece_bytes = piece_bytes
+        self._open_table = open_table
+        self._scratch = scratch
 
     @property
     def kind(self) -> Kind | None:
@@ -87,7 +75,7 @@ class Part:
         Raises:
             FileRefused: It is not a table.
         """
-        header = self._table.rows.columns
+        header = self._table.columns
         return None if has_column(header, "open") else kind_of(header)
 
     def reference(self, kind: Kind) -> ReferenceRows:
@@ -96,103 +84,56 @@ class Part:
         Raises:
             FileRefused: It names no symbols, or its dates or numbers can be read in two ways.
         """
-        rows = self._table.rows
-        symbol = None if has_column(rows.columns, "symbol") else require_symbol(self.address)
+        symbol = None
+        if not has_column(self._table.columns, "symbol"):
+            symbol = require_symbol(self.address)
+        pieces = []
+        for piece in self._table.pieces():
+            require_one_encoding(piece, piece.rows, self.address)
+            pieces.append(piece)
+            if len(pieces) > _MOST_REFERENCE_PIECES:
+                raise FileRefused(
+                    Code.TOO_LARGE,
+                    self.address,
+                    f"larger than {kind} of all US stocks can be",
+                    "split it into several files",
+                )
+        lines = [piece.lines for piece in pieces if piece.lines is not None]
         return reference_rows(
-            rows,
+            pl.concat(piece.rows for piece in pieces),
             kind,
             symbol=symbol,
             label=self.address,
             reading=self._reading,
-            lines=self._table.lines,
+            lines=pl.concat(lines) if len(lines) == len(pieces) else None,
         )
 
     def bars(self) -> Bars:
-        """Recognise the columns of its bars; what its folders stand for is a column too.
-
-        The symbol of a table without any is its name's.
+        """Return its bars; see :func:`bars_of`.
 
         Raises:
-            FileRefused: It has no bars, other bars than its folder says, or adjusted prices; or
-                its dates or numbers can be read in two ways.
+            FileRefused: It has none, or none that can be trusted.
         """
-        table, address = self._table, self.address
-        rows, partition = table.rows, partition_of(address)
-        for name, value in partition.items():
-            if not has_column(rows.columns, name):
-                rows = rows.with_columns(pl.lit(value, dtype=pl.String).alias(name))
-        columns = recognise_columns(rows.columns, label=address)
-        if table.open_end is not None and (
-            table.is_wide or table.open_end in columns.taken.values()
-        ):
-            raise FileRefused(
-                Code.TRUNCATED,
-                address,
-                "its last line has no line break, so that its last number may be cut off",
-                f"{DOWNLOAD_AGAIN}, or end the last line with a line break where it is whole",
-            )
-        require_types(rows.schema, columns, label=address)
-        symbol = None if "symbol" in columns.taken else require_symbol(address)
-        bars = to_delivery_rows(
-            rows,
-            columns,
-            symbol=symbol,
-            label=address,
+        return bars_of(
+            self._table,
+            address=self.address,
             reading=self._reading,
-            lines=table.lines,
+            piece_rows=self._piece_bytes // _ROW_BYTES,
+            scratch=self._scratch,
         )
-        if "symbol" in partition:
-            of_folder = partition["symbol"]
-            others = bars.filter(pl.col("symbol").ne_missing(of_folder))["symbol"].drop_nulls()
-            if len(others):
-                raise FileRefused(
-                    Code.NO_COLUMNS,
-                    address,
-                    f"its folder stands for symbol {of_folder or 'null'}, its column has"
-                    f" {others[0]}",
-                    "correct the one that is wrong",
-                )
-        adjusted = None
-        of_one_symbol = not has_column(table.rows.columns, "symbol")
-        if table.is_wide or columns.is_yahoo(of_one_symbol=of_one_symbol):
-            raw_closes = "adj_close" in map(plain_name, rows.columns)
-            adjusted = _SPLIT_ADJUSTED if raw_closes else f"{_SPLIT_ADJUSTED}; {_DIVIDEND_ADJUSTED}"
-        elif columns.is_stooq or stooq_symbol(_stem(address)):
-            adjusted = _SPLIT_ADJUSTED
-        if adjusted and not self._reading.accept_adjusted:
-            raise FileRefused(
-                Code.ADJUSTED_PRICES,
-                address,
-                adjusted,
-                "a lake has prices as traded: import such, or give --accept-adjusted",
-            )
-        return Bars(columns, adjusted, (bars,))
 
     @cached_property
-    def _table(self) -> FileTable:
-        content = unpack(self._path.read_bytes(), label=self.address)
-        if content.startswith(PARQUET):
-            try:
-                return FileTable(pl.read_parquet(BytesIO(content)))
-            except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as err:
-                raise FileRefused(
-                    Code.TRUNCATED,
-                    self.address,
-                    f"damaged or cut off: {_first_line(err)}",
-                    DOWNLOAD_AGAIN,
-                ) from err
-        try:
-            return parse_text(content, label=self.address)
-        except (csv.Error, pl.exceptions.PolarsError) as err:
-            raise FileRefused(
-                Code.NOT_A_TABLE,
-                self.address,
-                f"not a table of rows under one heading: {_first_line(err)}",
-                f"{DOWNLOAD_AGAIN}, or export it as CSV with a heading and a row per bar",
-            ) from err
+    def _table(self) -> Table:
+        return self._open_table()
 
 
-def parts_of(path: Path, *, address: str, reading: Reading = BY_EVIDENCE) -> Iterator[Part]:
+def parts_of(
+    path: Path,
+    *,
+    address: str,
+    reading: Reading = BY_EVIDENCE,
+    piece_bytes: int = PIECE_BYTES,
+) -> Iterator[Part]:
     """Return the tables in a local file, one after another; at least one.
 
     Nothing is refused here: what cannot be read says so when it is read.
@@ -202,46 +143,103 @@ def parts_of(path: Path, *, address: str, reading: Reading = BY_EVIDENCE) -> Ite
         address: Where it comes from, such as ``s3://bucket/uploads/stooq/aapl.us.txt``: for
             messages, and for the symbol that its name or its folders stand for.
         reading: What is known of the source's files.
+        piece_bytes: How much of a table is read at a time.
     """
-    yield Part(path, address=address, reading=reading)
+    with path.open("rb") as file:
+        start = file.read(CHUNK_BYTES)
 
-
-def partition_of(address: str) -> dict[str, str | None]:
-    """Return our columns that a path has a value for: ``symbol=BRK%2FB/date=2025-01-15``.
-
-    The folders above a relative path count too; None stands for Hive's null.
-    """
-    path = PurePosixPath(address if "://" in address else os.path.abspath(address))  # noqa: PTH100 - not to follow links
-    found: dict[str, str | None] = {}
-    for part in (*path.parent.parts, _stem(address)):
-        name, equals, value = part.partition("=")
-        if equals and name.lower() in _PARTITIONS:
-            text = unquote(value)
-            found[_PARTITIONS[name.lower()]] = None if text in ("", NO_VALUE) else text
-    return found
-
-
-def require_symbol(address: str) -> str:
-    """Return the symbol that a file without a column of symbols is named after.
-
-    Raises:
-        FileRefused: It is not named after one.
-    """
-    symbol = symbol_of_name(_stem(address))
-    if symbol is None:
-        raise FileRefused(
-            Code.NO_COLUMNS,
-            address,
-            "no column of symbols, and its name is not a symbol",
-            "name it after its symbol in capitals, AAPL.csv, or put it into a folder such as"
-            " symbol=AAPL",
+    def part(open_table: Callable[[], Table], scratch: ExitStack, name: str | None = None) -> Part:
+        return Part(
+            open_table,
+            address=address if name is None else f"{address}/{name}",
+            name=name,
+            reading=reading,
+            piece_bytes=piece_bytes,
+            scratch=scratch,
         )
-    return symbol
+
+    with ExitStack() as stack:
+        if not _is_archive(start):
+            yield part(partial(_table_of_file, path, start, address, piece_bytes, stack), stack)
+            return
+        try:
+            archive = stack.enter_context(open_archive(path, label=address))
+            members = members_of(archive, label=address)
+            inflated_bytes = sum(member.file_size for member in members)
+            Budget(path.stat().st_size, label=address).take(inflated_bytes)
+        except FileRefused as err:
+            yield part(partial(_refuse, err), stack)
+            return
+        for member in members:
+            with ExitStack() as of_member:
+                name = _printable(member.filename)
+                label = f"{address}/{name}"
+                chunks = partial(_chunks_of_member, archive, member, label)
+                opens = partial(
+                    _table_of_chunks, chunks, "a ZIP archive", label, piece_bytes, of_member
+                )
+                yield part(opens, of_member, name)
 
 
-def _stem(address: str) -> str:
-    return _SUFFIX.split(PurePosixPath(address).name)[0]
+def _is_archive(start: bytes) -> bool:
+    with suppress(FileRefused):
+        return kind_of_bytes(start, label="") is FileKind.ZIP
+    return False
 
 
-def _first_line(err: BaseException) -> str:
-    return str(err).strip().splitlines()[0]
+def _refuse(refusal: FileRefused) -> Table:
+    raise refusal
+
+
+def _table_of_file(
+    path: Path, start: bytes, label: str, piece_bytes: int, stack: ExitStack
+) -> Table:
+    kind = kind_of_bytes(start, label=label)
+    if kind is FileKind.PARQUET:
+        return ParquetTable(path, label=label, piece_bytes=piece_bytes)
+    if kind is FileKind.TEXT:
+        chunks = partial(_chunks_of_file, path, label, lambda file, **_: plain_chunks(file))
+        return TextTable(chunks, label=label, piece_bytes=piece_bytes)
+    inflate = gzip_chunks if kind is FileKind.GZIP else zstd_chunks
+    chunks = partial(_chunks_of_file, path, label, inflate)
+    return _table_of_chunks(chunks, kind.value, label, piece_bytes, stack)
+
+
+def _table_of_chunks(
+    chunks: _Chunks, packing: str, label: str, piece_bytes: int, stack: ExitStack
+) -> Table:
+    """Open what came out of a compression; Parquet goes through a file without a name."""
+    start = b""
+    for chunk in chunks():
+        start += chunk
+        if len(start) >= CHUNK_BYTES // 16:
+            break
+    kind = kind_of_bytes(start, label=label)
+    if kind is FileKind.TEXT:
+        return TextTable(chunks, label=label, piece_bytes=piece_bytes)
+    if kind is FileKind.PARQUET:
+        unpacked = stack.enter_context(tempfile.NamedTemporaryFile())  # noqa: SIM115 - it is one
+        for chunk in chunks():
+            unpacked.write(chunk)
+        unpacked.flush()
+        return ParquetTable(Path(unpacked.name), label=label, piece_bytes=piece_bytes)
+    raise FileRefused(Code.NOT_A_TABLE, label, f"{kind.value} inside {packing}", UNPACK)
+
+
+def _chunks_of_file(
+    path: Path, label: str, inflate: Callable[..., Iterator[bytes]]
+) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        yield from counted(inflate(file, label=label), Budget(path.stat().st_size, label=label))
+
+
+def _chunks_of_member(
+    archive: zipfile.ZipFile, member: zipfile.ZipInfo, label: str
+) -> Iterator[bytes]:
+    budget = Budget(member.compress_size, label=label)
+    return counted(member_chunks(archive, member, label=label), budget)
+
+
+def _printable(name: str) -> str:
+    """Return the name of a member as it may stand in a message."""
+    return "".join(letter if letter.isprintable() else "?" for letter in name[:_LONGEST_NAME])

@@ -25,11 +25,16 @@ from batch.core.layout import (
     Delivery,
 )
 from batch.storage.store import ObjectStore, open_store
+from fetchers.files.bars import partition_of
 from fetchers.files.columns import Columns
-from fetchers.files.parts import Part, partition_of, parts_of
+from fetchers.files.parts import Part, parts_of
 from fetchers.files.reading import BY_EVIDENCE, Reading
 
-SUFFIXES: Final = (".csv", ".csv.gz", ".txt", ".txt.gz", ".parquet")
+SUFFIXES: Final = (
+    *(".csv", ".csv.gz", ".csv.zst"),
+    *(".txt", ".txt.gz", ".txt.zst"),
+    *(".parquet", ".zip"),
+)
 
 _INSTANT_IN_NAME = re.compile(
     r"(?<!\d)(\d{4})-?(\d\d)-?(\d\d)[T_ -](\d\d)[-:]?(\d\d)[-:]?(\d\d)(\d{6}(?=Z))?Z?(?!-?\d)"

@@ -13,6 +13,7 @@ class Code(StrEnum):
 
     EMPTY = "empty"
     TOO_LARGE = "too_large"
+    BOMB = "bomb"
     TRUNCATED = "truncated"
     NOT_A_TABLE = "not_a_table"
     NO_COLUMNS = "no_columns"
