@@ -34,6 +34,7 @@ OTHERS = {
     "lint-imports": "a gate of `make check`",
     "DOCS=update pytest tests/test_docs.py": "it would write into the pages",
     "pip install '.[notebook]'": "docs/charts.md runs it",
+    "pip install '.[watch]'": "the environment of the tests has what it installs",
     "python -m tests.support.damage 0 208": "a part of it is a test",
 }
 """Commands of other programs in prose, and why they are not run from there."""
@@ -120,7 +121,7 @@ def test_what_stands_in_a_text_block_and_nobody_prints_is_a_real_command() -> No
             if block.language in {"text", "ini"} and block not in printed:
                 found += re.findall(r"\bohlcv\b\"? [a-z]+ -.*", block.content)
 
-    assert len(found) == 4  # three services and a crontab of docs/operations.md
+    assert len(found) == 4  # three services and a crontab of docs/operations.md; one has no option
     for call in found:
         require_call(words_of(call.replace('"', ""))[1:])
 

@@ -157,6 +157,23 @@ def drop_files(lake: LocalStore, folder: Path, calendar: Calendar) -> None:
     round_of(lake, drop, uploads, at)
 
 
+def leave_uploads(folder: Path) -> None:
+    """Drop a file to land, one to hold, one to quarantine, and what is none."""
+    folder.mkdir()
+    rows = frame([bar("A", FIRST)])
+    (folder / "A.csv").write_text(rows.write_csv())
+    (folder / "held.csv").write_text(
+        "symbol,date,open,high,low,close,volume\nA,03/04/2024,1,1,1,1,1\n"
+    )
+    (folder / "page.csv").write_text("<html>\n")
+    (folder / "nothing.csv").symlink_to(folder / "missing")
+
+
+def leave_copy(folder: Path) -> None:
+    """Drop the file that landed under another name."""
+    (folder / "copy.csv").write_bytes((folder / "A.csv").read_bytes())
+
+
 @pytest.fixture(scope="module")
 def printed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
     """The documents of every command, on a lake that has something of everything."""
@@ -180,6 +197,10 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str
         run("fetch", uri=str(folder / "fetched"))
         run("run", "--interval", "5", uri=str(folder / "fetched"))
     run("import", *leave_files(folder, calendar), "--max-refused-share", "1")
+    leave_uploads(folder / "drop")
+    for _ in range(2):
+        run("watch", str(folder / "drop"), "--once", "--settle", "1ms", uri=str(folder / "watched"))
+        leave_copy(folder / "drop")
     session = calendar.sessions_between(FIRST, LAST)[0]
     rows = [bar(symbol, session) for symbol in ("A", "B", "GONE", "NEW")]
     land_rows(lake, rows, calendar, received_at=received_after(LAST), source="late")

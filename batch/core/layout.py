@@ -30,6 +30,9 @@ STAGED: Final = "_state/uploads/staged/"
 LANDING: Final = "_state/uploads/landing.json"
 """Which uploads land together, and as received when, until their bars are made."""
 
+WATCHER: Final = "_state/uploads/watcher.json"
+"""Which process watches a drop folder for the lake, while one does."""
+
 QUARANTINE: Final = "quarantine/"
 GATHERED: Final = "_state/uploads/gathered/"
 KEPT: Final = "_state/uploads/kept/"

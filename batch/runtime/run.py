@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import FrameType
@@ -83,11 +83,13 @@ def job_run(
     output: Output,
     *,
     only_reads: bool = False,
+    stop: StopSwitch | None = None,
 ) -> Iterator[Run]:
     """Run a job with progress and signals; its report is kept once the lake exists.
 
     A job that ``only_reads`` may run on a lake that it may not write into: a warning says that
-    there is no report.
+    there is no report. ``stop`` is a switch that is armed already, of a command that runs a job
+    more than once.
 
     Log lines in JSON carry the ``run_id`` of the report from here on.
     """
@@ -112,7 +114,8 @@ def job_run(
             problems=outcome.problems or (),
         ).keep(store)
 
-    with StopSwitch().armed() as switch, output.progress() as progress:
+    switches = nullcontext(stop) if stop else StopSwitch().armed()
+    with switches as switch, output.progress() as progress:
         run = Run(progress, switch)
         try:
             yield run

@@ -186,8 +186,8 @@ class ConsolidatorSettings(JobSettings):
     )
 
 
-class ResamplerSettings(JobSettings):
-    """What resampling reads."""
+class BarsSettings(Settings):
+    """Settings of commands that make bars of N sessions."""
 
     intervals: Annotated[
         tuple[Interval, ...],
@@ -201,6 +201,10 @@ class ResamplerSettings(JobSettings):
         Anchor.CALENDAR,
         description="Count windows by the exchange calendar, or from each symbol's first bar.",
     )
+
+
+class ResamplerSettings(BarsSettings, JobSettings):
+    """What resampling reads."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from batch.core.layout import (
     receipt_id,
     receipt_key,
     staged_id,
+    staged_prefix,
 )
 from batch.storage.store import Expect, Expectation, ObjectStore
 from fetchers.files.refusals import Code, FileRefused
@@ -391,6 +392,23 @@ def _change(lake: ObjectStore, upload_id: str, change: Callable[[Receipt], Recei
         except CommitConflict:
             continue
     raise CommitConflict(f"{receipt_key(upload_id)}: others kept writing it; run it again")
+
+
+def give_up_claim(lake: ObjectStore, upload: Upload) -> None:
+    """Undo the claim of an upload that went away before it could be inspected.
+
+    One that was never inspected is forgotten; one that was sent back is again what it was.
+    """
+    kept = read_receipt(lake, upload.id)
+    if kept is None or kept.receipt.state is not State.CLAIMED:
+        return
+    finding = kept.receipt.finding
+    if finding is None:
+        lake.delete([receipt_key(upload.id)])
+        lake.delete([item.key for item in lake.list(staged_prefix(upload.id))])
+        return
+    state = State.HELD if finding.code in HELD_FOR else State.QUARANTINED
+    write_receipt(lake, replace(kept.receipt, state=state), kept.version)
 
 
 def open_ids(lake: ObjectStore) -> list[str]:

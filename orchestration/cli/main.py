@@ -23,6 +23,7 @@ SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     },
     "Every day": {
         "run": ("orchestration.cli.run", "Fetch, consolidate and resample: the daily run."),
+        "watch": ("orchestration.cli.watch", "Bring in files that are dropped into a folder."),
     },
     "Build bars": {
         "consolidate": ("batch.consolidator.command", "Merge deliveries into daily bars."),

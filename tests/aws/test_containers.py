@@ -64,11 +64,11 @@ def base(client: str) -> str:
 
 @pytest.fixture(scope="session")
 def images(client: str, base: str) -> dict[str, str]:
-    """The three images, built from this checkout."""
+    """The images, built from this checkout."""
     build = shlex.split(os.environ.get("CONTAINER_BUILD", f"{client} build"))
     build += ["--build-arg", f"BASE={base}", "-f", "docker/Dockerfile"]
     made = {}
-    for target in ("consolidator", "resampler", "fetchers"):
+    for target in ("consolidator", "resampler", "fetchers", "watcher"):
         made[target] = f"localhost/ohlcv-{target}:test"
         done = subprocess.run(
             [*build, "--target", target, "--tag", made[target], "."],
@@ -218,6 +218,7 @@ def test_the_whole_pipeline_runs_from_the_images(client: str, images: dict[str, 
 
 JOBS = ("fetch", "consolidate", "pipeline")
 COMPOSE = ("docker/compose.yaml", "docker/trial.yaml")
+WATCH = ("docker/watch.yaml",)
 
 
 def page_blocks(word: str) -> list[Block]:
@@ -386,7 +387,7 @@ def compose(
     lake.mkdir()
     lake.chmod(0o777)
     at_home, tags = "localhost/" if Path(client).name == "podman" else "", []
-    for file in COMPOSE:
+    for file in (*COMPOSE, *WATCH):
         for name, service in yaml.safe_load((PROJECT / file).read_text())["services"].items():
             if "build" in service:
                 tags.append(f"{at_home}{project}{'_' if is_podman else '-'}{name}:latest")
@@ -397,6 +398,7 @@ def compose(
         yield made
     finally:
         made("down", "--timeout", "5")
+        made("down", "--timeout", "5", files=WATCH)
         subprocess.run([client, "rmi", *tags], capture_output=True, check=True)
 
 
@@ -421,6 +423,24 @@ def test_compose_stops_the_day_where_a_job_fails(compose: Compose) -> None:
     assert done.returncode != 0
     assert compose.runs_of("consolidate") == []
     assert compose.runs_of("resample") == []
+
+
+def test_compose_brings_in_what_is_dropped(compose: Compose, tmp_path: Path) -> None:
+    drop = tmp_path / "drop"
+    drop.mkdir(mode=0o755)
+
+    started = compose("up", "--detach", files=WATCH, DROP=str(drop))
+    (drop / "bars.csv").write_text(
+        "symbol,date,open,high,low,close,volume\nA,2025-01-14,1,1,1,1,9\n"
+    )
+    deadline = time.monotonic() + 60
+    while not list(compose.lake.glob("silver/34d/**/*")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    said = compose("logs", files=WATCH)
+
+    assert started.returncode == 0, started.stderr
+    assert list(compose.lake.glob("silver/34d/**/*.parquet")), said.stdout + said.stderr
+    assert [path.name for path in drop.iterdir()] == ["bars.csv"]
 
 
 @pytest.mark.parametrize("job", ["consolidate", "pipeline"])
