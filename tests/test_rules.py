@@ -11,9 +11,10 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
 
 from batch.consolidator.job import consolidate
-from batch.core import schema
+from batch.core import rules, schema
 from batch.core.frames import to_arrow
 from batch.core.layout import Anchor
 from batch.core.sessions import Calendar
@@ -315,3 +316,30 @@ def test_a_symbol_that_only_looks_like_another_is_refused(
     landed = land(lake, rows, received_at=received_after(day), source="a", calendar=calendar)
 
     assert landed.reasons == {"symbol with invisible characters": 1}
+
+
+@given(
+    keys=st.lists(
+        st.tuples(
+            st.text(alphabet="AB.a\u00c9 ", max_size=10),
+            st.sampled_from([date(2025, 1, 8), date(2025, 1, 7), date(2025, 1, 10)]),
+        ),
+        min_size=1,
+        max_size=12,
+    ),
+    volume=st.sampled_from([-0.0, 0.0, 1e-10, 1.0, float("nan")]),
+)
+def test_what_becomes_of_a_row_does_not_depend_on_the_rows_beside_it(
+    keys: list[tuple[str, date]], volume: float, calendar: Calendar
+) -> None:
+    received_at = datetime(2025, 1, 11, tzinfo=UTC)
+    rows = frame([bar(symbol, day, volume=volume, vwap=10.0) for symbol, day in keys])
+    broken = frame([bar("BROKEN", date(2025, 1, 9), volume=-1.0)])
+
+    alone = rules.sift(rows, calendar, received_at)
+    beside = rules.sift(pl.concat([rows, broken]), calendar, received_at)
+
+    others = pl.col("symbol").ne_missing("BROKEN")
+    assert_frame_equal(alone.accepted, beside.accepted)
+    assert_frame_equal(alone.refused, beside.refused.filter(others))
+    assert str(alone.accepted["volume"].to_list()) == str(beside.accepted["volume"].to_list())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -10,6 +9,7 @@ from functools import cache
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from batch.core import schema
@@ -92,84 +92,102 @@ def sift(rows: pl.DataFrame, calendar: Calendar, received_at: datetime) -> Sifte
     rows = conform(rows.with_columns(pl.lit(None).alias(name) for name in absent), schema.REJECTED)
     names = schema.DELIVERY.names
     closed = calendar.closed_by(received_at)
-    is_plain = rows.select(_is_plainly_sound(rows["date"], closed)).to_series()
-    suspects = rows.filter(~is_plain)
+    plain = _sorted_if_plain(rows, closed)
+    if plain is not None:
+        return SiftedRows(
+            plain.select(names).with_columns(_true_or_null()), empty_frame(schema.REJECTED)
+        )
     is_session = _is_one_of(calendar.days)
+    had_closed = _is_one_of(closed)
     dated = {
         Reason.NOT_A_SESSION: pl.col("date").is_not_null() & ~is_session,
-        Reason.SESSION_NOT_CLOSED: is_session & ~_is_one_of(closed),
+        Reason.SESSION_NOT_CLOSED: is_session & ~had_closed,
     }
     rules = _rules() | {name: rule.fill_null(value=False) for name, rule in dated.items()}
-    sound, unsound = rows, suspects
-    if suspects.height:
-        is_broken = pl.any_horizontal([*rules.values(), pl.col("reason").is_not_null()])
-        unsound = suspects.filter(is_broken)
-        sound = pl.concat([rows.filter(is_plain), suspects.filter(~is_broken)])
-    sound = sound.with_columns(
-        pl.when(pl.col("vwap").is_between(LEAST_PRICE, MOST_PRICE)).then(pl.col("vwap")),
-        pl.when(pl.col("trades").is_between(0, MOST_TRADES)).then(pl.col("trades")),
-        pl.col("volume") + 0.0,  # -0.0 becomes 0.0
+    is_broken = pl.any_horizontal([*rules.values(), pl.col("reason").is_not_null()])
+    flagged = rows.with_columns(is_broken.alias("is_broken"))
+    order = ["date", "symbol"]
+    sound = (
+        flagged.lazy()
+        .filter(~pl.col("is_broken"))
+        .drop("is_broken")
+        .with_columns(_true_or_null())
+        .unique(names, keep="first", maintain_order=True)
+        .with_columns(is_contested=pl.struct(order).is_duplicated())
+        .sort(order)
+        .collect()
     )
-    sound, contested = _one_row_per_key(sound, names)
-    if unsound.is_empty() and contested.is_empty():
+    if not flagged["is_broken"].any() and not sound["is_contested"].any():
         return SiftedRows(sound.select(names), empty_frame(schema.REJECTED))
     applying = [pl.when(rules[name]).then(pl.lit(name.value)) for name in Reason if name in rules]
-    reason = pl.concat_str([pl.col("reason"), *applying], separator="; ", ignore_nulls=True)
-    refused = pl.concat(
-        [
-            unsound.with_columns(reason=reason),
-            contested.with_columns(reason=pl.lit(Reason.KEY_TWICE.value)),
-        ]
+    reason = pl.concat_str(
+        [pl.col("reason"), *applying],
+        separator="; ",
+        ignore_nulls=True,
     )
+    unsound = flagged.filter("is_broken").drop("is_broken").with_columns(reason=reason)
+    contested = sound.filter("is_contested").drop("is_contested")
+    contested = contested.with_columns(reason=pl.lit(Reason.KEY_TWICE.value))
+    refused = pl.concat([unsound, contested])
     return SiftedRows(
-        accepted=sound.select(names),
-        refused=refused.sort([*_KEY, *refused.columns[2:]], nulls_last=True),
+        accepted=sound.filter(~pl.col("is_contested")).select(names),
+        refused=refused.sort([*order, *refused.columns[2:]], nulls_last=True),
     )
 
 
-_KEY: Final = ("date", "symbol")
-
-
-def _one_row_per_key(rows: pl.DataFrame, names: Sequence[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Sort rows by (date, symbol); return those whose key is theirs alone, then the others.
-
-    Of rows that are equal in some columns one counts.
-    """
-    rows = rows if _ascends(rows) else rows.sort(_KEY, maintain_order=True)
-    if _ascends(rows):
-        return rows, rows.clear()
-    rows = rows.unique(names, keep="first", maintain_order=True)
-    is_contested = rows.select(pl.struct(_KEY).is_duplicated()).to_series()
-    return rows.filter(~is_contested), rows.filter(is_contested)
-
-
-def _ascends(rows: pl.DataFrame) -> bool:
-    """Return whether each row has a greater (date, symbol) than the one before it."""
-    day, symbol = pl.col("date"), pl.col("symbol")
-    later = day > day.shift()
-    next_symbol = (day == day.shift()) & (symbol > symbol.shift())
-    return bool(rows.select((later | next_symbol).slice(1).all()).item())
-
-
-def _is_plainly_sound(dates: pl.Series, closed: Days) -> pl.Expr:
-    """Return which rows no rule can object to, by fewer comparisons than the rules need.
-
-    What it leaves out may be sound even so: the rules decide.
-    """
-    known = dates.unique().drop_nulls()
-    is_closed = np.isin(known.to_physical().to_numpy(), closed)
-    open_, high, low, close, volume = (pl.col(name) for name in (*schema.PRICES, "volume"))
-    is_plain = pl.all_horizontal(
-        pl.col("reason").is_null(),
-        pl.col("symbol").str.contains("^[!-~]+$"),
-        low >= LEAST_PRICE,
-        high <= MOST_PRICE,
-        *(one >= low for one in (open_, close)),
-        *(one <= high for one in (open_, close)),
-        (volume == 0) | volume.is_between(LEAST_VOLUME, MOST_VOLUME),
-        pl.col("date").is_in(known.filter(is_closed).implode()),
+def _true_or_null() -> tuple[pl.Expr, ...]:
+    """Return the optional columns without what cannot be true, and the volume without -0.0."""
+    return (
+        pl.when(pl.col("vwap").is_between(LEAST_PRICE, MOST_PRICE)).then(pl.col("vwap")),
+        pl.when(pl.col("trades").is_between(0, MOST_TRADES)).then(pl.col("trades")),
+        # Not volume + 0.0: Polars may leave -0.0 as it is there.
+        pl.when(pl.col("volume") != 0).then(pl.col("volume")).otherwise(0.0).alias("volume"),
     )
-    return is_plain.fill_null(value=False)
+
+
+_REQUIRED: Final = ("symbol", "date", *schema.PRICES, "volume")
+_PACKED_BYTES: Final = 8
+
+
+def _sorted_if_plain(rows: pl.DataFrame, closed: Days) -> pl.DataFrame | None:
+    """Return rows by (date, symbol) if no rule objects to any of them, by fewer comparisons.
+
+    Most deliveries are such. None does not mean that one is broken: the rules say that.
+    """
+    complete = all(rows[name].null_count() == 0 for name in _REQUIRED)
+    if not (complete and rows.height and rows["reason"].null_count() == rows.height):
+        return None
+    day = rows["date"].to_physical().to_numpy()
+    open_, high, low, close, volume = (rows[name].to_numpy() for name in (*schema.PRICES, "volume"))
+    is_sound = (low >= LEAST_PRICE) & (high <= MOST_PRICE)  # a NaN is neither
+    for price in (open_, close):
+        is_sound &= (price >= low) & (price <= high)
+    is_sound &= (volume == 0) | ((volume >= LEAST_VOLUME) & (volume <= MOST_VOLUME))
+    symbol = _packed(rows["symbol"])
+    if symbol is None or not (is_sound.all() and np.isin(day, closed).all()):
+        return None
+    by_symbol = np.argsort(symbol)
+    order = by_symbol[np.argsort(day[by_symbol], kind="stable")]
+    day, symbol = day[order], symbol[order]
+    if ((day[1:] == day[:-1]) & (symbol[1:] == symbol[:-1])).any():
+        return None
+    return rows[order]
+
+
+def _packed(symbols: pl.Series) -> npt.NDArray[np.uint64] | None:
+    """Return short symbols of visible ASCII as numbers of the same order; None if one is not."""
+    _, offsets, text = symbols.to_arrow(compat_level=pl.CompatLevel.oldest()).buffers()
+    starts = np.frombuffer(offsets, np.int64)[: len(symbols) + 1]
+    characters = np.frombuffer(text, np.uint8)[: starts[-1]]
+    lengths = np.diff(starts)
+    is_visible = (characters > ord(" ")) & (characters <= ord("~"))
+    if not (is_visible.all() and lengths.min() > 0 and lengths.max() <= _PACKED_BYTES):
+        return None
+    packed = np.zeros((len(symbols), _PACKED_BYTES), np.uint8)
+    for place in range(int(lengths.max())):
+        reaches = np.flatnonzero(lengths > place)
+        packed[reaches, place] = characters[starts[reaches] + place]
+    return packed.view(">u8").ravel().astype(np.uint64)
 
 
 @cache
