@@ -75,7 +75,7 @@ def _batch_calls(environ: Mapping[str, Any], body: bytes, role: str) -> list[Cal
 
 def _json_resource(body: bytes, account: str, region: str, service: str) -> str:
     request = json.loads(body or b"{}")
-    for key in ("stateMachineArn", "SecretId", "TopicArn", "Name"):
+    for key in ("stateMachineArn", "executionArn", "SecretId", "TopicArn", "Name"):
         if value := request.get(key):
             text = str(value)
             if text.startswith("arn:"):
@@ -89,15 +89,27 @@ def _s3_calls(environ: Mapping[str, Any], body: bytes) -> list[tuple[str, str, s
     bucket, _, key = unquote(str(environ["PATH_INFO"])).lstrip("/").partition("/")
     query = parse_qs(str(environ.get("QUERY_STRING", "")), keep_blank_values=True)
     method, arn = environ["REQUEST_METHOD"], f"arn:aws:s3:::{bucket}"
+    version = "Version" if "versionId" in query else ""
     if not key:
         if method == "POST" and "delete" in query:
             return [("s3:DeleteObject", f"{arn}/{name}", None) for name in _deleted(body)]
+        if method == "GET" and "versioning" in query:
+            return [("s3:GetBucketVersioning", arn, None)]
         if method in {"GET", "HEAD"}:
-            return [("s3:ListBucket", arn, query.get("prefix", [None])[0])]
+            listing = "s3:ListBucketVersions" if "versions" in query else "s3:ListBucket"
+            return [(listing, arn, query.get("prefix", [None])[0])]
         return [(f"s3:{method}Bucket", arn, None)]
-    actions = {"GET": "GetObject", "HEAD": "GetObject", "PUT": "PutObject", "POST": "PutObject"}
-    actions["DELETE"] = "AbortMultipartUpload" if "uploadId" in query else "DeleteObject"
-    return [(f"s3:{actions[method]}", f"{arn}/{key}", None)]
+    read = f"GetObject{version}"
+    actions = {"GET": read, "HEAD": read, "PUT": "PutObject", "POST": "PutObject"}
+    actions["DELETE"] = f"DeleteObject{version}"
+    if "uploadId" in query and method == "DELETE":
+        actions["DELETE"] = "AbortMultipartUpload"
+    calls: list[tuple[str, str, str | None]] = [(f"s3:{actions[method]}", f"{arn}/{key}", None)]
+    if source := str(environ.get("HTTP_X_AMZ_COPY_SOURCE", "")):
+        place, _, copied_version = source.lstrip("/").partition("?versionId=")
+        copied = "s3:GetObjectVersion" if copied_version else "s3:GetObject"
+        calls.append((copied, f"arn:aws:s3:::{unquote(place)}", None))
+    return calls
 
 
 def _deleted(body: bytes) -> list[str]:

@@ -6,9 +6,13 @@ Checked with moto 5.2. Each function names the behaviour that it corrects.
 from __future__ import annotations
 
 import importlib
+import re
 import sys
+import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta, timezone
 from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
@@ -18,6 +22,13 @@ from botocore.config import Config
 
 from local_aws.endpoint import ADMINISTRATOR, connect, key_of_role
 
+_NAME = re.compile(r"[^\s<>{}\[\]?*\"#%\\^|~`$&,;:/\x00-\x1f\x7f-\x9f]{1,80}")
+"""https://docs.aws.amazon.com/step-functions/latest/apireference/API_StartExecution.html"""
+
+
+_SDK_SERVICES = {"sfn": "states"}
+"""Services that tasks may call by the SDK's name for them as well."""
+
 
 def patch(owner: Any, **replacements: Any) -> None:
     """Replace members of a class or module of moto."""
@@ -25,10 +36,42 @@ def patch(owner: Any, **replacements: Any) -> None:
         setattr(owner, name, replacement)
 
 
+@dataclass(slots=True)
+class StateClock:
+    """The time that state machines see, faster than time is.
+
+    Attributes:
+        pace: Share of the time that a definition waits that is really waited.
+    """
+
+    pace: float = 1.0
+    _seen: datetime = field(default_factory=lambda: datetime.now(UTC))
+    _read_at: float = field(default_factory=time.monotonic)
+
+    def now(self) -> datetime:
+        """Return the instant to which the clock has come."""
+        now = time.monotonic()
+        return self._seen + timedelta(seconds=(now - self._read_at) / self.pace)
+
+    def set_pace(self, pace: float) -> None:
+        """Go on from the same instant at another pace."""
+        self._seen, self._read_at = self.now(), time.monotonic()
+        self.pace = pace
+
+    def begin_minute(self) -> None:
+        """Go on from the beginning of the next minute."""
+        minute = self.now().replace(second=0, microsecond=0) + timedelta(minutes=1)
+        self._seen, self._read_at = minute, time.monotonic()
+
+    def text(self) -> str:
+        """Return the instant as the context object has it."""
+        return self.now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def install(
     *,
     endpoint: str,
-    retry_pace: float,
+    clock: StateClock,
     on_wait: Callable[[float], None],
     on_end: Callable[[Any], None],
 ) -> None:
@@ -36,7 +79,7 @@ def install(
 
     Args:
         endpoint: Where the services answer.
-        retry_pace: Share of the time between two attempts that is really waited.
+        clock: The time of the state machines.
         on_wait: Called with the seconds that a definition waits before a retry.
         on_end: Called with every execution that ended.
     """
@@ -52,7 +95,9 @@ def install(
     _write_start_times_as_text()
     _name_unnamed_executions()
     _call_as_the_role(endpoint)
-    _pace_retries(retry_pace, on_wait)
+    _pace_retries(clock, on_wait)
+    _pace_waits(clock)
+    _write_entry_times(clock)
     _report_ends(on_end)
     _page_histories()
 
@@ -71,7 +116,8 @@ def _convert_requests() -> None:
     }
 
     def operation(task: Any, action: str | None) -> Any:
-        model = models.get(task.resource.service_name)
+        service = task.resource.service_name
+        model = models.get(_SDK_SERVICES.get(task.resource.api_name, service))
         if model is None:
             return None
         wanted = action or task._get_boto_service_action()
@@ -140,15 +186,23 @@ def _write_start_times_as_text() -> None:
 
 
 def _name_unnamed_executions() -> None:
-    """Executions that are started without a name get different ones."""
+    """Executions without a name get different ones; one that AWS does not take is refused.
+
+    Two starts at once with one name are one after the other, so that the second finds the first.
+    """
+    from moto.stepfunctions.exceptions import InvalidName
     from moto.stepfunctions.parser.models import StepFunctionsParserBackend
 
     starts = StepFunctionsParserBackend.start_execution
+    one_at_a_time = threading.Lock()
 
     def start(
         self: Any, state_machine_arn: str, name: str | None = None, *rest: Any, **more: Any
     ) -> Any:
-        return starts(self, state_machine_arn, name or str(uuid4()), *rest, **more)
+        if name and not _NAME.fullmatch(name):
+            raise InvalidName(f"Invalid Name: '{name}'")
+        with one_at_a_time:
+            return starts(self, state_machine_arn, name or str(uuid4()), *rest, **more)
 
     patch(StepFunctionsParserBackend, start_execution=start)
 
@@ -174,15 +228,38 @@ def _call_as_the_role(endpoint: str) -> None:
             patch(module, boto_client_for=client_for)
 
 
-def _pace_retries(pace: float, on_wait: Callable[[float], None]) -> None:
+def _pace_retries(clock: StateClock, on_wait: Callable[[float], None]) -> None:
     """Waits between retries are reported, and shortened."""
     from moto.stepfunctions.parser.asl.component.common.retry import retrier_decl
 
     def sleep(seconds: float) -> None:
         on_wait(seconds)
-        time.sleep(seconds * pace)
+        time.sleep(seconds * clock.pace)
 
     patch(retrier_decl, time=SimpleNamespace(sleep=sleep))
+
+
+def _pace_waits(clock: StateClock) -> None:
+    """The waits of Wait states are shortened; moto counts whole seconds only."""
+    from moto.stepfunctions.parser.asl.component.state.wait.wait_function import wait_function
+
+    def wait(_function: Any, env: Any, wait_seconds: float) -> None:
+        end = clock.now() + timedelta(seconds=wait_seconds)
+        while env.is_running() and (left := (end - clock.now()).total_seconds()) > 0:
+            env.program_state_event.wait(left * clock.pace)
+
+    patch(wait_function.WaitFunction, _wait_interval=wait)
+
+
+def _write_entry_times(clock: StateClock) -> None:
+    """``$$.State.EnteredTime`` has milliseconds and a Z, and is the machines' time."""
+    from moto.stepfunctions.parser.asl.component.state import state
+
+    def now(*, tz: Any) -> Any:
+        return SimpleNamespace(isoformat=clock.text)
+
+    own = SimpleNamespace(datetime=SimpleNamespace(now=now), timezone=timezone)
+    patch(state, datetime=own)
 
 
 def _report_ends(on_end: Callable[[Any], None]) -> None:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -68,6 +68,7 @@ class Operator:
 
     aws: LocalAws
     stack: str = "condvest-ohlcv-pipeline"
+    _settled: list[str] = field(default_factory=list)
 
     def script(
         self,
@@ -89,22 +90,32 @@ class Operator:
         Raises:
             subprocess.CalledProcessError: It failed, and ``check`` is True.
         """
+        done = self._run([str(script), *options], path=path, given=given)
+        if check and done.returncode:
+            sys.stderr.write(done.stdout + done.stderr)
+            done.check_returncode()
+        return done
+
+    def shell(self, lines: str) -> subprocess.CompletedProcess[str]:
+        """Run lines in bash, at the root of this checkout."""
+        return self._run(["bash", "-euo", "pipefail", "-c", lines])
+
+    def _run(
+        self, command: list[str], *, path: str | None = None, given: str = ""
+    ) -> subprocess.CompletedProcess[str]:
         if path is None:
             path = f"{os.environ['PATH']}{os.pathsep}{Path(sys.executable).parent}"
         engine = {name: value for name, value in os.environ.items() if name.startswith("CONTAINER")}
         environment = {"HOME": os.environ.get("HOME", "/"), "PATH": path, **engine}
-        done = subprocess.run(
-            [str(script), *options],
+        return subprocess.run(
+            command,
             env={**environment, **self.aws.environment},
             input=given,
             capture_output=True,
             text=True,
             check=False,
+            cwd=PROJECT,
         )
-        if check and done.returncode:
-            sys.stderr.write(done.stdout + done.stderr)
-            done.check_returncode()
-        return done
 
     def deploy(self, *options: str, images: Mapping[str, str] = STAND_IN_IMAGES) -> None:
         """Deploy with images that need not be built."""
@@ -167,6 +178,34 @@ class Operator:
                 found.append(Alert(body.get("Subject") or "", body["Message"]))
                 sqs.delete_message(QueueUrl=inbox, ReceiptHandle=message["ReceiptHandle"])
         return found
+
+    def upload(self, path: str, content: bytes) -> str:
+        """Put a file under ``uploads/``; returns its version."""
+        made = self.aws.client("s3").put_object(
+            Bucket=self.output("Bucket"), Key=f"uploads/{path}", Body=content
+        )
+        return str(made["VersionId"])
+
+    def executions(self, machine: str, *, status: str = "") -> list[str]:
+        """Return the ARNs of the executions of an output's state machine, newest first."""
+        only = {"statusFilter": status} if status else {}
+        found = self.aws.client("stepfunctions").list_executions(
+            stateMachineArn=self.output(machine), **only
+        )
+        return [one["executionArn"] for one in found["executions"]]
+
+    def let_uploads_settle(self, *, timeout_s: float = 300) -> list[Execution]:
+        """Wait until no upload is on its way any more; returns the updates since, oldest first."""
+        self.aws.bus.wait()
+        machines = ("UploadTrigger", "UploadProcessor", "LakeUpdate")
+        known = set(self._settled)
+        for machine in machines:
+            for arn in reversed(self.executions(machine)):
+                if arn not in known:
+                    self.follow(arn, timeout_s=timeout_s)
+        updates = [arn for arn in reversed(self.executions("LakeUpdate")) if arn not in known]
+        self._settled.extend(updates)
+        return [self.follow(arn) for arn in updates]
 
     def let_schedule_fire(self, instant: datetime) -> str:
         """Start the schedule's target with its input, as the schedule does at an instant."""

@@ -150,7 +150,7 @@ def rehearse(console: Console, *, symbols: int, launcher: Launcher, images: dict
     first = (now - timedelta(days=100)).date()
     market = SyntheticMarket(symbols=symbols, first=first, seed=7, calendar=calendar)
     stub = VendorServer(market, calendar, key=KEY)
-    with local_aws(launcher=launcher, retry_pace=0.05) as aws, stub.running() as url:
+    with local_aws(launcher=launcher, pace=0.05) as aws, stub.running() as url:
         play = Rehearsal(aws, console)
         play.say(f"a local AWS is at {aws.endpoint}, a stand-in for the vendor at {url}")
         play.deploy(url, images)

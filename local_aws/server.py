@@ -18,10 +18,11 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 from werkzeug.serving import make_server
 from werkzeug.wrappers import Response
 
-from local_aws import access, cloudformation, endpoint, events, interpreter
+from local_aws import access, cloudformation, endpoint, events, interpreter, object_events
 from local_aws.access import Call
 from local_aws.endpoint import ACCOUNT, ADMINISTRATOR, REGION
-from local_aws.interpreter import patch
+from local_aws.events import Bus
+from local_aws.interpreter import StateClock, patch
 from local_aws.stacks import Stacks
 from local_aws.workers import Launcher, Processes, Workers
 
@@ -35,6 +36,8 @@ class LocalAws:
     Attributes:
         endpoint: For ``AWS_ENDPOINT_URL``.
         stacks: CloudFormation's stacks.
+        clock: The time of the state machines.
+        bus: Delivers events; its ``fate`` says how.
         calls: The calls of roles, in order.
         denied: Those of them that were refused.
         waits: Seconds that definitions set between an attempt and its retry.
@@ -43,6 +46,8 @@ class LocalAws:
 
     endpoint: str
     stacks: Stacks
+    clock: StateClock
+    bus: Bus
     calls: list[Call] = field(default_factory=list)
     denied: list[Call] = field(default_factory=list)
     waits: list[float] = field(default_factory=list)
@@ -71,7 +76,7 @@ class LocalAws:
         """Send the event of an execution's end to the rules that match it."""
         event = events.execution_event(execution)
         if event["detail"]["status"] != "SUCCEEDED":
-            events.deliver(event, self.client)
+            self.bus.deliver(event)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +93,7 @@ class Gate:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request."""
+        object_events.SOURCE_ADDRESS.set(str(environ.get("REMOTE_ADDR", "")))
         key, region, service = access.caller(environ.get("HTTP_AUTHORIZATION", ""))
         if service == "cloudformation":
             status, text = cloudformation.answer(self.aws.stacks, _take_body(environ))
@@ -159,14 +165,14 @@ def _treat_calls_as_encrypted() -> None:
 
 @contextmanager
 def local_aws(
-    *, port: int = 0, launcher: Launcher | None = None, retry_pace: float = 1.0
+    *, port: int = 0, launcher: Launcher | None = None, pace: float = 1.0
 ) -> Iterator[LocalAws]:
     """Run a local AWS for as long as the context lasts; one at a time in a process.
 
     Args:
         port: Where to listen on 127.0.0.1; any free port if 0.
         launcher: Starts jobs and functions; as processes of this checkout if not given.
-        retry_pace: Share of the waits between retries that is really waited.
+        pace: Share of the time that is really waited where a state machine or a rule waits.
     """
     from moto.moto_server.werkzeug_app import (
         DomainDispatcherApplication,
@@ -183,14 +189,17 @@ def local_aws(
     address = f"http://127.0.0.1:{made.server_port}"
     os.environ["MOTO_PORT"] = str(made.server_port)
     stacks = Stacks(partial(endpoint.connect, address, key=ADMINISTRATOR), ACCOUNT, REGION)
-    aws = LocalAws(address, stacks)
+    clock = StateClock(pace)
+    aws = LocalAws(address, stacks, clock, Bus(address, stacks.client, clock))
     made.app = Gate(services, aws)
     interpreter.install(
         endpoint=address,
-        retry_pace=retry_pace,
+        clock=clock,
         on_wait=aws.waits.append,
         on_end=aws.report_end,
     )
+    events.install()
+    object_events.install(aws.bus.send)
     _treat_calls_as_encrypted()
     Workers(address, launcher or Processes()).install()
     thread = threading.Thread(target=made.serve_forever, daemon=True)

@@ -29,11 +29,14 @@ _TERMINATION_S = 30
 _ENDED_BY_ITSELF = "Essential container in task exited"
 
 _ENTRY_POINTS = {
-    "consolidator": "batch.consolidator",
-    "resampler": "batch.resampler",
-    "fetchers": "local_aws.runtime_client",
+    "consolidator": ("batch.consolidator",),
+    "resampler": ("batch.resampler",),
+    "fetchers": (),
 }
-"""The module that each image starts, by a part of its name."""
+"""How the command of each image begins after ``python -m``, by a part of its name."""
+
+_RUNTIME_CLIENTS = {"awslambdaric": "local_aws.runtime_client"}
+"""What stands for a module that an image has and this checkout need not have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +92,12 @@ class Processes:
     interpreter: tuple[str, ...] = (sys.executable,)
 
     def start(self, work: Work, output: IO[str]) -> subprocess.Popen[str]:
-        """Start the module of the image's entry point."""
-        module = next(module for kind, module in _ENTRY_POINTS.items() if kind in work.image)
+        """Start the module that the image's entry point and the arguments name."""
+        begin = next(begin for kind, begin in _ENTRY_POINTS.items() if kind in work.image)
+        module, *arguments = (*begin, *work.arguments)
+        module = _RUNTIME_CLIENTS.get(module, module)
         inherited = {"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT)}
-        command = [*self.interpreter, "-m", module, *work.arguments]
+        command = [*self.interpreter, "-m", module, *arguments]
         return _popen(command, output, cwd=PROJECT, env={**inherited, **work.environment})
 
     def kill(self, process: subprocess.Popen[str], name: str) -> None:

@@ -21,12 +21,17 @@ def _configure_bucket(client: Client, made: Made, properties: Properties) -> Mad
         "PublicAccessBlockConfiguration": "PutPublicAccessBlock",
         "VersioningConfiguration": "PutBucketVersioning",
         "LifecycleConfiguration": "PutBucketLifecycleConfiguration",
+        "NotificationConfiguration": "PutBucketNotificationConfiguration",
         "ServerSideEncryptionConfiguration": "PutBucketEncryption",
     }
     wanted = api.without(properties, "BucketName", "BucketEncryption", "LifecycleConfiguration")
     if lifecycle := properties.get("LifecycleConfiguration"):
         rules = [_lifecycle_rule(rule) for rule in lifecycle["Rules"]]
         wanted["LifecycleConfiguration"] = {**lifecycle, "Rules": rules}
+    # A template without the property takes the notifications away.
+    wanted["NotificationConfiguration"] = _notifications(
+        properties.get("NotificationConfiguration", {})
+    )
     if encryption := properties.get("BucketEncryption"):
         spelling = {"ServerSideEncryptionByDefault": "ApplyServerSideEncryptionByDefault"}
         rules = encryption["ServerSideEncryptionConfiguration"]
@@ -38,6 +43,14 @@ def _configure_bucket(client: Client, made: Made, properties: Properties) -> Mad
             raise api.ResourceError(f"a bucket has no {setting}: not known here")
         api.send(client, "s3", calls[setting], {"Bucket": made.ref, setting: value})
     return made
+
+
+def _notifications(configuration: Properties) -> dict[str, Any]:
+    if unknown := configuration.keys() - {"EventBridgeConfiguration"}:
+        raise api.ResourceError(f"notifications to {', '.join(sorted(unknown))}: not known here")
+    bridge = configuration.get("EventBridgeConfiguration", {})
+    is_on = str(bridge.get("EventBridgeEnabled", False)).lower() == "true"
+    return {"EventBridgeConfiguration": {}} if is_on else {}
 
 
 def _lifecycle_rule(rule: Properties) -> dict[str, Any]:

@@ -124,7 +124,7 @@ def aws_on_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def running_aws(clock: Clock, aws_on_path: None) -> Iterator[LocalAws]:
-    with local_aws(retry_pace=0.01, launcher=clock) as aws:
+    with local_aws(pace=0.01, launcher=clock) as aws:
         yield aws
 
 
@@ -134,7 +134,7 @@ def deployed(running_aws: LocalAws, pipeline_vendor: VendorServer) -> Iterator[D
         operator = Operator(running_aws)
         settings = ["--parameter", f"PolygonBaseUrl={url}"]
         settings += ["--parameter", "PolygonRequestsPerMinute=0"]
-        operator.deploy(*settings)
+        operator.deploy("--uploads", *settings)
         operator.put_vendor_key(KEY)
         operator.subscribe()
         yield Deployed(running_aws, operator, pipeline_vendor, vendor_settings=settings)
