@@ -39,7 +39,7 @@ Actions (deploying, if none is given):
   --status              the last executions, and why the last failed one failed
   --set-key             store the vendor's key, read from standard input, in the secret
   --enable-schedule     let the schedule start the pipeline
-  --disable-schedule    stop the schedule from starting the pipeline
+  --disable-schedule    stop the schedule from starting the pipeline; uploads go on
   --delete              remove the stack and the vendor's key; the bucket with the lake is kept
   --help                this text
 
@@ -47,6 +47,8 @@ Options:
   --region REGION       AWS region (default: the command line's own)
   --prefix PREFIX       prefix of every name (default: condvest)
   --stage STAGE         a second pipeline beside the first: PREFIX-STAGE
+  --uploads             make deliveries of files put under uploads/ of the bucket;
+                        with --start: take what waits, was released or sent back
   --image NAME=URI      use an existing image: fetchers, consolidator or resampler
   --session DATE        with --start: fetch this session again, such as 2025-11-20
   --intervals "N N"     with --start: resample these only
@@ -82,6 +84,7 @@ delete_data=false
 confirmed=false
 redriven=
 with_images=false
+uploads=false
 declare -A images=()
 declare -A given=()
 declare -A known=()
@@ -121,6 +124,7 @@ read_options() {
             exit 0
             ;;
         --full) full=true ;;
+        --uploads) uploads=true ;;
         --delete-data) delete_data=true ;;
         --yes) confirmed=true ;;
         --region | --prefix | --stage | --session | --intervals | --email | --image | --parameter)
@@ -146,6 +150,13 @@ check_options() {
         fail "--intervals $intervals: expected numbers such as \"5 8\"" 2
     [ "$action" = start ] || [ "$session$intervals$full" = false ] ||
         fail "--session, --intervals and --full go with --start" 2
+    [ "$uploads" = false ] || [[ $action =~ ^(deploy|dry-run|start)$ ]] ||
+        fail "--uploads goes with a deployment, --dry-run or --start; switch uploads off with --parameter Uploads=DISABLED" 2
+    [ "$uploads" = false ] || [ "$session$intervals$full" = false ] ||
+        fail "--start --uploads takes no --session, --intervals or --full" 2
+    [ "$uploads" = false ] || [ "${given[Uploads]:=ENABLED}" = ENABLED ] ||
+        fail "--uploads and --parameter Uploads=${given[Uploads]} contradict each other" 2
+    [ "$action" != start ] || unset 'given[Uploads]'
     [ "$action" = delete ] || [ "$delete_data$confirmed" = falsefalse ] ||
         fail "--delete-data and --yes go with --delete" 2
     [[ $action =~ ^(deploy|dry-run)$ ]] || [ "$email${#images[@]}${#given[@]}" = 00 ] ||
@@ -307,6 +318,36 @@ build without attestations: --provenance=false --sbom=false in CONTAINER_BUILD"
     done
 }
 
+# Uploads
+
+uploads_wanted() { [ "${given[Uploads]:-$(parameter_in_force Uploads)}" = ENABLED ]; }
+
+# own_bucket_given prints the bucket that is not the stack's own, if there is one.
+own_bucket_given() { printf '%s\n' "${given[ExistingBucket]-$(parameter_in_force ExistingBucket)}"; }
+
+prepare_existing_bucket() {
+    # The stack sets up a bucket of its own; one that was there before is asked, and switched on.
+    local bucket versions notifications others
+    bucket=$(own_bucket_given)
+    uploads_wanted && [ -n "$bucket" ] || return 0
+    versions=$(aws s3api get-bucket-versioning --bucket "$bucket" --query Status --output text)
+    [ "$versions" = Enabled ] ||
+        fail "uploads need a bucket that keeps versions, and s3://$bucket does not; enable them with:
+  aws s3api put-bucket-versioning --bucket $bucket --versioning-configuration Status=Enabled" 2
+    notifications=$(aws s3api get-bucket-notification-configuration --bucket "$bucket" --output json)
+    [[ $notifications != *EventBridgeConfiguration* ]] || return 0
+    [ -n "$notifications" ] || notifications={}
+    others=$(read_json 'found.pop("ResponseMetadata", None); print(sum(map(len, found.values())))' <<<"$notifications")
+    if [ "$action" = dry-run ]; then
+        say "the events of s3://$bucket to EventBridge would be switched on; its other notifications ($others) would stay as they are"
+        return 0
+    fi
+    say "switching on the events of s3://$bucket to EventBridge; its other notifications ($others) stay as they are"
+    read_json 'print(json.dumps({**found, "EventBridgeConfiguration": {}}))' <<<"$notifications" >"$work/notifications.json"
+    aws s3api put-bucket-notification-configuration --bucket "$bucket" \
+        --notification-configuration "file://$work/notifications.json"
+}
+
 # The stack
 
 parameters() {
@@ -338,18 +379,24 @@ package() {
 
 package_first_pass() {
     # What needs no image, and makes the bucket that everything else goes to: no block with
-    # the condition HasImages.
+    # the condition HasImages, or HasUploads, which implies it.
     awk '
         /^[^ ]/ || /^  [^ ]/ { if (!skipped) printf "%s", block; block = ""; skipped = 0 }
         { block = block $0 "\n" }
-        /^    Condition: HasImages$/ { skipped = 1 }
+        /^    Condition: Has(Images|Uploads)$/ { skipped = 1 }
         END { if (!skipped) printf "%s", block }
     ' "$here/template.yaml" >"$work/packaged.yaml"
 }
 
-without_descriptions() {
-    # A change set takes 51,200 bytes; a longer template would have to be uploaded.
-    sed -e '/^ *#/d' -e '/^    Description: [^>|]*$/d' -e '/^$/d' "$work/packaged.yaml"
+# upload_template prints the address of the packaged template in the bucket.
+upload_template() {
+    # A request takes 51,200 bytes of it.
+    local bucket key suffix=
+    bucket=$(output Bucket)
+    key=_deploy/$(digest <"$work/packaged.yaml").template
+    aws s3api put-object --bucket "$bucket" --key "$key" --body "$work/packaged.yaml" >/dev/null
+    [[ $region != cn-* ]] || suffix=.cn
+    printf 'https://s3.%s.amazonaws.com%s/%s/%s\n' "$region" "$suffix" "$bucket" "$key"
 }
 
 deploy_stack() {
@@ -403,6 +450,7 @@ deploy() {
         package_first_pass
         deploy_stack
     fi
+    prepare_existing_bucket
     with_images=true
     provide_images
     package upload
@@ -429,6 +477,7 @@ foresee_images() {
 
 dry_run() {
     require_deployable
+    prepare_existing_bucket
     if ! stack_exists; then
         say "there is no stack $stack: a deployment would create everything, in two passes; this is the first"
         package_first_pass
@@ -443,10 +492,11 @@ dry_run() {
     while IFS= read -r line; do
         arguments+=("ParameterKey=${line%%=*},ParameterValue=\"${line#*=}\"")
     done < <(parameters; previous_parameters)
-    without_descriptions >"$work/change-set.yaml"
+    local template=(--template-body "file://$work/packaged.yaml")
+    if stack_exists; then template=(--template-url "$(upload_template)"); fi
     aws cloudformation create-change-set --stack-name "$stack" --change-set-name "$name" \
         --change-set-type "$kind" --capabilities CAPABILITY_NAMED_IAM \
-        --template-body "file://$work/change-set.yaml" --parameters "${arguments[@]}" \
+        "${template[@]}" --parameters "${arguments[@]}" \
         --tags "Key=Project,Value=ohlcv-batch" "Key=Prefix,Value=$full_prefix" >/dev/null
     local answer
     if answer=$(aws cloudformation wait change-set-create-complete --stack-name "$stack" --change-set-name "$name" 2>&1); then
@@ -519,7 +569,19 @@ json_input() {
 
 start() {
     require_stack
+    if [ "$uploads" = true ]; then
+        start_sweep
+        return
+    fi
     start_with "manual-${session:-daily}-$(date -u +%Y%m%dT%H%M%SZ)" "$(json_input)"
+}
+
+start_sweep() {
+    local arn
+    [ -n "${known[output:UploadSweep]:-}" ] || fail "uploads are disabled; deploy with --uploads" 2
+    arn=$(aws stepfunctions start-execution --state-machine-arn "$(output UploadSweep)" --query executionArn --output text)
+    say "started; follow it with: $0$(own_options) --status"
+    printf '%s\n' "$arn"
 }
 
 start_with() {
@@ -597,7 +659,30 @@ status() {
         --query '[State, ScheduleExpression, ScheduleExpressionTimezone]' | tr '\t' ' ')"
     warn_of_alerts_that_nobody_gets
     printf 'last executions:\n'
-    aws stepfunctions list-executions --state-machine-arn "$pipeline" --max-results 7 --output json | read_json '
+    list_executions "$pipeline" 7
+    failed=$(last_failed)
+    [ -z "$failed" ] || describe_failure "$failed"
+    status_of_uploads
+}
+
+status_of_uploads() {
+    local waiting
+    if [ -z "${known[output:Uploads]:-}" ]; then
+        printf 'uploads: DISABLED; a deployment with --uploads enables them\n'
+        return
+    fi
+    printf 'uploads: ENABLED, %sSOURCE/FILE\n' "$(output Uploads)"
+    printf 'last updates by uploads:\n'
+    list_executions "$(output LakeUpdate)" 5
+    waiting=$(aws stepfunctions list-executions --state-machine-arn "$(output UploadProcessor)" --status-filter FAILED \
+        --max-results 5 --query 'executions[].[name]' --output text)
+    [ -z "$waiting" ] || [ "$waiting" = None ] || printf 'last uploads that could not be inspected:\n%s\n' "$waiting"
+    printf 'each upload: ohlcv uploads --lake %s\n' "$(output Lake)"
+}
+
+# list_executions MACHINE COUNT prints the last executions of a state machine.
+list_executions() {
+    aws stepfunctions list-executions --state-machine-arn "$1" --max-results "$2" --output json | read_json '
 import datetime
 def instant(text):
     if not isinstance(text, str):
@@ -608,8 +693,6 @@ for one in found["executions"]:
     took = str(instant(one["stopDate"]) - start).split(".")[0] if one.get("stopDate") else "-"
     status, begun, name = one["status"], start.isoformat("T", "seconds"), one["name"]
     print(f"  {status:<10} {begun}  {took:>8}  {name}")'
-    failed=$(last_failed)
-    [ -z "$failed" ] || describe_failure "$failed"
 }
 
 describe_failure() {
@@ -668,6 +751,8 @@ set_schedule() {
         fail "$answer"
     }
     say "the schedule is $1"
+    [ "$1$(parameter_in_force Uploads)" != DISABLEDENABLED ] ||
+        say "uploads are still taken; to stop them: $0$(own_options) --parameter Uploads=DISABLED"
 }
 
 delete() {
@@ -695,6 +780,8 @@ delete() {
         say "the bucket $bucket and the lake in it were deleted"
     elif [ -n "$bucket" ]; then
         say "kept: s3://$bucket; deploy again with --parameter ExistingBucket=$bucket"
+        [ -z "$existing" ] || [ "$(parameter_in_force Uploads)" != ENABLED ] ||
+            say "s3://$bucket still sends its events to EventBridge, where no rule of this stack listens any more"
     fi
 }
 

@@ -33,6 +33,9 @@ LANDING: Final = "_state/uploads/landing.json"
 WATCHER: Final = "_state/uploads/watcher.json"
 """Which process watches a drop folder for the lake, while one does."""
 
+NEWS: Final = "_state/uploads/news.json"
+"""Which uploads the next message to people is about."""
+
 QUARANTINE: Final = "quarantine/"
 GATHERED: Final = "_state/uploads/gathered/"
 KEPT: Final = "_state/uploads/kept/"

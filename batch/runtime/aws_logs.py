@@ -16,6 +16,7 @@ METRICS: Final = {
     "refused_share": "None",
     "sessions_incomplete": "Count",
     "sessions_missing": "Count",
+    "uploads_stuck": "Count",
 }
 """Counts of a run that are metrics, and the unit of each. CloudWatch charges for every name."""
 

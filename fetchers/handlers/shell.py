@@ -51,10 +51,14 @@ class DeadlineNear(Interrupted):
     """The function's time was about to end; what was done is kept, the rest is named."""
 
 
-class FetchEvent(BaseModel):
-    """An event that asks for one part of a fetch; a field named like a setting overrides it."""
+class FunctionEvent(BaseModel):
+    """The event of a function: its fields and no others."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class FetchEvent(FunctionEvent):
+    """An event that asks for one part of a fetch; a field named like a setting overrides it."""
 
     @property
     @abstractmethod
@@ -62,12 +66,13 @@ class FetchEvent(BaseModel):
         """The part of a fetch that the event asks for."""
 
 
-Event = TypeVar("Event", bound=FetchEvent)
+Event = TypeVar("Event", bound=FunctionEvent)
+Fetch = TypeVar("Fetch", bound=FetchEvent)
 
 
 def run_function(
     function: str,
-    kind: type[Event],
+    kind: type[Fetch],
     event: Any,
     context: LambdaContext,
     answer: Callable[[Any], dict[str, Any]],
@@ -121,7 +126,7 @@ def read_event(kind: type[Event], event: Any) -> Event:
         raise SettingsError(f"the event is invalid: {problems}") from err
 
 
-def _explain(problem: ErrorDetails, kind: type[FetchEvent]) -> str:
+def _explain(problem: ErrorDetails, kind: type[FunctionEvent]) -> str:
     place = ".".join(map(str, problem["loc"])) or "event"
     names = [field.alias or name for name, field in kind.model_fields.items()]
     if problem["type"] == "extra_forbidden":

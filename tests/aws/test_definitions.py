@@ -16,6 +16,7 @@ import pytest
 from cfnlint.api import ManualArgs, lint
 
 from fetchers.settings import FetchSettings
+from fetchers.uploads.inspect import MOST_BYTES
 from local_aws.events import takes_from_rules
 from local_aws.pipeline import SCRIPT
 from local_aws.resources import KINDS
@@ -191,6 +192,33 @@ def test_retries_are_those_of_the_design(pipeline: dict[str, Any]) -> None:
     assert "ResampleInterval" not in retries
 
 
+def test_uploads_are_inspected_by_size_and_tried_three_times_more() -> None:
+    path = ORCHESTRATION / "state_machines" / "upload_processor.asl.json"
+    found = json.loads(path.read_text())["States"]
+    (by_job,) = found["BySize"]["Choices"]
+    retries = {
+        (one["IntervalSeconds"], one["MaxAttempts"], one["BackoffRate"], one["JitterStrategy"])
+        for name in ("Inspect", "InspectLarge")
+        for one in found[name]["Retry"]
+    }
+
+    assert [test["NumericGreaterThan"] for test in by_job["And"][:1]] == [256 * 1024**2]
+    assert [test["NumericLessThanEquals"] for test in by_job["And"][1:]] == [MOST_BYTES]
+    assert by_job["Next"] == "InspectLarge"
+    assert retries == {(2, 3, 2, "FULL")}
+    inspecting = TEMPLATE["Resources"]["InspectJob"]["Properties"]
+    attempts_s = inspecting["Timeout"]["AttemptDurationSeconds"] * 3
+    assert found["InspectLarge"]["TimeoutSeconds"] >= attempts_s + 1800
+
+
+def test_a_task_of_uploads_that_fails_ends_in_an_alert(machine: dict[str, Any]) -> None:
+    alerting = "UploadsFailed" in machine["States"]
+    tasks = [state for state in machine["States"].values() if state["Type"] == "Task"]
+    final = [task["Catch"][-1] for task in tasks]
+
+    assert not alerting or all(catch["ErrorEquals"] == ["States.ALL"] for catch in final)
+
+
 def test_every_failure_of_a_task_is_caught_where_it_happens(pipeline: dict[str, Any]) -> None:
     for name, state in states(pipeline).items():
         if state["Type"] == "Task":
@@ -223,13 +251,6 @@ def packaged(function: str, reader: str) -> str:
         return sourced(f"work=$2; known[output:Bucket]=b; {function}; {reader}", SCRIPT, work)
 
 
-def test_a_change_set_of_the_template_can_be_passed_in_a_request() -> None:
-    text = packaged("package", "without_descriptions")
-
-    assert len(text.encode()) < MAX_BODY_BYTES
-    assert read_template(text)["Resources"].keys() == TEMPLATE["Resources"].keys()
-
-
 def test_the_first_pass_is_what_needs_no_image() -> None:
     text = packaged("package_first_pass", 'cat "$work/packaged.yaml"')
     first = read_template(text)["Resources"]
@@ -238,7 +259,7 @@ def test_the_first_pass_is_what_needs_no_image() -> None:
     assert first == {
         name: resource
         for name, resource in TEMPLATE["Resources"].items()
-        if resource.get("Condition") != "HasImages"
+        if resource.get("Condition") not in {"HasImages", "HasUploads"}
     }
     assert {"Bucket", "FetchersRepository", "ConsolidatorQueue", "AlertTopic"} < first.keys()
 
@@ -274,6 +295,12 @@ def scope_in(region: str, **given: str) -> Scope:
     return scope
 
 
+@pytest.mark.parametrize("prefix", ["uploads", "uploads/lake"])
+def test_a_lake_does_not_lie_among_the_uploads(prefix: str) -> None:
+    with pytest.raises(TemplateError, match="LakePrefix"):
+        scope_in("us-east-1", LakePrefix=prefix)
+
+
 @pytest.mark.parametrize("region", REGIONS)
 def test_every_name_and_link_is_of_the_region_and_its_partition(region: str) -> None:
     scope = scope_in(region)
@@ -298,7 +325,7 @@ def test_a_role_of_one_region_is_not_in_the_way_of_another() -> None:
         if resource["Type"] == "AWS::IAM::Role"
     ]
 
-    assert len(names) == len(set(names)) == 8
+    assert len(names) == len(set(names)) == 15
     assert all(name.endswith("-${AWS::Region}") for name in names)
 
 
@@ -391,7 +418,7 @@ def test_only_actions_without_a_resource_are_allowed_on_all() -> None:
 
 
 def test_a_failed_attempt_is_tried_again_for_infrastructure_reasons_only() -> None:
-    for name in ("ConsolidatorJob", "ResamplerJob"):
+    for name in ("ConsolidatorJob", "ResamplerJob", "InspectJob"):
         entries = TEMPLATE["Resources"][name]["Properties"]["RetryStrategy"]["EvaluateOnExit"]
 
         assert len(entries) <= 5
@@ -408,6 +435,7 @@ def test_job_roles_write_under_their_own_prefixes_only() -> None:
             text = json.dumps(statement["Resource"])
             written[name] = set(re.findall(r"\$\{LakePrefix\}/([^\"]+)", text))
 
+    assert written["InspectUploadRole"] == {"_state/uploads/*"}
     assert written["FetchDailyBarsRole"].isdisjoint(written["ConsolidatorRole"] - {"_runs/*"})
     assert not [path for path in written["ConsolidatorRole"] if path.startswith("bronze")]
     assert written["ResamplerRole"] == {
@@ -426,7 +454,7 @@ def test_logs_are_kept_for_a_time_only() -> None:
         if resource["Type"] == "AWS::Logs::LogGroup"
     ]
 
-    assert len(groups) == 5
+    assert len(groups) == 9
     assert all("RetentionInDays" in group for group in groups)
 
 

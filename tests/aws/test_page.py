@@ -15,7 +15,7 @@ import pytest
 from local_aws.endpoint import ACCOUNT, REGION
 from local_aws.pipeline import Execution
 from local_aws.workers import PROJECT
-from tests.aws import test_calendar_days, test_deployment, test_pipeline
+from tests.aws import test_calendar_days, test_deployment, test_pipeline, test_uploads
 from tests.aws.conftest import KEY, Deployed
 from tests.support.documents import Block, Reader, blocks_of
 
@@ -47,7 +47,7 @@ OPERATIONS = [
 def test_every_trouble_of_the_table_is_played_by_a_test() -> None:
     played = {
         mark.args[0]
-        for module in (test_pipeline, test_deployment, test_calendar_days)
+        for module in (test_pipeline, test_deployment, test_calendar_days, test_uploads)
         for name, test in vars(module).items()
         if name.startswith("test_")
         for mark in getattr(test, "pytestmark", [])
