@@ -400,6 +400,11 @@ def open_key(upload_id: str) -> str:
     return f"{staged_prefix(upload_id)}open"
 
 
+def news_key(upload_id: str) -> str:
+    """The marker that says that an upload has changed a reference table."""
+    return f"{staged_prefix(upload_id)}news"
+
+
 def staged_key(upload_id: str, part: int, kind: str, piece: int) -> str:
     """Where some rows of one part of an upload are staged; ``kind`` is what they are."""
     return f"{staged_prefix(upload_id)}{part:05d}-{piece:05d}-{kind}.parquet"

@@ -8,11 +8,16 @@ from functools import partial
 import polars as pl
 
 from batch.core import schema
-from batch.core.layout import TICKERS
-from batch.lake.reference import add_dividends, add_splits, rewrite_reference
+from batch.core.layout import DIVIDENDS, SPLITS, TICKERS
+from batch.lake.reference import (
+    add_dividends,
+    add_splits,
+    read_reference,
+    rewrite_reference,
+)
 from batch.storage.store import ObjectStore
 from fetchers.files.reference import Kind
-from fetchers.tickers import apply_known
+from fetchers.tickers import apply_known, current_rows
 
 
 def add_rows(store: ObjectStore, kind: Kind, rows: pl.DataFrame, today: date) -> int:
@@ -32,3 +37,15 @@ def add_rows(store: ObjectStore, kind: Kind, rows: pl.DataFrame, today: date) ->
             rewrite = partial(apply_known, known=rows, today=today)
             table = rewrite_reference(store, TICKERS, schema.TICKERS, rewrite)
             return table.changed["symbol"].n_unique()
+
+
+def news_of(store: ObjectStore, kind: Kind, rows: pl.DataFrame) -> int:
+    """Count the rows that :func:`add_rows` would add or change."""
+    match kind:
+        case Kind.SPLITS:
+            known = read_reference(store, SPLITS, schema.SPLITS)
+        case Kind.DIVIDENDS:
+            known = read_reference(store, DIVIDENDS, schema.DIVIDENDS)
+        case Kind.TICKERS:
+            known = current_rows(read_reference(store, TICKERS, schema.TICKERS))
+    return rows.join(known, on=rows.columns, how="anti", nulls_equal=True).height

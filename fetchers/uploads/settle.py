@@ -23,6 +23,7 @@ from batch.core.layout import (
     kept_id,
     kept_kind_prefix,
     kept_prefix,
+    news_key,
     open_key,
     source_slug,
     staged_prefix,
@@ -34,7 +35,7 @@ from batch.runtime.memory import PROCESS_BYTES
 from batch.runtime.progress import Progress, Silent, StopRequested, never, require_going
 from batch.storage.store import ObjectStore
 from fetchers.files.reference import Kind
-from fetchers.files.reference_tables import add_rows
+from fetchers.files.reference_tables import add_rows, news_of
 from fetchers.uploads.drop import Drop
 from fetchers.uploads.guard import Guard
 from fetchers.uploads.inspect import BARS
@@ -292,27 +293,36 @@ class _Settling:
         symbols: dict[str, frozenset[str]] = {}
         for receipt in sorted(staged, key=lambda one: one.order):
             require_going(self._stop_requested)
-            with self._rows(receipt) as paths:
-                stretches = (self._accepted(paths, dates, receipt) for dates in self._dates(paths))
-                objection = None
-                if not receipt.released:
-                    of_source = rules.get(receipt.upload.source, USUAL)
-                    objection = guard.objection(receipt, stretches, of_source)
-                if objection is None:
-                    passed.append(receipt)
-                    symbols[receipt.id] = _symbols_of(paths)
-                    continue
-            kept = read_receipt(self._lake, receipt.id)
-            if kept and kept.receipt.state is State.STAGED:
-                held = replace(
-                    kept.receipt,
-                    state=State.HELD,
-                    finding=objection.finding,
-                    examples=objection.examples,
-                    updated_at=self._now,
-                )
-                write_receipt(self._lake, held, kept.version)
+            try:
+                own = self._passed(guard, receipt, rules.get(receipt.upload.source, USUAL))
+            except ObjectMissing:
+                kept = read_receipt(self._lake, receipt.id)
+                if kept and kept.receipt.state is State.STAGED:
+                    raise
+                continue  # another run has finished it meanwhile
+            if own is not None:
+                passed.append(receipt)
+                symbols[receipt.id] = own
         return list(plan_entries(passed, symbols, self._standing, self._gathered, self._calendar))
+
+    def _passed(self, guard: Guard, receipt: Receipt, rules: SourceRules) -> frozenset[str] | None:
+        """Return the symbols of an upload; None where the guard has held it."""
+        with self._rows(receipt) as paths:
+            stretches = (self._accepted(paths, dates, receipt) for dates in self._dates(paths))
+            objection = None if receipt.released else guard.objection(receipt, stretches, rules)
+            if objection is None:
+                return _symbols_of(paths)
+        kept = read_receipt(self._lake, receipt.id)
+        if kept and kept.receipt.state is State.STAGED:
+            held = replace(
+                kept.receipt,
+                state=State.HELD,
+                finding=objection.finding,
+                examples=objection.examples,
+                updated_at=self._now,
+            )
+            write_receipt(self._lake, held, kept.version)
+        return None
 
     def _carry_out(self, entry: Entry) -> list[Receipt]:
         """Land the uploads of an entry; return their receipts, final where nothing was new."""
@@ -459,9 +469,15 @@ class _Settling:
             for later in self._kept_after(kind, receipt):
                 keys = pl.read_parquet(self._lake.read(later)).select(_REFERENCE_KEYS[kind])
                 rows = rows.join(keys, on=keys.columns, how="anti", nulls_equal=True)
-            changed += add_rows(self._lake, kind, rows, self._now.date())
-            self._standing.forget_splits()
-        return changed
+            news = news_of(self._lake, kind, rows)
+            if news:
+                # Written down first: a run that continues this one finds the rows in the table.
+                self._lake.write(news_key(receipt.id), b"")
+                add_rows(self._lake, kind, rows, self._now.date())
+                self._standing.forget_splits()
+            changed += news
+        has_changed = changed or self._lake.head(news_key(receipt.id))
+        return max(changed, 1) if has_changed else 0
 
     def _kept_after(self, kind: str, receipt: Receipt) -> Iterator[str]:
         """Return what is kept of later uploads, in the order of receipt."""
