@@ -24,6 +24,9 @@ from fetchers.uploads.rules import SourceRules
 from fetchers.uploads.standing import Position, Standing
 
 _MOST_EXAMPLES: Final = 10
+_ROUNDING: Final = 1e-9
+"""What a share of a number is off by for being binary: 0.5 % of 10 is not quite 0.05."""
+
 _KEY: Final = ["symbol", "date"]
 _PUBLISHED_AT: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -71,7 +74,7 @@ class Guard:
             both = in_years.join(published, on=_KEY, how="semi")
             covered += both.height
             changed = changed.vstack(self._changes(both, published, receipt, rules))
-        if changed.height > rules.max_restated_share * covered:
+        if changed.height > rules.max_restated_share * covered * (1 + _ROUNDING):
             return _restates(receipt, changed, covered, rules)
         return self._unknown(receipt, symbols, published_symbols, rules)
 
@@ -105,7 +108,8 @@ class Guard:
         standing, _ = newest_rows(received, self._standing.bases)
         news = to_polars(standing.to_batch(), schema.DELIVERY).select(*_KEY, new="close")
         both = published.select(*_KEY, old="close").join(news, on=_KEY)
-        is_other = (pl.col("new") - pl.col("old")).abs() > rules.restated_by * pl.col("old")
+        allowed = rules.restated_by * pl.col("old")
+        is_other = (pl.col("new") - pl.col("old")).abs() > allowed * (1 + _ROUNDING)
         return both.filter(is_other)
 
     def _unknown(
@@ -133,7 +137,8 @@ class Guard:
 
 def _too_many_unknown(unknown: set[str], symbols: set[str], rules: SourceRules) -> bool:
     # One new symbol is a listing, of however few symbols.
-    return len(unknown) > 1 and len(unknown) > rules.max_unknown_share * len(symbols)
+    allowed = rules.max_unknown_share * len(symbols) * (1 + _ROUNDING)
+    return len(unknown) > max(1.0, allowed)
 
 
 def _restates(

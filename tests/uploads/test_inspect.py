@@ -131,6 +131,7 @@ def test_inspecting_reads_rules_and_receipts_and_writes_receipts_and_the_staging
 
 BY_CODE: dict[Code, Callable[[], tuple[str, bytes]]] = {
     Code.EMPTY: lambda: ("x/empty.csv", b""),
+    Code.BOMB: lambda: ("x/zeros.csv.gz", gzip.compress(b"a,b\n" + b"0" * 40_000_000, 9)),
     Code.TRUNCATED: lambda: ("x/cut.csv.gz", gzip.compress(SOUND * 9)[:-9]),
     Code.NOT_A_TABLE: lambda: ("x/answer.csv", b'{"error": 1}'),
     Code.NO_COLUMNS: lambda: ("x/columns.csv", b"a,b\n1,2\n"),
