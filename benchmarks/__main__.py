@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks import cases, report
 from benchmarks.cases import ENGINES, Case
-from benchmarks.datasets import QUICK, TEN_YEARS, TWENTY_FIVE_YEARS, tell
+from benchmarks.datasets import QUICK, TEN_YEARS, TWENTY_FIVE_YEARS, delivery_files, tell
 
 CORPUS = Path(os.environ.get("OHLCV_TEST_CORPUS", Path(__file__).parents[2] / "shared" / "data"))
 
@@ -23,6 +23,13 @@ def quick(repeats: int) -> dict[str, Callable[[], Case]]:
             QUICK, engines=engines, repeats=repeats, name="six-intervals-quick", target=None
         ),
         "consolidation": lambda: cases.consolidation(QUICK, repeats=repeats),
+        "import-quick": lambda: cases.import_files(
+            delivery_files(QUICK, 120),
+            repeats=repeats,
+            name="import-quick",
+            target=None,
+            title="import of 120 synthetic deliveries",
+        ),
         "start-up": lambda: cases.start_up(repeats=repeats),
     }
 
@@ -49,6 +56,13 @@ def full(repeats: int) -> dict[str, Callable[[], Case]]:
         "start-up": lambda: cases.start_up(repeats=repeats),
     }
     if (CORPUS / "us-stocks-deliveries").is_dir():
+        found["import"] = lambda: cases.import_files(
+            sorted((CORPUS / "us-stocks-deliveries").iterdir()),
+            repeats=repeats,
+            name="import",
+            target=2,
+            title="import of 212 real deliveries",
+        )
         found["corpus"] = lambda: cases.corpus_run(CORPUS, repeats=repeats)
     else:
         tell(f"the real deliveries are not at {CORPUS}; set OHLCV_TEST_CORPUS to measure them")

@@ -9,13 +9,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from batch.core import schema
 from batch.core.sessions import load_calendar
 from benchmarks.compare import require_same_bars
+from benchmarks.contenders import polars_reading
 from benchmarks.contenders.floor import ready_path
 from benchmarks.contenders.reading import READERS
 from benchmarks.datasets import (
@@ -42,6 +45,8 @@ from simulation.exchange import SyntheticExchange
 
 OURS, FLOOR = "ours", "floor"
 ENGINES = ("duckdb_sql", "polars_group_by", "pandas_group_by")
+
+OHLCV = [sys.executable, "-c", "from orchestration.cli.main import main; main()"]
 
 Runner = Callable[[], Measured]
 
@@ -343,7 +348,6 @@ def corpus_run(corpus: Path, *, repeats: int) -> Case:
     lake = DATA / "corpus"
     files = sorted((corpus / "us-stocks-deliveries").iterdir())
     case = Case("corpus", f"{len(files)} real deliveries: import, consolidate, six intervals")
-    ohlcv = [sys.executable, "-c", "from orchestration.cli.main import main; main()"]
     parts: dict[str, list[Measured]] = {}
     for _ in range(repeats):
         shutil.rmtree(lake, ignore_errors=True)
@@ -351,7 +355,7 @@ def corpus_run(corpus: Path, *, repeats: int) -> Case:
         parts.setdefault("import", []).append(
             measure(
                 [
-                    *(*ohlcv, "import", "--lake", str(lake), "--quiet"),
+                    *(*OHLCV, "import", "--lake", str(lake), "--quiet"),
                     *("--splits", str(splits), *map(str, files)),
                 ],
                 allowed=(0, 3),
@@ -364,6 +368,36 @@ def corpus_run(corpus: Path, *, repeats: int) -> Case:
     each = list(case.results.values())
     case.results[OURS] = total(each)
     case.rows = daily_rows(lake)
+    return case
+
+
+def import_files(
+    files: list[Path], *, repeats: int, name: str, target: float | None, title: str
+) -> Case:
+    """Import deliveries into an empty lake, against Polars reading the same files."""
+    lake = DATA / name
+    paths = [str(path) for path in files]
+    case = Case(name, title, against="polars", target=target)
+
+    def run() -> Measured:
+        shutil.rmtree(lake, ignore_errors=True)
+        return measure([*OHLCV, "import", "--lake", str(lake), "--quiet", *paths], **whole)
+
+    whole: dict[str, Any] = {"allowed": (0, 3), "tree": True}
+    case.run(
+        {
+            OURS: run,
+            "polars": lambda: measure(contender_command("polars_reading", *paths), **whole),
+        },
+        repeats,
+    )
+    case.rows = int(case.results["polars"].stdout)
+    columns = schema.DELIVERY.names[:7]
+    there = filter(len, map(polars_reading.read, files))
+    expected = sum(rows.select(columns).unique().height for rows in there)
+    landed = sum(pq.read_metadata(path).num_rows for path in lake.glob("bronze/*/*/*.parquet"))
+    if landed != expected:
+        raise ContenderFailed(f"{name}: {landed:,} rows landed, the files have {expected:,}")
     return case
 
 

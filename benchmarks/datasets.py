@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import shutil
@@ -135,6 +136,21 @@ def land_splits(lake: Path, exchange: SyntheticExchange) -> None:
     """Put the exchange's splits into the reference table."""
     splits: pl.DataFrame = exchange.splits()
     add_splits(LocalStore(lake), splits, label="the synthetic exchange")
+
+
+def delivery_files(dataset: Dataset, count: int) -> list[Path]:
+    """Return a vendor's files of the first sessions of a dataset, as compressed CSV."""
+    folder = DATA / f"{dataset.name}-files"
+    exchange = SyntheticExchange(dataset.spec, load_calendar())
+    files = []
+    for session in exchange.sessions[:count]:
+        path = folder / f"{session}.csv.gz"
+        files.append(path)
+        if not path.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            text = exchange.session_rows(session).drop("vwap", "trades").write_csv()
+            path.write_bytes(gzip.compress(text.encode(), 6))
+    return files
 
 
 def daily_rows(lake: Path) -> int:

@@ -23,8 +23,9 @@ class Measured:
 
     Attributes:
         wall_s: From its start to its end, the interpreter's own start included.
-        cpu_s: Processor time of all its threads, user and system.
-        peak_bytes: Largest resident set, mapped files included.
+        cpu_s: Processor time of all its threads and of what it started, user and system.
+        peak_bytes: Largest resident set, mapped files included; of a tree of processes, these
+            once and all other memory.
         read_bytes: Bytes that it read by system calls, cached or not; pages of mapped
             files are not among them.
         written_bytes: Bytes that it wrote by system calls.
@@ -49,6 +50,7 @@ def measure(
     environment: dict[str, str] | None = None,
     allowed: tuple[int, ...] = (0,),
     data_limit_bytes: int | None = None,
+    tree: bool = False,
 ) -> Measured:
     """Run a command to its end.
 
@@ -58,6 +60,8 @@ def measure(
         allowed: Exit statuses that count as done.
         data_limit_bytes: Private memory that the kernel lets it have, reserved or used; a
             request for more fails (RLIMIT_DATA, see setrlimit(2)).
+        tree: Whether the peak is that of the process and all that it starts, sampled 50 times a
+            second; processor time counts them in any case.
 
     Raises:
         ContenderFailed: It ended with another status.
@@ -65,7 +69,10 @@ def measure(
     with tempfile.NamedTemporaryFile("r") as counts:
         launcher = [sys.executable, "-I", "-S", str(ROOT / "benchmarks" / "launch.py")]
         done = subprocess.run(
-            [*launcher, str(data_limit_bytes or 0), counts.name, *command],
+            [
+                *(*launcher, str(data_limit_bytes or 0), "tree" if tree else "process"),
+                *(counts.name, *command),
+            ],
             cwd=ROOT,
             env={**process_environment(), **(environment or {})},
             check=False,

@@ -105,7 +105,10 @@ def test_lines_of_refused_rows_are_kept_and_shown(
         Code.TOO_MANY_REFUSED: (3, "correct line 3 and the others, and import the file again"),
         Code.ALL_ROWS_REFUSED: (2, "correct line 2 and the others, and import the file again"),
     }
-    assert all(f"the first on line {one.line})" in one.sentence for one in outcome.refused)
+    assert all(
+        f"the first on line {one.line}: price not above zero" in one.sentence
+        for one in outcome.refused
+    )
     assert sorted(Lake(any_lake).rejected()["line"]) == [2, 3, 3]
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
+import numpy as np
 import polars as pl
+import pyarrow as pa
 
 
 def polars_schema(table_schema: Any, columns: Sequence[str] | None = None) -> pl.Schema:
@@ -35,4 +37,29 @@ def to_arrow(frame: pl.DataFrame, table_schema: Any = None) -> Any:
     Text comes as plain strings, not as string views, which other libraries read slower or not.
     """
     table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
-    return table if table_schema is None else table.cast(table_schema)
+    if table_schema is None:
+        return table
+    columns = [_with_short_offsets(column) for column in table.columns]
+    fits = (
+        column.type == field.type and (field.nullable or not column.null_count)
+        for column, field in zip(columns, table_schema, strict=False)
+    )
+    if table.column_names == table_schema.names and all(fits):
+        return pa.Table.from_arrays(columns, schema=table_schema.remove_metadata())
+    return table.cast(table_schema)
+
+
+_MOST_TEXT_BYTES: Final = 2**31 - 1
+
+
+def _with_short_offsets(column: Any) -> Any:
+    """Return text with offsets of four bytes; casting it would import the whole compute package."""
+    if column.type != pa.large_string() or column.num_chunks != 1:
+        return column
+    text = column.chunk(0)
+    valid, offsets, characters = text.buffers()
+    long = np.frombuffer(offsets, np.int64)[text.offset : text.offset + len(text) + 1]
+    if text.offset or long[-1] > _MOST_TEXT_BYTES:
+        return column
+    short = pa.py_buffer(long.astype(np.int32))
+    return pa.StringArray.from_buffers(len(text), short, characters, valid, text.null_count)

@@ -39,6 +39,7 @@ class Landed:
         reasons: How often each reason to refuse a row applied.
         unchanged: Sessions whose rows equal those received before; nothing of them was kept.
         first_refused_line: Of the file; None where no row was refused, or rows have no lines.
+        first_refused_reason: Why the row on that line was refused.
     """
 
     deliveries: tuple[Delivery, ...]
@@ -48,6 +49,7 @@ class Landed:
     reasons: Counter[str] = field(default_factory=Counter)
     unchanged: tuple[date, ...] = ()
     first_refused_line: int | None = None
+    first_refused_reason: str | None = None
 
 
 class Arrivals:
@@ -164,7 +166,7 @@ def land(
     reasons = Counter(
         reason for text in sifted.refused["reason"].to_list() for reason in text.split("; ")
     )
-    lines = sifted.refused["line"].drop_nulls().to_list()
+    by_line = sifted.refused.drop_nulls("line").sort("line").select("line", "reason").rows()
     return Landed(
         tuple(sorted(deliveries)),
         tuple(written),
@@ -172,7 +174,7 @@ def land(
         sifted.refused.height,
         reasons,
         tuple(unchanged),
-        min(lines, default=None),
+        *(by_line[0] if by_line else ()),
     )
 
 
@@ -186,7 +188,7 @@ def require_few_refused(landed: Landed, *, label: str, share: float) -> None:
     if landed.refused_rows / max(received, 1) > share:
         reasons = ", ".join(f"{reason}: {count}" for reason, count in landed.reasons.most_common())
         line = landed.first_refused_line
-        first = "" if line is None else f"; the first on line {line}"
+        first = "" if line is None else f"; the first on line {line}: {landed.first_refused_reason}"
         raise DataRefused(
             f"{label}: {landed.refused_rows} of {received} rows"
             f" refused ({reasons}{first}), more than {share:.2%}; the others are in bronze,"

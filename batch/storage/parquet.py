@@ -91,7 +91,9 @@ class TableWriter:
     def append(self, batch: Any) -> None:
         """Add rows: a record batch with the schema's columns."""
         self.rows += batch.num_rows
-        added = pa.Table.from_batches([batch.cast(self._schema)])
+        # Casting, even to the same types, would import the whole compute package.
+        fits = batch.schema.equals(self._schema)
+        added = pa.Table.from_batches([batch if fits else batch.cast(self._schema)])
         self._waiting = pa.concat_tables([self._waiting, added])
         while self._waiting.num_rows >= ROW_GROUP_ROWS:
             self._write(self._waiting.slice(0, ROW_GROUP_ROWS))
