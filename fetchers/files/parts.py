@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -209,17 +210,24 @@ def _table_of_chunks(
     chunks: _Chunks, packing: str, label: str, piece_bytes: int, stack: ExitStack
 ) -> Table:
     """Open what came out of a compression; Parquet goes through a file without a name."""
-    start = b""
-    for chunk in chunks():
-        start += chunk
-        if len(start) >= CHUNK_BYTES // 16:
+    opened, taken = chunks(), list[bytes]()
+    for chunk in opened:
+        taken.append(chunk)
+        if sum(map(len, taken)) >= CHUNK_BYTES // 16:
             break
-    kind = kind_of_bytes(start, label=label)
+    kind = kind_of_bytes(b"".join(taken), label=label)
+    whole = chain(taken, opened)
+    unread = [whole]
+
+    def from_start() -> Iterator[bytes]:
+        """Return the chunks; the first time, without inflating anew what is there already."""
+        return unread.pop() if unread else chunks()
+
     if kind is FileKind.TEXT:
-        return TextTable(chunks, label=label, piece_bytes=piece_bytes)
+        return TextTable(from_start, label=label, piece_bytes=piece_bytes)
     if kind is FileKind.PARQUET:
         unpacked = stack.enter_context(tempfile.NamedTemporaryFile())  # noqa: SIM115 - it is one
-        for chunk in chunks():
+        for chunk in whole:
             unpacked.write(chunk)
         unpacked.flush()
         return ParquetTable(Path(unpacked.name), label=label, piece_bytes=piece_bytes)
