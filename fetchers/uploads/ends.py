@@ -11,7 +11,7 @@ import pyarrow as pa
 
 _GZIP: Final = b"\x1f\x8b"
 _ZSTD: Final = b"\x28\xb5\x2f\xfd"
-_ZIP: Final = b"PK"
+_ZIP: Final = (b"PK\x03\x04", b"PK\x05\x06")
 _PARQUET: Final = b"PAR1"
 _CHUNK_BYTES: Final = 1024 * 1024
 

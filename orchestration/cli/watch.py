@@ -29,7 +29,7 @@ _UNITS_S: Final = {"ms": 0.001, "": 1.0, "s": 1.0, "min": 60.0, "h": 3600.0}
 _LONGEST_S: Final = 3600.0
 
 
-class _Refused(DataRefused):
+class FilesRefused(DataRefused):
     """Something of a pass was held, quarantined or not read; it was reported."""
 
 
@@ -109,7 +109,7 @@ def command(
         def bring_in_and_go_on() -> None:
             try:
                 bring_in()
-            except _Refused as err:
+            except FilesRefused as err:
                 output.say(f"{err}; still watching")
 
         if not once:
@@ -182,7 +182,7 @@ def _require_success(done: Pass) -> None:
         if receipts
     ]
     if refused or done.problems:
-        raise _Refused("; ".join([*parts, *done.problems[:1], *_more(done.problems[1:])]))
+        raise FilesRefused("; ".join([*parts, *done.problems[:1], *_more(done.problems[1:])]))
     if done.moving:
         named = listed_text([printable(one.key) for one in done.moving], 3)
         raise RetryMayHelp(f"still being written: {named}; run it again later")

@@ -14,6 +14,7 @@ from batch.core.errors import (
     Interrupted,
     ObjectMissing,
     RetryMayHelp,
+    SettingsError,
     StoreFull,
 )
 from batch.core.layout import RECEIPTS, receipt_id
@@ -44,7 +45,7 @@ RESCAN_S: Final = 60.0
 """How often the folder is listed though nothing seems to have changed."""
 
 GATHERED_FOR_S: Final = 60.0
-"""How long files that keep coming are gathered before their bars are made."""
+"""How long more files are waited for, if they keep coming, before the bars are made."""
 
 
 class WatchSettings(BarsSettings, WorkerSettings, MemorySettings):
@@ -112,7 +113,8 @@ class Watcher:
     def watch(self, bring_in: Callable[[], None]) -> None:
         """Watch until a stop is requested; ``bring_in`` makes one pass, by :meth:`bring_in`.
 
-        What a store could not do is tried again within a minute.
+        What a store could not do, and what settings or permissions forbade, is tried again within
+        a minute.
 
         Raises:
             StoreFull: The disk is full.
@@ -134,7 +136,7 @@ class Watcher:
                 due_s = found.due_s
             except (StoreFull, Interrupted):
                 raise
-            except RetryMayHelp as err:
+            except (RetryMayHelp, SettingsError) as err:
                 if self._lease.is_lost:
                     raise
                 LOGGER.warning("%s; trying again within a minute", err)
@@ -221,23 +223,24 @@ class Watcher:
     ) -> tuple[Upload, ...]:
         """Inspect until nothing is left that will be ready soon; return what would not be."""
         found = self._look()
-        patience_s = PATIENCE * self._stillness.settle_s
-        until_s = self._time_s() + max(patience_s, GATHERED_FOR_S)
+        # Only waiting counts: however long it takes to read what is there, it is made into bars
+        # together.
+        left_s = max(PATIENCE * self._stillness.settle_s, GATHERED_FOR_S)
         while True:
             if found.ready:
                 self._inspect_each(found.ready, progress, done)
             found = self._look()
-            is_late = self._time_s() >= until_s
-            if is_late and not wait_for_all:
-                return ()
-            if found.ready:
+            is_late = left_s <= 0
+            if found.ready and (wait_for_all or not is_late):
                 continue
             if found.moving:
                 if is_late:
                     return found.moving
-            elif not (wait_for_all and found.without_end):
+            elif found.ready or not (wait_for_all and found.without_end):
                 return ()
-            self._wait(until_s if found.due_s is None else found.due_s)
+            began_s = self._time_s()
+            self._wait(began_s + left_s if found.due_s is None else found.due_s)
+            left_s -= self._time_s() - began_s
             require_going(self._must_stop)
             found = self._look()
 

@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -29,7 +29,7 @@ from batch.core.errors import (
     StoreFull,
     StoreUnavailable,
 )
-from batch.core.layout import RECEIPTS, RUNS, WATCHER
+from batch.core.layout import RECEIPTS, RUNS, UPLOAD_RULES, WATCHER
 from batch.core.sessions import load_calendar
 from batch.resampler.job import resample
 from batch.runtime.command import run_main
@@ -43,7 +43,7 @@ from fetchers.uploads.drop import Upload
 from fetchers.uploads.ends import has_its_end
 from fetchers.uploads.folder import FolderDrop
 from fetchers.uploads.lease import DEAD_AFTER, Holder, take
-from fetchers.uploads.receipts import State, all_receipts
+from fetchers.uploads.receipts import Receipt, State, all_receipts, release, send_back
 from fetchers.uploads.stillness import PATIENCE, Stillness
 from fetchers.uploads.waking import Alarm, alarm_of
 from orchestration.cli.main import cli
@@ -229,6 +229,7 @@ def test_a_text_without_a_last_line_break_is_judged_after_a_while(
     assert judged == [[f"vendor/{other.name}"], ["vendor/bars.csv"]]
 
 
+@pytest.mark.slow
 def test_a_hundred_files_at_once_are_one_consolidation(folder: Path) -> None:
     with new_lake() as made:
         hundred_files(made.store, folder)
@@ -277,6 +278,40 @@ def test_where_nothing_is_new_nothing_is_done(lake: LocalStore, folder: Path) ->
 
     assert again.passes == []
     assert versions(lake) == before
+
+
+def test_what_a_person_decides_is_carried_out(lake: LocalStore, folder: Path) -> None:
+    watch = Watch(lake, folder)
+    put(folder, "vendor/A.csv", csv_of(bar("A", DAY)))
+    watch.once()
+    either = csv_of(bar("B", DAY)).replace(b"2025-01-14", b"03/04/2024")
+    put(folder, "vendor/B.csv", either)
+    put(folder, "vendor/A.csv", csv_of(bar("A", DAY, 99.0)))
+    held = {one.upload.key: one.id for one in watch.once().held}
+
+    lake.write(UPLOAD_RULES, b"not TOML")
+    send_back(lake, held["vendor/B.csv"], now=AT)
+    rules = b'[sources.vendor]\ndate_order = "day/month/year"\n'
+    watch.hours.meanwhile = [lambda: lake.write(UPLOAD_RULES, rules)]
+    release(lake, held["vendor/A.csv"], now=AT)
+    watch.until(passes=1)
+
+    assert set(keys(watch.passes[0].landed)) == set(held)
+
+
+def keys(receipts: Sequence[Receipt]) -> list[str]:
+    return [one.upload.key for one in receipts]
+
+
+def test_what_is_sent_back_and_gone_is_as_it_was(lake: LocalStore, folder: Path) -> None:
+    path = put(folder, "vendor/page.csv", b"<html>\n")
+    (refused,) = Watch(lake, folder).once().quarantined
+    path.unlink()
+    send_back(lake, refused.id, now=AT)
+
+    Watch(lake, folder).watcher.has_work_left()
+
+    assert states(lake) == {"vendor/page.csv": State.QUARANTINED}
 
 
 def test_what_a_stopped_watcher_left_is_finished_by_the_next(
@@ -514,7 +549,13 @@ def test_the_end_of_a_file_is_missed_wherever_it_is_cut(
 
 @pytest.mark.parametrize(
     ("content", "ends"),
-    [(b"", False), (b"A,1", False), (b"A,1\n", True), ("A,1\r\n".encode("utf-16"), True)],
+    [
+        (b"", False),
+        (b"A,1", False),
+        (b"A,1\n", True),
+        (b"PK,1\n", True),
+        ("A,1\r\n".encode("utf-16"), True),
+    ],
 )
 def test_a_text_ends_with_a_line_break(tmp_path: Path, content: bytes, ends: bool) -> None:
     assert has_its_end(put(tmp_path, "file", content)) == ends
@@ -651,6 +692,7 @@ def wait_for(happened: Callable[[], object]) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_watchers_as_processes_one_at_a_time_killed_and_stopped(
     lake: LocalStore, folder: Path
 ) -> None:
