@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Self
 
 import polars as pl
 
@@ -62,6 +63,7 @@ class _Table:
     """A table that was read in this process."""
 
     name: str | None
+    address: str
     layout: str
     adjusted: str | None
     reference: ReferenceRows | None
@@ -74,6 +76,15 @@ class _Table:
 class ReadHere:
     """Reads as the jail does, but in this process: a new process a file takes too long."""
 
+    def __init__(self, *_: object, **__: object) -> None:
+        """Take what a jail takes."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End nothing."""
+
     @contextmanager
     def read(
         self, path: Path, *, address: str, reading: Reading
@@ -84,12 +95,12 @@ class ReadHere:
 def _read(part: Part) -> _Table | FileRefused:
     try:
         if kind := part.kind:
-            return _Table(part.name, str(kind), None, part.reference(kind))
+            return _Table(part.name, part.address, str(kind), None, part.reference(kind))
         bars = part.bars()
         bars = replace(bars, pieces=list(bars.pieces))
     except FileRefused as err:
         return err
-    return _Table(part.name, bars.columns.summary, bars.adjusted, None, bars)
+    return _Table(part.name, part.address, bars.columns.summary, bars.adjusted, None, bars)
 
 
 def csv_of(*rows: Row) -> bytes:
