@@ -26,7 +26,7 @@ from tests.support.uploads import MadeDrop, csv_of, round_of
 
 DAYS = [date(2024, 12, 31), date(2025, 1, 2)]
 AT = datetime(2025, 1, 6, 15, tzinfo=UTC)
-STRIDE = int(os.environ.get("OHLCV_KILL_STRIDE", "29"))
+STRIDE = int(os.environ.get("OHLCV_KILL_STRIDE", "37"))
 """Every so manyth write is killed at; 1 for all of them."""
 
 RULES = b"[sources.late]\nmax_restated_share = 1.0\n"
