@@ -83,18 +83,15 @@ class Evidence:
 
 def _one_of_each_shape(raw: pl.DataFrame, numbers: list[str]) -> pl.DataFrame:
     """Return the first rows, and the first with each shape of each column of text."""
-    keep = pl.int_range(min(_FIRST_ROWS, raw.height), eager=True, dtype=pl.UInt32)
-    shapes = raw.lazy().select(
-        pl.col(name)
-        .str.strip_chars()
-        .str.replace_all(r"\B\d", "9")
-        .str.replace_all("[1-9]", "9")
-        .arg_unique()
-        .implode()
-        for name in numbers
-        if raw.schema[name] == pl.String
-    )
-    places = [keep, *(column.explode() for column in shapes.collect().iter_columns())]
+    places = [pl.int_range(min(_FIRST_ROWS, raw.height), eager=True, dtype=pl.UInt32)]
+    for text in (raw[name] for name in numbers if raw.schema[name] == pl.String):
+        is_plain = text.cast(pl.Float64, strict=False).is_not_null()  # at most a decimal point
+        shape = text.str.len_bytes() * 1024 + text.str.find(".", literal=True).fill_null(1023)
+        shape = shape * 2 + text.str.starts_with("0").cast(pl.UInt32)
+        places.append(shape.zip_with(is_plain, pl.Series([None], dtype=pl.UInt32)).arg_unique())
+        others = (~is_plain & text.is_not_null()).arg_true()
+        shapes = text.gather(others).str.strip_chars().str.replace_all(r"\B\d", "9")
+        places.append(others.gather(shapes.str.replace_all("[1-9]", "9").arg_unique()))
     return raw[pl.concat(places).unique().sort()]
 
 

@@ -129,6 +129,7 @@ class TextTable:
     def _parse(self, content: bytes, *, is_last: bool, lines_before: int = 0) -> FileTable:
         layout = self._layout
         content, has_foreign = _require_text(content, lines_before, self._label)
+        _require_rows(content, layout, self._label)
         if is_last:
             _require_whole(content, layout, lines_before, self._label)
         if not lines_before:
@@ -218,6 +219,8 @@ def _pieces(chunks: Iterator[bytes], piece_bytes: int, label: str) -> Iterator[t
             content = b"".join(waiting)
             end = _end_of_row(content)
             if not end:
+                for _ in chunks:  # of a bomb, this counts as much as shows that it is one
+                    pass
                 raise _too_long(label)
             yield content[:end], False
             is_first = False
@@ -266,6 +269,20 @@ def _require_text(content: bytes, lines_before: int, label: str) -> tuple[bytes,
     except UnicodeDecodeError:
         return content.decode(errors="replace").encode(), True
     return content, False
+
+
+def _require_rows(content: bytes, layout: _Layout, label: str) -> None:
+    """Refuse lines most of which are shorter than the separators of a row.
+
+    An empty line becomes a row that takes a hundred times its byte of memory.
+    """
+    if len(content) > MOST_LINE_BYTES and content.count(b"\n") * layout.width > len(content):
+        raise FileRefused(
+            Code.NOT_A_TABLE,
+            label,
+            f"most of its lines are empty or shorter than a row of {layout.width} columns",
+            f"{DOWNLOAD_AGAIN}, or export it with a line for each bar",
+        )
 
 
 def _too_long(label: str, *, line: int | None = None) -> FileRefused:
