@@ -99,6 +99,7 @@ def import_files(
     reading: Reading = BY_EVIDENCE,
     max_refused_share: float,
     workers: int,
+    memory_limit: int | None = None,
     progress: Progress,
     stop_requested: StopRequested,
 ) -> Import:
@@ -118,6 +119,7 @@ def import_files(
         reading: What is known of the files before they are read.
         max_refused_share: Share of refused rows above which a file is a problem.
         workers: Files read side by side.
+        memory_limit: Bytes that this process and those that read files should stay under.
 
     Raises:
         Interrupted: A stop was requested; it is checked between files.
@@ -205,7 +207,7 @@ def import_files(
     with (
         store.scratch() as scratch,
         Jail(
-            Limits(),
+            Limits.within(memory_limit, children=workers),
             scratch=scratch,
             files_per_child=None,
             children=workers,

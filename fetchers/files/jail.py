@@ -37,9 +37,11 @@ from batch.core import schema
 from batch.core.errors import DeliveryUnreadable, RetryMayHelp, StoreFull
 from batch.core.frames import polars_schema
 from batch.runtime.environment import environment
+from batch.runtime.memory import PROCESS_BYTES
 from batch.runtime.progress import StopRequested, never, require_going
 from fetchers.files import jailed
 from fetchers.files.jailed import rows_path
+from fetchers.files.parts import PIECE_BYTES
 from fetchers.files.reading import BY_EVIDENCE, Reading
 from fetchers.files.reference import Kind, ReferenceRows
 from fetchers.files.refusals import DOWNLOAD_AGAIN, Code, FileRefused
@@ -58,6 +60,12 @@ _TAIL_BYTES: Final = 4096
 _POLL_S: Final = 0.1
 _END_S: Final = 5.0
 _MIB: Final = 1024 * 1024
+_CHILD_BYTES: Final = 130 * _MIB
+"""Memory of a child without what it reads."""
+
+_EXPANSION: Final = 16
+"""Bytes of memory that a byte of a piece takes while it is read, and again while it lands."""
+
 _TABLES: Final = {
     Kind.SPLITS: schema.SPLITS,
     Kind.DIVIDENDS: schema.DIVIDENDS,
@@ -72,15 +80,25 @@ class Limits:
     Attributes:
         memory_bytes: Private memory of the child (``RLIMIT_DATA``, beyond which allocations
             fail; Linux enforces it, macOS does not).
+        piece_bytes: How much of a table the child reads at a time.
         cpu_s: Processor time of all its threads.
         wall_s: Time from asking to answer.
         seconds_per_mib: What a file's size adds to both times.
     """
 
     memory_bytes: int = 2 * 1024 * _MIB
+    piece_bytes: int = PIECE_BYTES
     cpu_s: float = 60
     wall_s: float = 240
     seconds_per_mib: float = 2
+
+    @classmethod
+    def within(cls, memory_limit: int | None, *, children: int) -> Limits:
+        """Return limits with which so many children and this process stay under some bytes."""
+        if memory_limit is None:
+            return cls()
+        of_child = (memory_limit - PROCESS_BYTES) // children - _CHILD_BYTES
+        return cls(piece_bytes=min(max(of_child // _EXPANSION, _MIB), PIECE_BYTES))
 
     def of_size(self, size_bytes: int) -> Limits:
         """Return the limits for a file of so many bytes."""
@@ -233,6 +251,7 @@ class Jail:
             "reading": asdict(reading),
             "threads": self._threads,
             "memory_bytes": limits.memory_bytes,
+            "piece_bytes": limits.piece_bytes,
             "cpu_s": limits.cpu_s,
         }
         try:

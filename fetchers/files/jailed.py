@@ -127,7 +127,12 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
     tempfile.tempdir = str(folder)
     os.chdir(request["working_folder"])  # which a relative address counts from
     try:
-        found = parts_of(path, address=request["address"], reading=Reading(**request["reading"]))
+        found = parts_of(
+            path,
+            address=request["address"],
+            reading=Reading(**request["reading"]),
+            piece_bytes=request["piece_bytes"],
+        )
         return {"parts": [_read(part, number, folder) for number, part in enumerate(found)]}
     except MemoryError:
         return {"failed": "out of memory", "out_of_memory": True}

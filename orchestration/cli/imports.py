@@ -15,7 +15,7 @@ from batch.runtime.options import output_options, settings_options
 from batch.runtime.output import Output
 from batch.runtime.run import job_run
 from batch.runtime.run_report import RunOutcome
-from batch.runtime.settings import RefusalSettings, WorkerSettings
+from batch.runtime.settings import MemorySettings, RefusalSettings, WorkerSettings
 from batch.storage.store import open_store
 from fetchers.files.imports import import_files
 from fetchers.files.reader import find_files
@@ -23,7 +23,7 @@ from fetchers.files.reading import Reading
 from fetchers.files.reference import Kind
 
 
-class ImportSettings(WorkerSettings, RefusalSettings):
+class ImportSettings(WorkerSettings, MemorySettings, RefusalSettings):
     """What the import of files reads."""
 
 
@@ -96,6 +96,7 @@ def command(
             reading=Reading(accept_adjusted=accept_adjusted),
             max_refused_share=settings.max_refused_share,
             workers=settings.workers,
+            memory_limit=settings.memory_limit,
             progress=run.progress,
             stop_requested=run.stop_requested,
         )
