@@ -60,7 +60,9 @@ def command(
     source: str,
     accept_adjusted: bool,
 ) -> None:
-    """Import deliveries into the lake: CSV, CSV.gz or Parquet files and folders.
+    """Import deliveries into the lake: files and folders of CSV and Parquet.
+
+    They may be compressed with gzip or zstd, or in ZIP archives.
 
     Columns may be named as Polygon, Yahoo, yfinance or Stooq name them, or in any other
     sensible way; prints which column was read as what. Splits, dividends and tickers are
