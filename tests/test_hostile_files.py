@@ -30,7 +30,8 @@ def read(folder: Path, content: bytes, name: str = "file.csv") -> list[tuple[obj
     path = folder / name
     path.write_bytes(content)
     (file,) = find_files(str(path))
-    return read_file(file).rows.select(HEAD.strip().split(",")).rows()
+    rows = read_file(file).rows.filter(pl.col("reason").is_null())
+    return rows.select(HEAD.strip().split(",")).rows()
 
 
 def refusal(folder: Path, content: bytes, name: str = "file.csv") -> FileRefused:

@@ -39,11 +39,17 @@ MOST_RATIO: Final = 1e9
 
 
 class Reason(StrEnum):
-    """Why a row is refused; several may apply."""
+    """Why a row is refused; several may apply.
+
+    Readers of files give the reasons that depend on more than the columns of a delivery.
+    """
 
     NO_SYMBOL = "no symbol"
     SYMBOL_UNSEEN = "symbol with invisible characters"
+    SYMBOL_UNKNOWN = "symbol not as US exchanges write it"
     NO_DATE = "no date"
+    NOT_DAILY = "bar not of one session"
+    NOT_USD = "price not in USD"
     NOT_A_SESSION = "not a session of the exchange"
     SESSION_NOT_CLOSED = "session not closed when received"
     PRICE_MISSING = "price null or NaN"

@@ -16,18 +16,14 @@ import polars as pl
 from batch.core.layout import NO_VALUE
 from fetchers.files.columns import (
     Columns,
-    decided_reading,
     has_column,
-    is_daily,
-    not_daily,
     plain_name,
     recognise_columns,
     require_types,
     stooq_symbol,
     symbol_of_name,
-    to_delivery_rows,
 )
-from fetchers.files.evidence import Evidence
+from fetchers.files.evidence import Evidence, Values
 from fetchers.files.reading import Reading
 from fetchers.files.refusals import DOWNLOAD_AGAIN, Code, FileRefused
 from fetchers.files.stretches import Stretches
@@ -102,50 +98,28 @@ def bars_of(
             require_types(rows.schema, columns, label=address)
             yield replace(piece, rows=rows)
 
-    def to_rows(piece: FileTable, columns: Columns, reading: Reading) -> pl.DataFrame:
-        rows = to_delivery_rows(
-            piece.rows, columns, symbol=symbol, label=address, reading=reading, lines=piece.lines
-        )
+    def to_rows(piece: FileTable, values: Values) -> pl.DataFrame:
+        rows = values.rows(piece.rows, symbol=symbol, lines=piece.lines)
         if "symbol" in partition:
             _require_symbol_of_folder(rows, partition["symbol"], address)
         return rows
 
-    pieces: Iterable[pl.DataFrame]
+    evidence = Evidence(columns, label=address)
     if table.is_whole:
-        pieces = [to_rows(piece, columns, reading) for piece in read()]
-        adjusted = _adjusted(table, columns, address, reading)
-    else:
-        adjusted = _adjusted(table, columns, address, reading)
-        evidence = Evidence(columns, label=address)
-        for piece in _daily(read(), columns, address):
-            evidence.add(piece.rows)
-        decided = decided_reading(
-            evidence.rows, evidence.stamps, columns, label=address, reading=reading
-        )
-        stretches = scratch.enter_context(Stretches(evidence.rows_of_dates(decided), piece_rows))
-        of_days = replace(columns, interval=None)
-        for piece in _daily(read(), columns, address):
-            stretches.add(to_rows(piece, of_days, decided))
-        pieces = stretches.in_order()
-    return Bars(columns, adjusted, pieces)
-
-
-def _daily(pieces: Iterator[FileTable], columns: Columns, address: str) -> Iterator[FileTable]:
-    """Leave out the rows of other intervals, which may fill whole pieces."""
-    name = columns.interval
-    if name is None:
-        yield from pieces
-        return
-    others = None
-    has_daily = False
-    for piece in pieces:
-        keep = is_daily(piece.rows, name)
-        others = others or next(iter(piece.rows[name].filter(~keep)), None)
-        has_daily = has_daily or keep.any()
-        lines = None if piece.lines is None else piece.lines.filter(keep)
-        yield replace(piece, rows=piece.rows.filter(keep), lines=lines)
-    if not has_daily:
-        raise not_daily(f"column {name!r} has {others}", address)
+        tables = list(read())
+        for piece in tables:
+            evidence.add(piece.rows, piece.lines)
+        values = evidence.decide(reading)
+        whole = [to_rows(piece, values) for piece in tables]
+        return Bars(columns, _adjusted(table, columns, address, reading), whole)
+    adjusted = _adjusted(table, columns, address, reading)
+    for piece in read():
+        evidence.add(piece.rows, piece.lines)
+    values = evidence.decide(reading)
+    stretches = scratch.enter_context(Stretches(evidence.rows_of_dates(values), piece_rows))
+    for piece in read():
+        stretches.add(to_rows(piece, values))
+    return Bars(columns, adjusted, stretches.in_order())
 
 
 def _adjusted(table: Table, columns: Columns, address: str, reading: Reading) -> str | None:

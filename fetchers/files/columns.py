@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from typing import Final
 
 import polars as pl
 
 from batch.core import schema
-from fetchers.files.dates import date_order_of, read_dates
-from fetchers.files.numbers import decimal_mark_of, with_decimal_points
-from fetchers.files.reading import BY_EVIDENCE, Reading
 from fetchers.files.refusals import Code, FileRefused
 
 _NAMES: Final[dict[str, tuple[str, ...]]] = {
@@ -33,7 +29,7 @@ _NAMES: Final[dict[str, tuple[str, ...]]] = {
     "high": ("high", "h", "high_price"),
     "low": ("low", "l", "low_price"),
     "close": ("close", "c", "close_price", "last"),
-    "volume": ("volume", "v", "vol", "shares"),
+    "volume": ("volume", "v", "vol"),
     "vwap": ("vwap", "vw", "volume_weighted_average_price"),
     "trades": ("trades", "transactions", "n", "trade_count", "number_of_trades"),
 }
@@ -44,9 +40,14 @@ EXPECTED: Final = (
 """Headings that are recognised, for messages."""
 
 SYMBOL_NAMES: Final = _NAMES["symbol"]
-_NUMBERS: Final = tuple(name for name in schema.DELIVERY.names if name not in ("symbol", "date"))
 _REQUIRED: Final = ("date", "open", "high", "low", "close", "volume")
-_DAILY: Final = ("1d", "d", "day", "1day", "daily", "1 day", "24h", "1440", "")
+NUMBERS: Final = tuple(name for name in schema.DELIVERY.names if name not in ("symbol", "date"))
+_INTERVAL: Final = (
+    *("per", "interval", "timeframe", "time_frame", "timespan", "period"),
+    *("resolution", "frequency", "bar_size", "granularity"),
+)
+_QUOTES: Final = ("bid", "ask", "bid_price", "ask_price")
+_CURRENCY: Final = ("currency", "currency_name", "currency_code")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +82,22 @@ class Columns:
     @property
     def numbers(self) -> list[str]:
         """The file's columns that are taken for numbers."""
-        return [self.taken[name] for name in _NUMBERS if name in self.taken]
+        return [self.taken[name] for name in NUMBERS if name in self.taken]
+
+    @property
+    def currency(self) -> str | None:
+        """The file's column with the currency of its prices, where there is one."""
+        return next((name for name in self.unused if plain_name(name) in _CURRENCY), None)
+
+    @property
+    def times(self) -> list[str]:
+        """The file's columns with times of day beside dates."""
+        return [name for name in self.unused if plain_name(name) == "time"]
 
     @property
     def read(self) -> list[str]:
-        """The file's columns whose values matter: taken, or by which bars are daily or not."""
-        times = [name for name in self.unused if plain_name(name) == "time"]
-        return [*self.taken.values(), *filter(None, [self.interval]), *times]
+        """The file's columns whose values matter: taken, or by which rows are refused."""
+        return [*self.taken.values(), *filter(None, [self.interval, self.currency]), *self.times]
 
     @property
     def is_stooq(self) -> bool:
@@ -116,6 +126,19 @@ def recognise_columns(header: Sequence[str], *, label: str) -> Columns:
         for ours, names in _NAMES.items()
         if not theirs.keys().isdisjoint(names)
     }
+    for ours, name in taken.items():
+        alike = [one for one in header if _without_number(one) == _without_number(name)]
+        if len(alike) > 1:
+            raise FileRefused(
+                Code.NO_COLUMNS,
+                label,
+                f"two columns for {ours}: {alike[0]!r} and {alike[1]!r}",
+                "leave one of them out",
+            )
+    if plain_name(taken.get("close", "")) == "last" and not theirs.keys().isdisjoint(_QUOTES):
+        del taken["close"]  # the last trade at some instant, not the session's
+    if plain_name(taken.get("trades", "")) == "n" and "o" not in theirs:
+        del taken["trades"]  # a number of something else
     missing = [name for name in _REQUIRED if name not in taken]
     if missing:
         raise FileRefused(
@@ -124,128 +147,9 @@ def recognise_columns(header: Sequence[str], *, label: str) -> Columns:
             f"no column for {', '.join(missing)} among {', '.join(header) or 'none'}",
             f"expected headings such as {EXPECTED}",
         )
-    interval = theirs.get("per") or theirs.get("interval")
+    interval = next((theirs[name] for name in _INTERVAL if name in theirs), None)
     used = {*taken.values(), interval}
     return Columns(taken, tuple(name for name in header if name not in used), interval)
-
-
-def to_delivery_rows(
-    raw: pl.DataFrame,
-    columns: Columns,
-    *,
-    symbol: str | None,
-    label: str,
-    reading: Reading = BY_EVIDENCE,
-    lines: pl.Series | None = None,
-) -> pl.DataFrame:
-    """Return a file's rows under our columns; what cannot be read becomes null.
-
-    They have the columns of :data:`batch.core.schema.STAGED`.
-
-    Args:
-        raw: The rows as they are in the file.
-        columns: What its columns stand for.
-        symbol: Used where the file has no column of symbols.
-        label: The file's address, for messages.
-        reading: What is known of the source's files.
-        lines: The line of the file that each row begins on, where it has lines.
-
-    Raises:
-        FileRefused: The bars are not daily, or its dates or numbers can be read in two ways.
-    """
-    taken = columns.taken
-    if columns.interval is not None:
-        keep = is_daily(raw, columns.interval)
-        if raw.height and not keep.any():
-            raise not_daily(f"column {columns.interval!r} has {raw[columns.interval][0]}", label)
-        raw = raw.filter(keep)
-        lines = lines.filter(keep) if lines is not None else None
-    symbols = (
-        pl.col(taken["symbol"]).cast(pl.String).str.strip_chars()
-        if "symbol" in taken
-        else pl.lit(symbol, dtype=pl.String)
-    )
-    if columns.is_stooq:  # Stooq's AAPL.US and BRK-B.US
-        plain = symbols.str.strip_suffix(".US").str.replace_all("-", ".", literal=True)
-        symbols = pl.when(symbols.str.ends_with(".US")).then(plain).otherwise(symbols)
-    has_quotes = symbols.str.contains(r"['\"`]")  # of a dialect that is not read
-    symbols = pl.when(~has_quotes).then(symbols)
-    raw = with_decimal_points(
-        raw,
-        columns.numbers,
-        label=label,
-        reading=reading,
-        misfits=partial(_misfits, columns=columns),
-    )
-    rows = raw.select(
-        symbol=symbols,
-        date=read_dates(raw[taken["date"]], label=label, reading=reading),
-        **{name: read_numbers(taken.get(name), raw.schema) for name in _NUMBERS},
-    )
-    _require_one_stamp_a_day(rows, raw, columns, label)
-    whole = pl.when(pl.col("trades").is_finite()).then(pl.col("trades").round())
-    return rows.with_columns(
-        whole.cast(pl.Int64, strict=False),
-        reason=pl.lit(None, pl.String),
-        line=pl.lit(None, pl.Int64) if lines is None else lines,
-    )
-
-
-def is_daily(raw: pl.DataFrame, interval: str) -> pl.Series:
-    """Return which rows are of a day by the column with their interval."""
-    text = pl.col(interval).cast(pl.String).str.strip_chars().str.to_lowercase()
-    return raw.select(text.is_in(_DAILY) | text.is_null()).to_series()
-
-
-def decided_reading(
-    raw: pl.DataFrame, stamps: pl.Series, columns: Columns, *, label: str, reading: Reading
-) -> Reading:
-    """Return what rows and stamps of a file decide of all others: date order and decimal mark.
-
-    Raises:
-        FileRefused: Its dates or numbers can be read in two ways.
-    """
-    texts = [name for name in columns.numbers if raw.schema[name] == pl.String]
-    mark = reading.decimal_mark
-    if texts:
-        misfits = partial(_misfits, columns=columns)
-        mark = decimal_mark_of(raw, texts, label=label, reading=reading, misfits=misfits)
-    order = date_order_of(stamps, label=label, reading=reading)
-    return replace(reading, date_order=order, decimal_mark=mark)
-
-
-def _require_one_stamp_a_day(
-    rows: pl.DataFrame, raw: pl.DataFrame, columns: Columns, label: str
-) -> None:
-    """Refuse bars of minutes or hours: several times of one day for one symbol."""
-    stamps = [columns.taken["date"]]
-    stamps += [name for name in columns.unused if plain_name(name) == "time"]
-    varying = [name for name in stamps if raw[name].n_unique() > rows["date"].n_unique()]
-    if not varying:
-        return
-    of_bars = rows.select("symbol", "date", stamp=raw.select(pl.struct(stamps)).to_series())
-    several = of_bars.filter(pl.col("date").is_not_null()).unique()
-    twice = several.filter(pl.struct("symbol", "date").is_duplicated())
-    if twice.height:
-        symbol, day, _ = twice.row(0)
-        raise not_daily(f"{symbol} has several times on {day}", label)
-
-
-def not_daily(evidence: str, label: str) -> FileRefused:
-    """Return the refusal of bars of minutes or hours."""
-    return FileRefused(
-        Code.NO_SESSIONS, label, f"its bars are not daily: {evidence}", "export daily bars"
-    )
-
-
-def _misfits(raw: pl.DataFrame, columns: Columns) -> int:
-    """Count the bars whose high or low is not one, with the numbers as they are read."""
-    price = {name: read_numbers(columns.taken[name], raw.schema) for name in schema.PRICES}
-    high, low = price["high"], price["low"]
-    others = [price["open"], price["close"]]
-    is_off = pl.any_horizontal(high < low, *(high < one for one in others))
-    is_off |= pl.any_horizontal(low > one for one in others)
-    return int(raw.select(is_off.sum()).item())
 
 
 def require_types(schema: pl.Schema, columns: Columns, *, label: str) -> None:
@@ -298,6 +202,11 @@ def by_plain_name(header: Sequence[str]) -> dict[str, str]:
     for name in header:
         theirs.setdefault("symbol" if name == "T" else plain_name(name), name)
     return theirs
+
+
+def _without_number(name: str) -> str:
+    """Return the plain name of a column, also of one whose name a reader has made unique."""
+    return "symbol" if name == "T" else re.sub(r"_duplicated_\d+$", "", plain_name(name))
 
 
 def plain_name(name: str) -> str:
