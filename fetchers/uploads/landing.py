@@ -20,7 +20,7 @@ from batch.core.errors import CommitConflict, ObjectMissing, StateDamaged
 from batch.core.layout import GATHERED, LANDING, gathered_key, instant_text, source_slug
 from batch.core.sessions import Calendar
 from batch.storage.store import Expect, Expectation, ObjectStore
-from fetchers.uploads.receipts import Receipt
+from fetchers.uploads.receipts import Receipt, read_receipts
 from fetchers.uploads.standing import Position, Standing
 
 _TRIES: Final = 20
@@ -224,12 +224,14 @@ def write_entries(lake: ObjectStore, entries: tuple[Entry, ...], expect: Expecta
     lake.write(LANDING, _json(_ENTRIES.dump_python(entries)), expect=expect)
 
 
-def remove_uploads(lake: ObjectStore, uploads: Iterable[str]) -> None:
-    """Take entries out of the plan of which every upload is done."""
-    done = set(uploads)
-    for _ in range(_TRIES if done else 0):
+def forget_finished(lake: ObjectStore) -> None:
+    """Take entries out of the plan whose uploads have all come to an end."""
+    for _ in range(_TRIES):
         before, expect = planned_entries(lake)
-        after = tuple(one for one in before if not done.issuperset(one.uploads))
+        planned = [upload for entry in before for upload in entry.uploads]
+        receipts = [kept.receipt for kept in read_receipts(lake, planned)]
+        ended = {one.id for one in receipts if one.state.is_final}
+        after = tuple(one for one in before if not ended.issuperset(one.uploads))
         if after == before:
             return
         try:

@@ -42,10 +42,10 @@ from fetchers.uploads.inspect import BARS
 from fetchers.uploads.landing import (
     Entry,
     Gathered,
+    forget_finished,
     plan_entries,
     planned_entries,
     rank_behind,
-    remove_uploads,
     write_entries,
 )
 from fetchers.uploads.layouts import keep_layouts
@@ -151,20 +151,8 @@ def finish(lake: ObjectStore, settled: Settled, *, now: datetime) -> tuple[Recei
         keep_layouts(lake, done)
         _forget_staged(lake, done.id)
         finished.append(done)
-    remove_uploads(lake, [one.id for one in (*finished, *settled.nothing_new)])
+    forget_finished(lake)
     return tuple(finished)
-
-
-def unfinished(lake: ObjectStore) -> Settled:
-    """Return what has landed and was not finished, for a process of its own to finish.
-
-    Only what an earlier :func:`settle` has carried out may be finished so.
-    """
-    planned = [upload for entry in planned_entries(lake)[0] for upload in entry.uploads]
-    found = [kept.receipt for kept in read_receipts(lake, planned)]
-    return Settled(
-        tuple(one for one in found if one.state is State.STAGED and one.deliveries is not None)
-    )
 
 
 def _open(lake: ObjectStore) -> list[Kept]:
@@ -244,6 +232,7 @@ class _Settling:
         self._arrivals = Arrivals(lake)
         self._gathered = Gathered(lake)
         self._judged: set[str] = set()
+        self._without_news: set[str] = set()
         self._standing = Standing(lake, calendar, workers=workers)
 
     def land_all(self, rules: Mapping[str, SourceRules]) -> tuple[list[Receipt], list[Receipt]]:
@@ -278,10 +267,11 @@ class _Settling:
                 continue  # another run planned meanwhile: its entries come first
         else:
             raise CommitConflict(f"{self._lake.uri}: others kept landing uploads; run it again")
+        forget_finished(self._lake)
         results = sorted(done.values(), key=lambda one: one.order)
         return (
-            [one for one in results if one.state is not State.NOTHING_NEW],
-            [one for one in results if one.state is State.NOTHING_NEW],
+            [one for one in results if one.state is State.STAGED],
+            [one for one in results if one.id in self._without_news],
         )
 
     def _plan(self, staged: Sequence[Receipt], rules: Mapping[str, SourceRules]) -> list[Entry]:
@@ -350,6 +340,7 @@ class _Settling:
                 done.append(self._note(counted))
                 continue
             done.append(become(self._lake, one.id, State.NOTHING_NEW, deliveries=0, now=self._now))
+            self._without_news.add(one.id)
             _forget_staged(self._lake, one.id)
         return done
 
@@ -518,6 +509,7 @@ class _Settling:
                 if _overlap(later.sessions, one.sessions):
                     self._reopen(kept)
                     done.pop(later.id, None)
+                    self._without_news.discard(later.id)
                     reopened = True
         return reopened
 

@@ -21,10 +21,10 @@ from batch.storage.store import ObjectStore
 from fetchers.files.imports import import_files
 from fetchers.files.reader import find_files
 from fetchers.files.refusals import Code
-from fetchers.uploads import settle as settling
 from fetchers.uploads.bucket import BucketDrop
 from fetchers.uploads.drop import Upload
 from fetchers.uploads.receipts import Example, State, claim, read_receipt, release
+from fetchers.uploads.settle import Settled, settle
 from fetchers.uploads.sweep import sweep
 from tests.support.bars import bar
 from tests.support.lakes import rows_of, versions
@@ -79,6 +79,9 @@ def test_a_copy_and_a_touched_file_are_nothing_new(lake: LocalStore, drop: MadeD
     together = round_of(lake, drop, [first, touched], AT)
     later = round_of(lake, drop, [copy], AT + timedelta(hours=2))
 
+    again = settle(lake, drop, calendar=load_calendar(), now=AT)
+
+    assert again == Settled()
     assert [one.id for one in together.landed] == [first.id]
     assert [one.id for one in together.nothing_new] == [touched.id]
     assert [one.state for one in later.nothing_new] == [State.NOTHING_NEW]
@@ -228,7 +231,7 @@ def test_the_guard_holds_a_file_with_many_symbols_that_the_lake_does_not_know(
     known = [bar(f"S{number}", DAY) for number in range(100)]
     round_of(lake, drop, [drop.put("v/all.csv", csv_of(*known), AT - timedelta(days=1))], AT)
     publish(lake)
-    others = [bar(f"S{number}.US", NEXT) for number in range(unknown)]
+    others = [bar(f"OLD{number}", NEXT) for number in range(unknown)]
     rows = [bar(f"S{number}", NEXT) for number in range(100 - unknown)] + others
 
     settled = round_of(lake, drop, [drop.put("v/all.csv", csv_of(*rows), AT)], AT)
@@ -274,7 +277,7 @@ def test_a_stretch_of_sessions_at_a_time_lands_what_all_at_once_does(
 
     round_of(other, drop, [upload], AT)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(settling, "ROWS_AT_ONCE", 20)
+        patch.setattr("fetchers.uploads.settle.ROWS_AT_ONCE", 20)
         round_of(lake, drop, [upload], AT)
 
     landed = {item.key: lake.read(item.key) for item in lake.list("bronze/")}
