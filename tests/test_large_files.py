@@ -6,7 +6,7 @@ import gzip
 import io
 import random
 from contextlib import closing
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import polars as pl
@@ -15,8 +15,12 @@ import pyarrow.parquet as pq
 import pytest
 from polars.testing import assert_frame_equal
 
-from batch.core.sessions import load_calendar
+from batch.core.sessions import Calendar, load_calendar
+from batch.runtime.progress import Silent, never
+from batch.storage.local import LocalStore
+from fetchers.files.imports import import_files
 from fetchers.files.parts import parts_of
+from fetchers.files.reader import find_files
 from fetchers.files.reading import Reading
 from fetchers.files.refusals import Code, FileRefused
 
@@ -192,3 +196,33 @@ def test_a_column_of_unlimited_dates_is_refused(
         pieces_of(tmp_path / "bars.csv", buffer.getvalue(), SMALL)
 
     assert caught.value.code == Code.NOT_A_TABLE
+
+
+def test_an_import_within_a_memory_limit_lands_the_same(tmp_path: Path, calendar: Calendar) -> None:
+    rows = [
+        f"S{number},{day},10.5,{9 if number < 150 and day == SESSIONS[3] else 12},9,11,{number}\n"
+        for number in range(6000)
+        for day in SESSIONS[:5]
+    ]
+    path = tmp_path / "2024-01-15.csv"
+    path.write_text(HEAD.removesuffix(",name") + "\n" + "".join(rows))
+    lakes = []
+    for limit in (None, 400 * 2**20):
+        lake = LocalStore(tmp_path / f"lake-{limit}")
+        done = import_files(
+            lake,
+            find_files(str(path)),
+            calendar=calendar,
+            source="test",
+            received_at=None,
+            now=datetime(2025, 1, 15, tzinfo=UTC),
+            max_refused_share=0.01,
+            workers=1,
+            memory_limit=limit,
+            progress=Silent(),
+            stop_requested=never,
+        )
+        assert (done.problems, done.refused_rows, done.deliveries) == ([], 150, 5)
+        lakes.append({one.key: lake.read(one.key) for one in lake.list("bronze/")})
+
+    assert lakes[0] == lakes[1]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from itertools import chain
 
 import polars as pl
 
@@ -175,6 +176,26 @@ def land(
         reasons,
         tuple(unchanged),
         *(by_line[0] if by_line else ()),
+    )
+
+
+def together(pieces: Iterable[Landed]) -> Landed:
+    """Return the result of landing the pieces of one file, each of other sessions."""
+    landed = list(pieces)
+    first = min(
+        (one for one in landed if one.first_refused_line is not None),
+        key=lambda one: one.first_refused_line or 0,
+        default=None,
+    )
+    return Landed(
+        deliveries=tuple(sorted(chain.from_iterable(one.deliveries for one in landed))),
+        written=tuple(chain.from_iterable(one.written for one in landed)),
+        accepted_rows=sum(one.accepted_rows for one in landed),
+        refused_rows=sum(one.refused_rows for one in landed),
+        reasons=sum((one.reasons for one in landed), Counter()),
+        unchanged=tuple(chain.from_iterable(one.unchanged for one in landed)),
+        first_refused_line=first.first_refused_line if first else None,
+        first_refused_reason=first.first_refused_reason if first else None,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
@@ -14,7 +14,7 @@ import polars as pl
 from batch.core.errors import DataRefused, DeliveryUnreadable
 from batch.core.rules import Reason
 from batch.core.sessions import EARLIEST, Calendar, load_calendar
-from batch.lake.landing import Arrivals, Landed, land, require_few_refused
+from batch.lake.landing import Arrivals, Landed, land, require_few_refused, together
 from batch.runtime.progress import Progress, StopRequested, require_going
 from batch.storage.store import ObjectStore
 from fetchers.files.jail import FileRead, Jail, Limits
@@ -130,19 +130,11 @@ def import_files(
     places = {file: place for place, file in by_age}
     arrivals = Arrivals(store)
 
-    def land_rows(rows: pl.DataFrame, at: datetime, place: int, label: str) -> _Imported:
-        oldest = rows["date"].min()
-        too_old = isinstance(oldest, date) and oldest < calendar.first
+    def land_rows(
+        pieces: Iterable[pl.DataFrame], at: datetime, place: int, label: str
+    ) -> _Imported:
         try:
-            landed = land(
-                store,
-                rows,
-                received_at=at,
-                source=source,
-                calendar=load_calendar(EARLIEST) if too_old else calendar,
-                arrived_at=now + timedelta(microseconds=place),
-                arrivals=arrivals,
-            )
+            landed = together(land_piece(rows, at, place) for rows in pieces)
         except DataRefused as err:
             return _Imported(
                 problem=f"{label}: {err}; that is the date in its name or its modification time;"
@@ -162,27 +154,38 @@ def import_files(
             )
         return _Imported(place, landed)
 
+    def land_piece(rows: pl.DataFrame, at: datetime, place: int) -> Landed:
+        oldest = rows["date"].min()
+        too_old = isinstance(oldest, date) and oldest < calendar.first
+        return land(
+            store,
+            rows,
+            received_at=at,
+            source=source,
+            calendar=load_calendar(EARLIEST) if too_old else calendar,
+            arrived_at=now + timedelta(microseconds=place),
+            arrivals=arrivals,
+        )
+
     def import_single(jail: Jail, file: SourceFile) -> list[_Imported]:
         try:
             with (
                 local_copy(file) as path,
                 jail.read(path, address=file.uri, reading=reading) as parts,
             ):
-                return [one for part in parts for one in import_part(part, file)]
+                return [import_part(part, file) for part in parts]
         except DeliveryUnreadable as err:
             return [_unreadable(err)]
 
-    def import_part(part: FileRead | FileRefused, file: SourceFile) -> Iterator[_Imported]:
+    def import_part(part: FileRead | FileRefused, file: SourceFile) -> _Imported:
         if isinstance(part, FileRefused):
-            yield _unreadable(part)
-        elif part.reference:
-            yield _reference(part.reference, part, places[file], max_refused_share)
-        else:
-            at = received_at or file.received_at
-            landed = [land_rows(rows, at, places[file], part.address) for rows in part.pieces()]
-            note = f"{part.address}: {part.adjusted}; {_SPLITS_AFTER}" if part.adjusted else None
-            yield replace(landed[0], layout=part.layout, note=note)
-            yield from landed[1:]
+            return _unreadable(part)
+        if part.reference:
+            return _reference(part.reference, part, places[file], max_refused_share)
+        at = received_at or file.received_at
+        landed = land_rows(part.pieces(), at, places[file], part.address)
+        note = f"{part.address}: {part.adjusted}; {_SPLITS_AFTER}" if part.adjusted else None
+        return replace(landed, layout=part.layout, note=note)
 
     def import_all(jail: Jail) -> Iterator[_Imported]:
         with ThreadPoolExecutor(workers) as pool:
@@ -200,7 +203,7 @@ def import_files(
                 yield _unreadable(found)
             else:
                 label = f"session {found.rows['date'][0]} of the symbol folders"
-                yield land_rows(found.rows, found.received_at, found.version, label)
+                yield land_rows([found.rows], found.received_at, found.version, label)
 
     progress.begin("importing", len(files), "files")
     imported = []
