@@ -158,7 +158,8 @@ _PACKED_BYTES: Final = 8
 def _sorted_if_plain(rows: pl.DataFrame, closed: Days) -> pl.DataFrame | None:
     """Return rows by (date, symbol) if no rule objects to any of them, by fewer comparisons.
 
-    Most deliveries are such. None does not mean that one is broken: the rules say that.
+    Most deliveries are such. A row that is there twice with the same values is kept once. None
+    does not mean that a row is broken: the rules say that.
     """
     complete = all(rows[name].null_count() == 0 for name in _REQUIRED)
     if not (complete and rows.height and rows["reason"].null_count() == rows.height):
@@ -172,11 +173,15 @@ def _sorted_if_plain(rows: pl.DataFrame, closed: Days) -> pl.DataFrame | None:
     symbol = _packed(rows["symbol"])
     if symbol is None or not (is_sound.all() and np.isin(day, closed).all()):
         return None
-    by_symbol = np.argsort(symbol)
-    order = by_symbol[np.argsort(day[by_symbol], kind="stable")]
+    order = np.lexsort((symbol, day))  # stable: of rows with one key, the first stays the first
     day, symbol = day[order], symbol[order]
-    if ((day[1:] == day[:-1]) & (symbol[1:] == symbol[:-1])).any():
-        return None
+    repeats = np.flatnonzero((day[1:] == day[:-1]) & (symbol[1:] == symbol[:-1])) + 1
+    if len(repeats):
+        names = schema.DELIVERY.names
+        first, second = (rows[order[at]].select(names) for at in (repeats - 1, repeats))
+        if not first.equals(second):
+            return None
+        order = np.delete(order, repeats)
     return rows[order]
 
 
