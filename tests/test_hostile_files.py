@@ -7,7 +7,7 @@ import io
 import tarfile
 import zipfile
 from contextlib import suppress
-from datetime import date, datetime, time
+from datetime import UTC, date, datetime, time
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -362,7 +362,19 @@ STAMPS = {
     "points": "%d.%m.%Y",
     "time": "%Y-%m-%d 16:00:00",
     "zone": "%Y-%m-%dT00:00:00+09:00",
+    "month by its name": "%d-%b-%Y",
+    "words": "%A %d %B %Y",
+    "weekday": "%a %d/%m/%Y",
+    "twelve hours": "%m/%d/%Y 04:00 PM",
 }
+MIDNIGHTS = {
+    "Berlin": ZoneInfo("Europe/Berlin"),
+    "Tokyo": ZoneInfo("Asia/Tokyo"),
+    "Kolkata": ZoneInfo("Asia/Kolkata"),
+    "Chicago": ZoneInfo("America/Chicago"),
+}
+"""Zones whose midnight, in UTC, is no usual time of day of a bar in New York."""
+
 EPOCHS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 
@@ -372,7 +384,7 @@ EPOCHS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
     st.sampled_from(".,"),
     st.booleans(),
     st.sampled_from(["%.2f", "%.3f", "%.4f", "%s"]),
-    st.sampled_from([*STAMPS, *EPOCHS]),
+    st.sampled_from([*STAMPS, *EPOCHS, *MIDNIGHTS]),
     st.booleans(),
 )
 def test_in_any_layout_a_file_gives_its_own_numbers_or_none(
@@ -396,6 +408,9 @@ def test_in_any_layout_a_file_gives_its_own_numbers_or_none(
         shown = decimals % price
         if stamp in STAMPS:
             at = day.strftime(STAMPS[stamp])
+        elif stamp in MIDNIGHTS:
+            midnight = datetime.combine(day, time(), MIDNIGHTS[stamp])
+            at = f"{midnight.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
         else:
             midnight = datetime.combine(day, time(), ZoneInfo("America/New_York"))
             at = str(int(midnight.timestamp()) * EPOCHS[stamp])

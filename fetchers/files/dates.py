@@ -446,14 +446,14 @@ def _day_of(
     Args:
         column: Where they are.
         instants: In UTC, or by a clock of no known zone as if it were UTC.
-        are_local: Whether they are by such a clock: the date as written is usual then.
+        are_local: Whether they are by such a clock.
 
     Raises:
         FileRefused: Several dates are possible, or the usual one is unlikely.
     """
     of_day = [at.time().replace(microsecond=0) for at in instants.values()]
     are_dates = all(clock == time() for clock in of_day)
-    if not of_day or (are_dates and are_local):
+    if not of_day or (are_dates and are_local and len(of_day) == 1):
         return _as_written
     readings: list[Callable[[datetime], date]] = [_as_written]
     if _may_be_midnights(of_day):
@@ -466,7 +466,11 @@ def _day_of(
         return _as_written
     numbers = _session_numbers()
     fitting = [one for one in readings if all(day in numbers for day in days[one])]
-    is_usual = are_local or are_dates or _are_exchange_clocks(instants.values())
+    is_usual = are_dates or _are_exchange_clocks(
+        at.astimezone(_NEW_YORK) for at in instants.values()
+    )
+    if are_local:  # by a clock in New York, perhaps
+        is_usual = is_usual or _are_exchange_clocks(instants.values())
     if len(fitting) == 1 and (fitting[0] is _as_written or not is_usual):
         return fitting[0]
     if is_usual and (_as_written in fitting or not fitting):
@@ -506,5 +510,5 @@ def _in_new_york(at: datetime) -> date:
 
 
 def _are_exchange_clocks(instants: Iterable[datetime]) -> bool:
-    clocks = {at.astimezone(_NEW_YORK).time().replace(microsecond=0) for at in instants}
+    clocks = {at.time().replace(microsecond=0) for at in instants}
     return len(clocks - {_EARLY_CLOSE}) == 1 and clocks <= _EXCHANGE_CLOCKS | {_EARLY_CLOSE}
