@@ -13,16 +13,20 @@ from typing import Any
 import pytest
 
 from batch.consolidator.job import consolidate
-from batch.core.errors import RetryMayHelp
+from batch.core.errors import RetryMayHelp, StoreUnavailable
 from batch.core.layout import LANDING, STAGED, UPLOAD_RULES
 from batch.core.sessions import load_calendar
+from batch.storage import s3
 from batch.storage.s3 import S3Store
-from batch.storage.store import ObjectStore
+from batch.storage.store import ObjectStore, open_store
+from fetchers.uploads.inspect import inspect
 from fetchers.uploads.receipts import State, all_receipts
+from fetchers.uploads.settle import settle
 from tests.support.bars import bar
+from tests.support.faulty_s3 import faulty_s3
 from tests.support.killing import Death, DyingStore, Killed
 from tests.support.lakes import new_lake
-from tests.support.uploads import MadeDrop, csv_of, round_of
+from tests.support.uploads import MadeDrop, ReadHere, csv_of, round_of
 
 DAYS = [date(2024, 12, 31), date(2025, 1, 2)]
 AT = datetime(2025, 1, 6, 15, tzinfo=UTC)
@@ -150,6 +154,36 @@ def test_a_kill_at_writes_to_s3_is_finished_by_the_next_run(
         assert play_with_kill(store, rounds[:1], last, Death.AFTER)
 
         assert outcome(store) == first_round, f"killed after write {last}"
+
+
+def test_a_store_that_fails_in_the_middle_loses_nothing(
+    s3_lake: ObjectStore,
+    rounds: list[MadeDrop],
+    first_round: dict[str, object],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert isinstance(s3_lake, S3Store)
+    monkeypatch.setattr(s3, "ATTEMPTS", 1)
+    drop, calendar, now = rounds[0], load_calendar(), AT + timedelta(days=5)
+    with faulty_s3() as side:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", side.url)
+        lake = open_store(f"s3://{s3_lake.bucket}/faulty")
+        lake.write(UPLOAD_RULES, RULES)
+
+        side.slow = True
+        with pytest.raises(StoreUnavailable):
+            round_of(lake, drop, drop.uploads, now)
+        side.slow = False
+        for one in drop.uploads:
+            inspect(lake, drop, one, calendar=calendar, now=now, jail=ReadHere())
+        side.slow = True
+        with pytest.raises(StoreUnavailable):
+            settle(lake, drop, calendar=calendar, now=now)
+        side.slow = False
+        play(lake, rounds[:1], lake)
+
+        assert len(side.refused) > 1
+        assert outcome(lake) == first_round
 
 
 def test_two_runs_at_the_same_time_land_each_upload_once(
