@@ -6,13 +6,14 @@ A run that dies between an upload's last step and the message loses nothing of i
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from pydantic import TypeAdapter, ValidationError
 
 from batch.core.errors import DataRefused, ObjectMissing, StateDamaged
 from batch.core.layout import NEWS
 from batch.storage.store import ObjectStore
-from fetchers.uploads.receipts import Receipt, State, open_ids, read_receipts
+from fetchers.uploads.receipts import Receipt, open_ids, read_receipts
 from fetchers.uploads.settle import Settled
 
 
@@ -24,14 +25,14 @@ class News:
         run: Its name.
         uploads: Those that were open when it began, and those of runs before it that made no
             message.
-        held: Those of them that were reported as held before.
+        held: Those that were reported as held before, and since when they are.
         settled: What the run settled; None until it has.
         is_reported: Whether the message about them was made.
     """
 
     run: str = ""
     uploads: tuple[str, ...] = ()
-    held: tuple[str, ...] = ()
+    held: tuple[tuple[str, datetime], ...] = ()
     settled: Settled | None = None
     is_reported: bool = True
 
@@ -45,7 +46,7 @@ def begin_news(lake: ObjectStore, run: str) -> None:
     left = () if before.is_reported else before.uploads
     held = before.held
     if before.is_reported and before.settled:
-        held = tuple(one.id for one in before.settled.held)
+        held = tuple((one.id, one.updated_at) for one in before.settled.held)
     uploads = tuple(sorted({*left, *open_ids(lake)}))
     _write(lake, News(run, uploads, held, is_reported=False))
 
@@ -75,7 +76,7 @@ def finish_news(lake: ObjectStore, run: str) -> list[Receipt]:
     news = _of_run(lake, run)
     receipts = [kept.receipt for kept in read_receipts(lake, [*news.uploads])]
     _write(lake, replace(news, is_reported=True))
-    return [one for one in receipts if one.state is not State.HELD or one.id not in news.held]
+    return [one for one in receipts if (one.id, one.updated_at) not in news.held]
 
 
 def _of_run(lake: ObjectStore, run: str) -> News:

@@ -73,7 +73,8 @@ def _lines(receipt: Receipt, lake: str) -> Iterator[str]:
     for text in finding.lines[:3]:
         yield f"      {_cut(text)}"
     for example in receipt.examples[:3]:
-        yield f"      {example.symbol} {example.session}: {example.old} becomes {example.new}"
+        old, new = (_price(value) for value in (example.old, example.new))
+        yield f"      {example.symbol} {example.session}: close {old} would become {new}"
     yield f"    what to do: {_cut(finding.remedy)}"
     if receipt.state is State.HELD:
         verb = "retry" if finding.code in UNREAD else "release"
@@ -87,6 +88,10 @@ def _counts(receipt: Receipt) -> str:
     refused = f", {receipt.refused_rows:,} refused" if receipt.refused_rows else ""
     sessions = f", sessions {found.first} to {found.last}" if found else ""
     return f": {count_text(receipt.rows, 'rows')}{refused}{sessions}"
+
+
+def _price(value: float | None) -> str:
+    return "none" if value is None else f"{value:g}"
 
 
 def _cut(text: str) -> str:

@@ -13,7 +13,7 @@ import pytest
 from batch.core.sessions import Calendar
 from batch.storage.store import ObjectStore, open_store
 from fetchers.uploads.drop import Upload
-from fetchers.uploads.receipts import Receipt, State, all_receipts
+from fetchers.uploads.receipts import Receipt, State, all_receipts, send_back
 from local_aws.access import statement_covers
 from local_aws.endpoint import REGION
 from local_aws.events import Fate
@@ -224,6 +224,24 @@ def test_a_large_file_is_inspected_by_a_job(quiet_drop: Drop) -> None:
     assert processor.status == "SUCCEEDED", processor.cause
     assert drop.receipts()[upload].state is State.QUARANTINED
     assert aws.denied == []
+
+
+def test_an_upload_that_was_sent_back_is_inspected_again_by_the_next_sweep(
+    quiet_drop: Drop,
+) -> None:
+    drop = quiet_drop
+    held = drop.put("acme/vague.csv", AMBIGUOUS)
+    drop.settle()
+    first = drop.receipts()[held]
+    drop.pipeline.operator.alerts()
+
+    send_back(drop.lake, held, now=datetime.now(UTC))
+    drop.sweep()
+    drop.settle()
+
+    again = drop.receipts()[held]
+    assert (first.state, first.attempts) == (State.HELD, 1)
+    assert (again.state, again.attempts) == (State.HELD, 2)
 
 
 @pytest.mark.troubleshooting("alert: `the lake was not updated`")

@@ -14,7 +14,7 @@ from fetchers.handlers.uploads import UploadEvent, _another_try, _event_of
 from fetchers.uploads.drop import Upload
 from fetchers.uploads.inspect import inspect
 from fetchers.uploads.news import begin_news, finish_news, keep_settled, settled_in
-from fetchers.uploads.receipts import Receipt, State
+from fetchers.uploads.receipts import Receipt, State, send_back
 from fetchers.uploads.report import Message, message_of
 from fetchers.uploads.settle import finish, settle
 from tests.support.bars import bar
@@ -26,14 +26,16 @@ PAGE = b"<!DOCTYPE html><html><body>Too many requests</body></html>"
 VAGUE = b"symbol,date,open,high,low,close,volume\nA,03/04/2024,1.5,2.5,1.5,2.5,100\n"
 
 
-def run(lake: LocalStore, drop: MadeDrop, name: str, *uploads: Upload) -> list[Receipt]:
+def run(
+    lake: LocalStore, drop: MadeDrop, name: str, *uploads: Upload, now: datetime = AT
+) -> list[Receipt]:
     """Inspect some uploads and update the lake; returns what is reported."""
     calendar = load_calendar()
     for one in uploads:
-        inspect(lake, drop, one, calendar=calendar, now=AT, jail=ReadHere())
+        inspect(lake, drop, one, calendar=calendar, now=now, jail=ReadHere())
     begin_news(lake, name)
-    keep_settled(lake, name, settle(lake, drop, calendar=calendar, now=AT))
-    finish(lake, settled_in(lake, name), now=AT)
+    keep_settled(lake, name, settle(lake, drop, calendar=calendar, now=now))
+    finish(lake, settled_in(lake, name), now=now)
     return finish_news(lake, name)
 
 
@@ -49,6 +51,8 @@ def test_each_outcome_is_reported_once(lake: LocalStore, drop: MadeDrop) -> None
     first = run(lake, drop, "first", good, page, vague)
     again = finish_news(lake, "first")
     later = run(lake, drop, "later", drop.put("acme/more.csv", csv_of(bar("B", DAY)), AT))
+    send_back(lake, vague.id, now=AT + timedelta(hours=1))
+    still_held = run(lake, drop, "still", vague, now=AT + timedelta(hours=2))
 
     assert states(first) == {
         "acme/good.csv": State.LANDED,
@@ -57,6 +61,7 @@ def test_each_outcome_is_reported_once(lake: LocalStore, drop: MadeDrop) -> None
     }
     assert states(again) == states(first)
     assert states(later) == {"acme/more.csv": State.LANDED}
+    assert states(still_held) == {"acme/vague.csv": State.HELD}
 
 
 def test_a_run_that_dies_before_its_message_loses_nothing_of_it(
