@@ -66,7 +66,7 @@ def _lines(receipt: Receipt, lake: str) -> Iterator[str]:
     shown_id = receipt.id[:SHOWN_ID]
     yield f"  {_cut(receipt.upload.key)} ({shown_id}){_counts(receipt)}"
     finding = receipt.finding
-    if finding is None:
+    if finding is None or (receipt.state is State.LANDED and receipt.released):
         return
     line = f", line {finding.line:,}" if finding.line else ""
     yield f"    {finding.code}{line}: {_cut(finding.sentence)}"
