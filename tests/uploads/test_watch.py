@@ -251,6 +251,25 @@ def hundred_files(lake: ObjectStore, folder: Path) -> None:
     assert {part.rows for part in watch.passes[0].published if part.table == "1d"} == {200}
 
 
+def test_files_that_came_while_others_were_read_are_made_into_bars_with_them(
+    lake: LocalStore, folder: Path
+) -> None:
+    watch = Watch(lake, folder)
+    put(folder, "vendor/A.csv", csv_of(bar("A", DAY)))
+
+    class ReadsForLong(Silent):
+        def advance(self, count: int = 1) -> None:
+            watch.hours.now_s += 2 * GATHERED_FOR_S
+            if not (folder / "vendor/B.csv").exists():
+                put(folder, "vendor/B.csv", csv_of(bar("B", DAY)))
+
+    watch.watcher.has_files()
+    watch.hours.now_s += SETTLE_S
+    done = watch.watcher.bring_in(ReadsForLong(), wait_for_all=False)
+
+    assert keys(done.landed) == ["vendor/A.csv", "vendor/B.csv"]
+
+
 def test_files_that_keep_coming_are_gathered_for_a_minute_only(
     lake: LocalStore, folder: Path
 ) -> None:
