@@ -270,3 +270,24 @@ def test_mutated_parquet_has_an_outcome_with_a_code(
     found = [outcomes(tmp_path, mutated(rng, buffer.getvalue())) for _ in range(60)]
 
     assert sum(isinstance(one, Code) for ((_, one),) in found) > 20
+
+
+@pytest.mark.parametrize("zone", [None, "UTC", "America/New_York"])
+def test_dates_beyond_every_calendar_are_no_dates(tmp_path: Path, zone: str | None) -> None:
+    stamps = pl.Series([2**61, -(2**61), 1744084800 * 10**6], dtype=pl.Int64)
+    table = pl.concat([BARS] * 3).with_columns(date=stamps.cast(pl.Datetime("us", zone)))
+    buffer = io.BytesIO()
+    table.write_parquet(buffer)
+
+    ((_, rows),) = outcomes(tmp_path, buffer.getvalue())
+
+    assert isinstance(rows, list)
+    assert [row[1] for row in rows[:2]] == [None, None]
+
+
+def test_a_time_zone_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    stamps = pa.array([0], pa.timestamp("us", "Mars/Olympus"))
+    buffer = io.BytesIO()
+    pq.write_table(BARS.to_arrow().set_column(1, "date", stamps), buffer)
+
+    assert outcomes(tmp_path, buffer.getvalue()) == [(None, Code.NO_COLUMNS)]

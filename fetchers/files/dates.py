@@ -67,9 +67,9 @@ class Dates:
 
     def of(self, stamps: pl.Series) -> pl.Series:
         """Return the date of each stamp; null where it has none."""
+        stamps = _comparable(stamps)
         if stamps.dtype == pl.Date:
             return stamps
-        stamps = _comparable(stamps)
         unique = stamps.unique().drop_nulls()
         days = pl.Series([self._day(_parsed(one)) for one in unique.to_list()], dtype=pl.Date)
         if len(unique) == 1 and not stamps.null_count():
@@ -197,12 +197,18 @@ class _Instant:
 
 
 def _comparable(stamps: pl.Series) -> pl.Series:
-    """Return stamps as they are told apart: dates and instants as they are, others as text."""
+    """Return stamps as they are told apart: dates and instants as they are, others as text.
+
+    Dates and instants that Python does not have, or that no bar is of, become null.
+    """
     if stamps.dtype == pl.Float64:
         stamps = stamps.cast(pl.Int64, strict=False)
+    if not isinstance(stamps.dtype, pl.Date | pl.Datetime):
+        return stamps.cast(pl.String)
     if isinstance(stamps.dtype, pl.Datetime):
-        return stamps.dt.cast_time_unit("us")  # as exact as Python's
-    return stamps if stamps.dtype == pl.Date else stamps.cast(pl.String)
+        stamps = stamps.dt.cast_time_unit("us")  # as exact as Python's
+    is_of_bars = stamps.dt.year().is_between(1900, 2099)
+    return stamps.zip_with(is_of_bars, pl.Series([None], dtype=stamps.dtype))
 
 
 def _parsed(stamp: str | datetime) -> Stamp | datetime | None:

@@ -142,7 +142,7 @@ class ParquetTable:
         try:
             values = pa.array([], kind.value_type if pa.types.is_dictionary(kind) else kind)
             return pl.from_arrow(values)
-        except pl.exceptions.PolarsError as err:  # of a time zone that does not exist
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as err:  # its time zone
             raise FileRefused(
                 Code.NO_COLUMNS,
                 self._label,
