@@ -343,6 +343,16 @@ def test_volumes_that_may_have_the_other_mark_than_prices_are_refused(tmp_path: 
     assert read(tmp_path, text.replace(";12.345", ";12345.678", 1))[1][6] == 12.345
 
 
+@pytest.mark.parametrize("price", ["19.303", "1.234"])
+def test_prices_that_may_have_the_other_mark_than_volumes_are_refused(
+    tmp_path: Path, price: str
+) -> None:
+    text = priced(price).replace(";1000", ";8.803.156")
+
+    assert refusal(tmp_path, text).code == Code.AMBIGUOUS_DECIMALS
+    assert closes(read(tmp_path, text.replace(price, "7,25"))) == [7.25]
+
+
 def headed(head: str, *rows: str) -> str:
     return "\n".join([head, *rows]) + "\n"
 

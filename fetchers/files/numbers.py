@@ -115,6 +115,8 @@ class NumbersEvidence:
         self._open = _Seen()
         self._open_volumes = dict.fromkeys(DECIMAL_MARKS, _Seen())
         self._has_sure_volumes = False
+        self._open_prices = dict.fromkeys(DECIMAL_MARKS, _Seen())
+        self._has_sure_prices = False
         self._wrong = dict.fromkeys(DECIMAL_MARKS, 0)
         self._beside_whole: set[str] = set()
 
@@ -128,10 +130,18 @@ class NumbersEvidence:
             if head.rows:
                 self._sure["."] = self._sure["."].with_more(head)
                 self._add_volumes(rows.head(_USUAL_ROWS), None)
+                self._has_sure_prices = True
                 return
         for mark in DECIMAL_MARKS:
             found = _seen(rows, texts, lines, partial(_is_only, mark=mark))
             self._sure[mark] = self._sure[mark].with_more(found)
+        prices = [name for name in texts if name != self._volume]
+        for mark in DECIMAL_MARKS:
+            is_sure = _seen(rows, prices, lines, partial(_is_only, mark=mark)).rows > 0
+            self._has_sure_prices |= is_sure
+            is_open = partial(_contains, pattern=_OPEN.replace(".,", mark))
+            found = _seen(rows, prices, lines, is_open)
+            self._open_prices[mark] = self._open_prices[mark].with_more(found)
         found = _seen(rows, texts, lines, _is_open)
         if not found.rows:
             return
@@ -176,8 +186,10 @@ class NumbersEvidence:
             )
         open_ = self._open
         known = next((mark for mark in DECIMAL_MARKS if sure[mark].rows), None)
-        if known:
+        if known:  # but volumes may be written otherwise than prices, and the other way round
             open_ = _Seen() if self._has_sure_volumes else self._open_volumes[known]
+            if not self._has_sure_prices and self._open_prices[_OTHER[known]].rows:
+                open_ = self._open_prices[_OTHER[known]]
         if not open_.rows:
             return Numbers(known or ".")
         marks = {one for one in DECIMAL_MARKS if self._wrong[_OTHER[one]] and not self._wrong[one]}
