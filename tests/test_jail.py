@@ -100,7 +100,7 @@ def outcome(jail: Jail, path: Path, reading: Reading = Reading()) -> FileRead | 
 def slow_file(folder: Path) -> Path:
     """Write a file that takes long to read: each of its dates is another text."""
     path = folder / "slow.csv"
-    lines = (f"A,2025-04-08 10:00:00.{no:06},1,1,1,1,1" for no in range(120_000))
+    lines = (f"A,2025-04-08 16:00:00.{no:06},1,1,1,1,1" for no in range(500_000))
     path.write_text(HEAD + "\n".join(lines) + "\n")
     return path
 

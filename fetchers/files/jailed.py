@@ -111,6 +111,7 @@ def _work(end: socket.socket, *, stderr: int) -> NoReturn:
             os.putenv("POLARS_MAX_THREADS", str(request["threads"]))  # read at its first use
             pa.set_cpu_count(request["threads"])
             reply = _answer(request)
+            _limit(resource.RLIMIT_DATA, sys.maxsize)
             end.sendall(json.dumps(reply).encode() + b"\n")
             if "failed" in reply:
                 break
@@ -134,16 +135,21 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
             piece_bytes=request["piece_bytes"],
         )
         return {"parts": [_read(part, number, folder) for number, part in enumerate(found)]}
-    except MemoryError:
-        return {"failed": "out of memory", "out_of_memory": True}
-    except OSError as err:
-        if err.errno in _FULL:
-            return {"disk_full": True}
-        if err.filename == str(path):
-            return {"unreadable": err.strerror}
-        return {"failed": _in_words(err)}
     except BaseException as err:  # noqa: BLE001 - any failure, a panic too, is the file's outcome
-        return {"failed": _in_words(err)}
+        _limit(resource.RLIMIT_DATA, sys.maxsize)  # an answer takes memory too
+        return _failure(err, path)
+
+
+def _failure(err: BaseException, path: Path) -> dict[str, Any]:
+    match err:
+        case MemoryError():
+            return {"failed": "out of memory", "out_of_memory": True}
+        case OSError() if err.errno in _FULL:
+            return {"disk_full": True}
+        case OSError() if err.filename == str(path):
+            return {"unreadable": err.strerror}
+        case _:
+            return {"failed": _in_words(err)}
 
 
 def _limit(kind: int, most: int) -> None:
