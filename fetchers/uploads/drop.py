@@ -56,6 +56,12 @@ class Upload:
         return f"{'s3://' * self.is_in_bucket}{self.root}/{self.key}"
 
     @property
+    def name(self) -> str:
+        """Its path below the folder of its source."""
+        below_the_drop = self.key.partition("/")[2] if self.is_in_bucket else self.key
+        return below_the_drop.removeprefix(f"{self.source}/")
+
+    @property
     def received_at(self) -> datetime:
         """When its rows were received: the instant in its name, else when it was uploaded.
 

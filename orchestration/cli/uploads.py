@@ -91,10 +91,10 @@ def _list(store: ObjectStore, settings: WorkerSettings, output: Output) -> None:
                 one.id[:SHOWN_ID],
                 f"{one.upload.uploaded_at.astimezone(UTC):%Y-%m-%d %H:%M}",
                 printable(one.upload.source),
-                printable(one.upload.key),
+                printable(one.upload.name),
                 f"{one.rows:,}",
                 one.state,
-                one.finding.code if one.finding else "",
+                one.finding.code.replace("_", " ") if one.finding else "",
             )
             for one in receipts
         ],
