@@ -78,6 +78,7 @@ def sift(
         vwap, trades = row["vwap"], row["trades"]
         tidy = {
             **row,
+            "volume": row["volume"] or 0.0,  # never -0.0
             "vwap": vwap if vwap is not None and 1e-9 <= vwap <= 1e9 else None,
             "trades": trades if trades is not None and 0 <= trades <= 1e12 else None,
         }
