@@ -165,9 +165,10 @@ def test_starting_by_hand_does_what_the_table_says(operation: Operation, given: 
     inputs = {
         "--start --session 2025-11-20": {"session": newest},
         '--start --intervals "5 8" --full': {"intervals": [5, 8], "full": True},
+        "--start --uploads": {},
     }
     assert json.loads(described["input"]) == inputs[given]
-    assert ended.states[-1] == "PipelineComplete"
+    assert ended.states[-1] == ("Swept" if "--uploads" in given else "PipelineComplete")
 
 
 @pytest.mark.slow
