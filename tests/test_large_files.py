@@ -71,6 +71,7 @@ def require_equal(folder: Path, content: bytes, reading: Reading | None = None) 
     return len(pieces)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", [["symbol", "date"], ["date", "symbol"], ["volume"]])
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
 def test_pieces_have_the_rows_of_the_whole_file_by_whole_dates(
@@ -81,6 +82,7 @@ def test_pieces_have_the_rows_of_the_whole_file_by_whole_dates(
     assert require_equal(tmp_path, pack(content)) > 10  # type: ignore[operator]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
@@ -110,6 +112,7 @@ def test_the_order_of_day_and_month_is_that_of_all_pieces(tmp_path: Path, stamp:
     require_equal(tmp_path, text_of(pl.concat([early, late]), stamp))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("deciding", ["1.234,50", "1,234.50"])
 def test_the_decimal_mark_is_that_of_all_pieces(tmp_path: Path, deciding: str) -> None:
     usual = "1,234" if deciding.endswith(",50") else "1.234"

@@ -232,6 +232,7 @@ def letters(mailroom: Letters) -> Iterator[Letters]:
     mailroom.aws.bus.fate = Fate.ONCE
 
 
+@pytest.mark.slow
 def test_an_event_has_the_shape_of_aws(letters: Letters) -> None:
     before = len(letters.inputs())
     made = letters.aws.client("s3").put_object(Bucket="letters", Key="in/ä b+c.csv", Body=b"12345")

@@ -199,6 +199,7 @@ def _imports_read_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(imports, "Jail", ReadHere)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_imports_read_here")
 @settings(
     max_examples=MANY or 2,

@@ -119,6 +119,7 @@ def play_with_kill(lake: ObjectStore, rounds: list[MadeDrop], last: int, death: 
     return False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("death", [Death.BEFORE, Death.AFTER])
 def test_a_kill_at_any_write_is_finished_by_the_next_run(
     death: Death, rounds: list[MadeDrop], never_killed: dict[str, object]
@@ -144,6 +145,7 @@ def first_round(rounds: list[MadeDrop]) -> dict[str, object]:
         return outcome(lake.store)
 
 
+@pytest.mark.slow
 def test_a_kill_at_writes_to_s3_is_finished_by_the_next_run(
     s3_lake: ObjectStore, rounds: list[MadeDrop], first_round: dict[str, object]
 ) -> None:
@@ -156,6 +158,7 @@ def test_a_kill_at_writes_to_s3_is_finished_by_the_next_run(
         assert outcome(store) == first_round, f"killed after write {last}"
 
 
+@pytest.mark.slow
 def test_a_store_that_fails_in_the_middle_loses_nothing(
     s3_lake: ObjectStore,
     rounds: list[MadeDrop],
@@ -186,6 +189,7 @@ def test_a_store_that_fails_in_the_middle_loses_nothing(
         assert outcome(lake) == first_round
 
 
+@pytest.mark.slow
 def test_two_runs_at_the_same_time_land_each_upload_once(
     any_lake: ObjectStore, rounds: list[MadeDrop], first_round: dict[str, Any]
 ) -> None:

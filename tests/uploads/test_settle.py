@@ -115,6 +115,7 @@ def publish(lake: ObjectStore) -> None:
     consolidate(lake, calendar=load_calendar())
 
 
+@pytest.mark.slow
 def test_a_hundred_files_at_once_land_gathered_in_one_consolidation(
     lake: LocalStore, drop: MadeDrop
 ) -> None:
@@ -171,6 +172,7 @@ def test_a_repeated_file_lands_once_an_older_one_that_differs_has_come(
     assert rows_of(lake, "1d")[0]["close"] == 10.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changed", "to", "expected"),
     [
@@ -302,6 +304,7 @@ def test_the_sweep_finds_what_was_lost_and_what_does_not_end(
     assert [one.id for one in later.overdue] == [dead.id]
 
 
+@pytest.mark.slow
 def test_every_version_in_a_bucket_is_an_upload_and_a_bucket_without_versions_is_refused(
     s3_lake: ObjectStore,
 ) -> None:

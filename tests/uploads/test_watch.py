@@ -151,6 +151,7 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_bars_are_those_of_an_import_in_the_order_of_receipt(
     any_lake: ObjectStore, folder: Path, tmp_path: Path
 ) -> None:
