@@ -32,7 +32,7 @@ demo: $(VENV)/runtime.done ## Build a lake from the synthetic exchange: no key, 
 	@$(BIN)/ohlcv demo --lake $(LAKE)
 
 test: $(VENV)/dev.done ## Set up and run the tests
-	@$(BIN)/python -m pytest -n 3 --dist loadfile $(PYTEST)
+	@$(BIN)/python -m pytest -n 4 --dist loadfile $(PYTEST)
 
 pythons: ## Run the quick tests on every other supported Python that is installed
 	@ours=$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
