@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 from functools import cache
 from typing import Final
@@ -14,7 +14,7 @@ import polars as pl
 
 from batch.core import schema
 from batch.core.frames import conform, empty_frame
-from batch.core.sessions import Calendar, Days
+from batch.core.sessions import EARLIEST, Calendar, Days, load_calendar
 
 _UNSEEN: Final = r"\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}"
 """Control, format and other characters that make two tickers look like one."""
@@ -75,6 +75,13 @@ class SiftedRows:
 
     accepted: pl.DataFrame
     refused: pl.DataFrame
+
+
+def calendar_for(rows: pl.DataFrame, calendar: Calendar) -> Calendar:
+    """Return a calendar that covers the dates of rows: this one, or the library's whole one."""
+    oldest = rows["date"].min()
+    too_old = isinstance(oldest, date) and oldest < calendar.first
+    return load_calendar(EARLIEST) if too_old else calendar
 
 
 def is_blank(column: str) -> pl.Expr:

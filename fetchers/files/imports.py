@@ -12,8 +12,8 @@ from functools import partial
 import polars as pl
 
 from batch.core.errors import DataRefused, DeliveryUnreadable
-from batch.core.rules import Reason
-from batch.core.sessions import EARLIEST, Calendar, load_calendar
+from batch.core.rules import Reason, calendar_for
+from batch.core.sessions import Calendar
 from batch.lake.landing import Arrivals, Landed, land, require_few_refused, together
 from batch.runtime.progress import Progress, StopRequested, require_going
 from batch.storage.store import ObjectStore
@@ -155,14 +155,12 @@ def import_files(
         return _Imported(place, landed)
 
     def land_piece(rows: pl.DataFrame, at: datetime, place: int) -> Landed:
-        oldest = rows["date"].min()
-        too_old = isinstance(oldest, date) and oldest < calendar.first
         return land(
             store,
             rows,
             received_at=at,
             source=source,
-            calendar=load_calendar(EARLIEST) if too_old else calendar,
+            calendar=calendar_for(rows, calendar),
             arrived_at=now + timedelta(microseconds=place),
             arrivals=arrivals,
         )

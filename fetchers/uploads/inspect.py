@@ -18,8 +18,8 @@ from batch.core import schema
 from batch.core.errors import CommitConflict
 from batch.core.frames import conform, to_arrow
 from batch.core.layout import staged_key, staged_prefix
-from batch.core.rules import Reason, sift
-from batch.core.sessions import EARLIEST, Calendar, load_calendar
+from batch.core.rules import Reason, calendar_for, sift
+from batch.core.sessions import Calendar
 from batch.runtime.formats import count_text
 from batch.storage.parquet import TableWriter, table_bytes
 from batch.storage.store import ObjectStore
@@ -230,10 +230,7 @@ class _Counted:
     sessions: Sessions | None = None
 
     def after(self, rows: pl.DataFrame, calendar: Calendar, received_at: datetime) -> _Counted:
-        oldest = rows["date"].min()
-        if isinstance(oldest, date) and oldest < calendar.first:
-            calendar = load_calendar(EARLIEST)
-        sifted = sift(rows, calendar, received_at)
+        sifted = sift(rows, calendar_for(rows, calendar), received_at)
         reasons = dict(self.reasons)
         for text in sifted.refused["reason"].to_list():
             for reason in text.split("; "):

@@ -28,8 +28,8 @@ from batch.core.layout import (
     source_slug,
     staged_prefix,
 )
-from batch.core.rules import sift
-from batch.core.sessions import EARLIEST, Calendar, load_calendar
+from batch.core.rules import calendar_for, sift
+from batch.core.sessions import Calendar
 from batch.lake.landing import Arrivals, land
 from batch.runtime.memory import PROCESS_BYTES
 from batch.runtime.progress import Progress, Silent, StopRequested, never, require_going
@@ -389,7 +389,7 @@ class _Settling:
             together,
             received_at=target.position.received_at,
             source=entry.source,
-            calendar=self._calendar_of(together),
+            calendar=calendar_for(together, self._calendar),
             arrived_at=target.position.arrived_at,
             arrivals=self._arrivals,
             rank=target.rank,
@@ -410,7 +410,7 @@ class _Settling:
         its last one was, land right behind it.
         """
         own = Position(receipt.received_at, receipt.upload.uploaded_at)
-        accepted = sift(rows, self._calendar_of(rows), receipt.received_at).accepted
+        accepted = sift(rows, calendar_for(rows, self._calendar), receipt.received_at).accepted
         parts: dict[_Target, pl.DataFrame] = {}
         for other in sorted(around, key=lambda one: one.position, reverse=True):
             if receipt.id in other.uploads:  # as a member of it: what landed then has landed
@@ -542,7 +542,7 @@ class _Settling:
         self, paths: Sequence[Path], dates: Sequence[date | None], receipt: Receipt
     ) -> pl.DataFrame:
         rows = _rows_of(paths, dates)
-        return sift(rows, self._calendar_of(rows), receipt.received_at).accepted
+        return sift(rows, calendar_for(rows, self._calendar), receipt.received_at).accepted
 
     def _dates(self, paths: Sequence[Path]) -> Iterator[list[date | None]]:
         """Return the dates of rows, so many at a time as may be in memory; the undated first."""
@@ -559,11 +559,6 @@ class _Settling:
             rows += count
         if dates:
             yield dates
-
-    def _calendar_of(self, rows: pl.DataFrame) -> Calendar:
-        oldest = rows["date"].min()
-        too_old = isinstance(oldest, date) and oldest < self._calendar.first
-        return load_calendar(EARLIEST) if too_old else self._calendar
 
 
 def _rows_of(paths: Sequence[Path], dates: Sequence[date | None]) -> pl.DataFrame:
