@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from batch.core.errors import ObjectMissing, SettingsError
+from batch.core.errors import SettingsError
 from batch.storage.objects import ObjectStore
 from batch.storage.s3 import S3Store
 
@@ -89,15 +89,6 @@ class VersionedBucket:
                 lake.bucket,
                 lake.prefix + target,
             )
-
-    def head(self, key: str, version: str) -> ObjectVersion | None:
-        """Return a version; None where it is not there."""
-        try:
-            with self._store.translated(key):
-                found = self._store.client.head_object(Bucket=self.name, Key=key, VersionId=version)
-        except ObjectMissing:
-            return None
-        return ObjectVersion(key, version, found["ContentLength"], found["LastModified"])
 
     def _require_versions(self) -> None:
         with self._store.translated(""):

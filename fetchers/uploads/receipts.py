@@ -304,18 +304,13 @@ def become(
         ObjectMissing: It has no receipt.
         CommitConflict: Others kept writing it.
     """
-    for _ in range(_TRIES):
-        kept = read_receipt(lake, upload_id)
-        if kept is None:
-            raise ObjectMissing(f"{lake.uri}/{receipt_key(upload_id)}: removed meanwhile")
-        if kept.receipt.state.is_final:
-            return kept.receipt
-        changed = replace(kept.receipt, state=state, deliveries=deliveries, updated_at=now)
-        try:
-            return write_receipt(lake, changed, kept.version).receipt
-        except CommitConflict:
-            continue
-    raise CommitConflict(f"{receipt_key(upload_id)}: others kept writing it; run it again")
+
+    def ended(receipt: Receipt) -> Receipt:
+        if receipt.state.is_final:
+            return receipt
+        return replace(receipt, state=state, deliveries=deliveries, updated_at=now)
+
+    return change_receipt(lake, upload_id, ended)
 
 
 def release(lake: ObjectStore, upload_id: str, *, now: datetime) -> Receipt:
@@ -343,7 +338,7 @@ def release(lake: ObjectStore, upload_id: str, *, now: datetime) -> Receipt:
             )
         return replace(receipt, state=State.STAGED, released=True, updated_at=now)
 
-    return _change(lake, upload_id, released)
+    return change_receipt(lake, upload_id, released, reopens=True)
 
 
 def send_back(lake: ObjectStore, upload_id: str, *, now: datetime) -> Receipt:
@@ -362,7 +357,7 @@ def send_back(lake: ObjectStore, upload_id: str, *, now: datetime) -> Receipt:
             )
         return replace(receipt, state=State.CLAIMED, released=False, updated_at=now)
 
-    return _change(lake, upload_id, claimed)
+    return change_receipt(lake, upload_id, claimed, reopens=True)
 
 
 def decide_setting(code: Code, source: str) -> str:
@@ -380,13 +375,31 @@ def toml_key(text: str) -> str:
     return text if re.fullmatch(r"[A-Za-z0-9_-]+", text) else json.dumps(text)
 
 
-def _change(lake: ObjectStore, upload_id: str, change: Callable[[Receipt], Receipt]) -> Receipt:
+def change_receipt(
+    lake: ObjectStore,
+    upload_id: str,
+    change: Callable[[Receipt], Receipt],
+    *,
+    reopens: bool = False,
+) -> Receipt:
+    """Replace a receipt by what a function makes of it; return that.
+
+    The function is called again where another process wrote in the meantime. Nothing is written
+    where it returns what it was given. ``reopens`` says that something is left to do from then on.
+
+    Raises:
+        ObjectMissing: There is no receipt.
+        CommitConflict: Others kept writing it.
+    """
     for _ in range(_TRIES):
         kept = read_receipt(lake, upload_id)
         if kept is None:
             raise ObjectMissing(f"{lake.uri}/{receipt_key(upload_id)}: removed meanwhile")
         changed = change(kept.receipt)
-        lake.write(open_key(upload_id), b"")
+        if changed == kept.receipt:
+            return changed
+        if reopens:
+            lake.write(open_key(upload_id), b"")
         try:
             return write_receipt(lake, changed, kept.version).receipt
         except CommitConflict:

@@ -57,6 +57,7 @@ from fetchers.uploads.receipts import (
     Sessions,
     State,
     become,
+    change_receipt,
     open_ids,
     read_receipt,
     read_receipts,
@@ -302,16 +303,19 @@ class _Settling:
             objection = None if receipt.released else guard.objection(receipt, stretches, rules)
             if objection is None:
                 return _symbols_of(paths)
-        kept = read_receipt(self._lake, receipt.id)
-        if kept and kept.receipt.state is State.STAGED:
-            held = replace(
-                kept.receipt,
+
+        def held(current: Receipt) -> Receipt:
+            if current.state is not State.STAGED:
+                return current
+            return replace(
+                current,
                 state=State.HELD,
                 finding=objection.finding,
                 examples=objection.examples,
                 updated_at=self._now,
             )
-            write_receipt(self._lake, held, kept.version)
+
+        change_receipt(self._lake, receipt.id, held)
         return None
 
     def _carry_out(self, entry: Entry) -> list[Receipt]:
@@ -336,23 +340,22 @@ class _Settling:
             if own.left_out:
                 self._keep_bars(one)
             if own.has_news:
-                counted = replace(one, deliveries=len(own.deliveries), updated_at=self._now)
-                done.append(self._note(counted))
+                done.append(self._note(one, deliveries=len(own.deliveries)))
                 continue
             done.append(become(self._lake, one.id, State.NOTHING_NEW, deliveries=0, now=self._now))
             self._without_news.add(one.id)
             _forget_staged(self._lake, one.id)
         return done
 
-    def _note(self, receipt: Receipt) -> Receipt:
+    def _note(self, receipt: Receipt, *, deliveries: int) -> Receipt:
         """Write down that an upload has landed, and as how many deliveries."""
-        kept = read_receipt(self._lake, receipt.id)
-        if kept and kept.receipt.state is State.STAGED:
-            try:
-                write_receipt(self._lake, receipt, kept.version)
-            except CommitConflict:
-                return self._note(receipt)
-        return receipt
+        noted = replace(receipt, deliveries=deliveries, updated_at=self._now)
+
+        def as_noted(current: Receipt) -> Receipt:
+            return noted if current.state is State.STAGED else current
+
+        change_receipt(self._lake, receipt.id, as_noted)
+        return noted
 
     def _land(self, entry: Entry, receipts: Sequence[Receipt]) -> dict[str, _Landed]:
         """Land the rows of an entry, some sessions at a time."""
