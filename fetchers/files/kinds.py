@@ -8,7 +8,8 @@ from typing import Final
 
 from fetchers.files.refusals import DOWNLOAD_AGAIN, Code, FileRefused
 
-_PARQUET: Final = b"PAR1"
+PARQUET: Final = b"PAR1"
+"""The first and the last bytes of Parquet."""
 _GZIP: Final = b"\x1f\x8b"
 _ZSTD: Final = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18")
 """A frame, or one to be skipped: https://www.rfc-editor.org/rfc/rfc8878."""
@@ -56,16 +57,23 @@ def kind_of_bytes(start: bytes, *, label: str) -> FileKind:
     Raises:
         FileRefused: It is empty, or of a kind that is not read.
     """
+    kind = kind_by_magic(start)
+    if kind is None:
+        _refuse_others(start, label)
+    return kind or FileKind.TEXT
+
+
+def kind_by_magic(start: bytes) -> FileKind | None:
+    """Recognise what has a magic number, of four bytes at most; None for text and all else."""
     if start.startswith(_GZIP):
         return FileKind.GZIP
     if _ZSTD.match(start):
         return FileKind.ZSTD
     if start.startswith(_ZIP):
         return FileKind.ZIP
-    if start.startswith(_PARQUET):
+    if start.startswith(PARQUET):
         return FileKind.PARQUET
-    _refuse_others(start, label)
-    return FileKind.TEXT
+    return None
 
 
 def _refuse_others(start: bytes, label: str) -> None:

@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from fetchers.files.kinds import PARQUET
 from fetchers.files.refusals import DOWNLOAD_AGAIN, Code, FileRefused
 from fetchers.files.streams import CHUNK_BYTES, Budget
 from fetchers.files.text import MOST_COLUMNS, FileTable, too_many_columns
 
-_MAGIC: Final = b"PAR1"
 _MOST_FOOTER_BYTES: Final = 16 * 1024 * 1024
 _MOST_TEXT_BYTES: Final = 1024
 _VALUE_BYTES: Final = 16
@@ -155,7 +155,7 @@ class ParquetTable:
         with self._path.open("rb") as file:
             file.seek(max(0, size_bytes - 8))
             end = file.read()
-        if not end.endswith(_MAGIC):
+        if not end.endswith(PARQUET):
             raise self._damaged("a Parquet file without its end")
         if int.from_bytes(end[:4], "little") > _MOST_FOOTER_BYTES:
             raise FileRefused(
