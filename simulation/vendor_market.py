@@ -12,13 +12,8 @@ from batch.core import schema
 from batch.core.errors import DeliveryUnreadable, SettingsError
 from batch.core.frames import empty_frame
 from batch.core.sessions import Calendar
-from fetchers.files.reader import (
-    SourceFile,
-    find_files,
-    instant_in_name,
-    open_parts,
-    read_file,
-)
+from fetchers.files.names import instant_in_name
+from fetchers.files.reader import SourceFile, find_files, open_parts, read_file
 from fetchers.files.reference import Kind
 from fetchers.plan import NEW_YORK
 from fetchers.polygon.parsing import SPLITS_LISTED

@@ -30,7 +30,8 @@ from batch.storage.local import LocalStore
 from batch.storage.store import ObjectStore
 from fetchers.files.columns import recognise_columns, symbol_of_name
 from fetchers.files.imports import Import, import_files
-from fetchers.files.reader import find_files, instant_in_name, read_file
+from fetchers.files.names import days_in_name, instant_in_name
+from fetchers.files.reader import find_files, read_file
 from fetchers.files.reading import Reading
 from orchestration.cli.main import cli
 from tests.support.command_line import run_ohlcv
@@ -200,6 +201,18 @@ def test_dates_are_read_in_every_usual_form(
 )
 def test_a_file_was_received_at_the_date_in_its_name(name: str, instant: datetime | None) -> None:
     assert instant_in_name(name) == instant
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a20150716bee0a47d1b5f23e0d9f890b-0.parquet",
+        "part-00000-20150716-ee0a-47d1-b5f2-3e0d9f890b31-c000.snappy.parquet",
+    ],
+)
+def test_digits_of_a_random_name_say_nothing_of_the_dates_in_a_file(name: str) -> None:
+    assert days_in_name(name) == frozenset()
+    assert days_in_name(f"2015-07-16-{name}") == {date(2015, 7, 16)}
 
 
 def test_received_is_the_option_else_the_name_else_the_modification_time(

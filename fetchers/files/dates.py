@@ -17,7 +17,6 @@ becomes null, so that its row is refused, but it neither flips the order nor ref
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -28,6 +27,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from batch.core.sessions import load_calendar
+from fetchers.files.names import days_in_name
 from fetchers.files.reading import BY_EVIDENCE, Reading
 from fetchers.files.refusals import Code, FileRefused
 from fetchers.files.stamps import Stamp, parse_stamp
@@ -47,8 +47,6 @@ _SLIP_AMONG: Final = 20
 """How many rows must be dates in one order alone, at least, for a single other one to be a slip."""
 _NAME_DAYS: Final = timedelta(days=5)
 """How many days after its newest session a file may be dated: a weekend with holidays."""
-
-_DATE_IN_NAME: Final = re.compile(r"(?<!\d)(\d{4})-?(\d\d)-?(\d\d)(?!\d)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +160,7 @@ def decide_dates(stamps: pl.DataFrame, *, label: str, reading: Reading = BY_EVID
     column = _Column(
         label,
         reading.date_order,
-        days_in_name(label),
+        days_in_name(label.rpartition("/")[2]),
         dict(zip(found, stamps["line"].to_list(), strict=True)),
         dict(zip(found, stamps["rows"].to_list(), strict=True)),
     )
@@ -235,17 +233,6 @@ def _moment(
     if at.time() == time() and at.utcoffset():
         return at.date()
     return _Instant(at.astimezone(UTC))
-
-
-def days_in_name(address: str) -> frozenset[date]:
-    """Return the dates in a file's name, which are written year, month, day."""
-    found = set()
-    for year, month, day in _DATE_IN_NAME.findall(address.rpartition("/")[2]):
-        try:
-            found.add(date(int(year), int(month), int(day)))
-        except ValueError:
-            continue
-    return frozenset(found)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -27,6 +27,7 @@ from batch.core.layout import (
 from batch.storage.store import ObjectStore, open_store
 from fetchers.files.bars import partition_of
 from fetchers.files.columns import Columns
+from fetchers.files.names import instant_in_name
 from fetchers.files.parts import Part, parts_of
 from fetchers.files.reading import BY_EVIDENCE, Reading
 
@@ -35,13 +36,6 @@ SUFFIXES: Final = (
     *(".txt", ".txt.gz", ".txt.zst"),
     *(".parquet", ".zip"),
 )
-
-_INSTANT_IN_NAME = re.compile(
-    r"(?<!\d)(\d{4})-?(\d\d)-?(\d\d)[T_ -](\d\d)[-:]?(\d\d)[-:]?(\d\d)(\d{6}(?=Z))?Z?(?!-?\d)"
-)
-_DATE_IN_NAME = re.compile(r"(?<!\d)(\d{4})-?(\d\d)-?(\d\d)(?!\d)")
-_RANDOM = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
-"""What pandas and Spark name their files after; eight digits in it are no date."""
 
 _BRONZE = re.compile(rf"(?<=/){BRONZE}date=")
 _MADE_BY_LAKES: Final = (SILVER, STATE, RUNS, REJECTED, VACUUMED)
@@ -176,26 +170,3 @@ def read_file(file: SourceFile, reading: Reading = BY_EVIDENCE) -> ReadFile:
     with open_parts(file, reading) as parts:
         found = [(bars.columns, pl.concat(bars.pieces)) for bars in (part.bars() for part in parts)]
     return ReadFile(pl.concat(rows for _, rows in found), found[0][0])
-
-
-def instant_in_name(name: str) -> datetime | None:
-    """Return the instant in a file's name, or None where there is none.
-
-    A date stands for the end of that day in UTC: after the session's close, before the next
-    one's; of several, as in a range of dates, the last one does. A delivery of a lake has
-    microseconds in its name.
-    """
-    name = _RANDOM.sub("", name)
-    at = _INSTANT_IN_NAME.search(name)
-    found = [at] if at else _DATE_IN_NAME.finditer(name)
-    instants = (_instant([int(part or 0) for part in one.groups()]) for one in found)
-    return max((one for one in instants if one), default=None)
-
-
-def _instant(parts: Sequence[int]) -> datetime | None:
-    year, month, day, *clock = parts
-    hour, minute, second, microsecond = clock or (23, 59, 59, 0)
-    try:
-        return datetime(year, month, day, hour, minute, second, microsecond, tzinfo=UTC)
-    except ValueError:
-        return None

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-DATE_ORDERS: Final = ("year-month-day", "year-day-month", "month/day/year", "day/month/year")
-"""Orders of the numbers in a date; what separates them does not matter."""
+from fetchers.files.stamps import DATE_ORDERS
 
 DECIMAL_MARKS: Final = (".", ",")
 

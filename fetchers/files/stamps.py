@@ -62,6 +62,9 @@ _PLACES: Final[dict[str, tuple[int, int, int]]] = {
 }
 """Where year, month and day are among the three numbers of a stamp, by the order."""
 
+DATE_ORDERS: Final = tuple(_PLACES)
+"""Orders of the numbers in a date; what separates them does not matter."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stamp:

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final, Protocol
 
 from batch.storage.store import ObjectStore
-from fetchers.files.reader import instant_in_name
+from fetchers.files.names import instant_in_name
 
 NO_SOURCE: Final = "drop"
 """The source of what lies in no folder of its own."""
