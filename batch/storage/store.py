@@ -5,11 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from batch.core.errors import LakeMissing, SettingsError
+from batch.core.errors import LakeMissing, ObjectMissing, SettingsError
 from batch.core.layout import ROOTS
 from batch.storage.objects import Expect, Expectation, ObjectStore, StoredObject
 
-__all__ = ["Expect", "Expectation", "ObjectStore", "StoredObject", "open_store", "require_lake"]
+__all__ = [
+    "Expect",
+    "Expectation",
+    "ObjectStore",
+    "StoredObject",
+    "open_store",
+    "read_to_replace",
+    "require_lake",
+]
 
 
 def open_store(uri: str) -> ObjectStore:
@@ -32,6 +40,21 @@ def open_store(uri: str) -> ObjectStore:
     from batch.storage.local import LocalStore  # noqa: PLC0415
 
     return LocalStore(Path(parts.path if parts.scheme == "file" else uri))
+
+
+def read_to_replace(store: ObjectStore, key: str) -> tuple[bytes | None, Expectation]:
+    """Return an object's content, None where there is none, and what its replacement expects.
+
+    The version is asked for first: of an object replaced between the two requests, the content
+    is then newer than the version, and a write on its condition is refused.
+    """
+    seen = store.head(key)
+    if seen is None:
+        return None, Expect.NOTHING
+    try:
+        return store.read(key), seen.version
+    except ObjectMissing:
+        return None, Expect.NOTHING
 
 
 def require_lake(store: ObjectStore) -> None:

@@ -21,7 +21,7 @@ from batch.storage.store import ObjectStore
 from fetchers.files.refusals import Code
 from fetchers.uploads.receipts import SHOWN_ID, Example, Finding, Receipt
 from fetchers.uploads.rules import SourceRules
-from fetchers.uploads.standing import Position, Standing
+from fetchers.uploads.standing import Standing, position_of
 
 _MOST_EXAMPLES: Final = 10
 _ROUNDING: Final = 1e-9
@@ -93,8 +93,8 @@ class Guard:
 
         What is on another split basis does not win, nor what a later delivery has already.
         """
-        position = Position(receipt.received_at, receipt.upload.uploaded_at)
-        winning = rows.join(self._standing.keys_after(rows, position), on=_KEY, how="anti")
+        later = self._standing.keys_after(rows, position_of(receipt))
+        winning = rows.join(later, on=_KEY, how="anti")
         if winning.is_empty():
             return empty_frame(schema.DELIVERY).select(*_KEY, old="close", new="close")
         session: date = winning["date"][0]

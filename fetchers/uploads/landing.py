@@ -16,12 +16,12 @@ from typing import Any, Final
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from batch.core.errors import CommitConflict, ObjectMissing, StateDamaged
+from batch.core.errors import CommitConflict, StateDamaged
 from batch.core.layout import GATHERED, LANDING, gathered_key, instant_text, source_slug
 from batch.core.sessions import Calendar
-from batch.storage.store import Expect, Expectation, ObjectStore
+from batch.storage.store import Expectation, ObjectStore, read_to_replace
 from fetchers.uploads.receipts import Receipt, read_receipts
-from fetchers.uploads.standing import Position, Standing
+from fetchers.uploads.standing import Position, Standing, position_of
 
 _TRIES: Final = 20
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -95,7 +95,7 @@ def plan_entries(
     for one in sorted(receipts, key=lambda receipt: receipt.order):
         group = open_.get(one.upload.source)
         own = symbols[one.id]
-        joins = bool(own) and not gathered.around(_position(one), one.id)
+        joins = bool(own) and not gathered.around(position_of(one), one.id)
         if not (group and joins and _may_join(group, one, symbols, standing, calendar)):
             if group:
                 yield _entry(group, symbols)
@@ -129,7 +129,7 @@ def _may_join(
     day = {each.received_at.astimezone(UTC).date() for each in both}
     instants_s = np.array([int(each.received_at.timestamp()) for each in both], np.int64)
     closes = set(calendar.next_to_close(instants_s).tolist())
-    if not alike or len(day) > 1 or len(closes) > 1 or _position(last) == _position(one):
+    if not alike or len(day) > 1 or len(closes) > 1 or position_of(last) == position_of(one):
         return False
     if any(symbols[one.id] & symbols[each.id] for each in group):
         return False
@@ -137,12 +137,8 @@ def _may_join(
     if not ranges:
         return False
     between = standing.between(min(r.first for r in ranges), max(r.last for r in ranges))
-    low, high = _position(first), _position(one)
+    low, high = position_of(first), position_of(one)
     return not any(low < Position.of(found) < high for found in between)
-
-
-def _position(receipt: Receipt) -> Position:
-    return Position(receipt.received_at, receipt.upload.uploaded_at)
 
 
 def _entry(group: list[Receipt], symbols: Mapping[str, Set[str]]) -> Entry:
@@ -205,14 +201,8 @@ def planned_entries(lake: ObjectStore) -> tuple[tuple[Entry, ...], Expectation]:
     Raises:
         StateDamaged: The plan cannot be read.
     """
-    seen = lake.head(LANDING)
-    if seen is None:
-        return (), Expect.NOTHING
-    try:
-        content = lake.read(LANDING)
-    except ObjectMissing:
-        return (), Expect.NOTHING
-    return _validated(_ENTRIES, content, LANDING), seen.version
+    content, expect = read_to_replace(lake, LANDING)
+    return () if content is None else _validated(_ENTRIES, content, LANDING), expect
 
 
 def write_entries(lake: ObjectStore, entries: tuple[Entry, ...], expect: Expectation) -> None:

@@ -15,9 +15,9 @@ from uuid import uuid4
 
 from pydantic import TypeAdapter, ValidationError
 
-from batch.core.errors import CommitConflict, CommitUnknown, ObjectMissing, OhlcvError
+from batch.core.errors import CommitConflict, CommitUnknown, OhlcvError
 from batch.core.layout import WATCHER
-from batch.storage.store import Expect, Expectation, ObjectStore
+from batch.storage.store import Expectation, ObjectStore, read_to_replace
 
 RENEWED_EVERY: Final = timedelta(seconds=30)
 DEAD_AFTER: Final = timedelta(minutes=3)
@@ -152,15 +152,13 @@ def _refusal(lake: ObjectStore, holder: Holder) -> str:
 
 def _read(lake: ObjectStore) -> tuple[Holder | None, Expectation]:
     """Return who watches, and what a write of ours expects; a damaged lease counts as none."""
-    stored = lake.head(WATCHER)
-    if stored is None:
-        return None, Expect.NOTHING
+    content, expect = read_to_replace(lake, WATCHER)
+    if content is None:
+        return None, expect
     try:
-        return _HOLDER.validate_python(json.loads(lake.read(WATCHER))), stored.version
-    except ObjectMissing:
-        return None, Expect.NOTHING
+        return _HOLDER.validate_python(json.loads(content)), expect
     except (ValidationError, ValueError):
-        return None, stored.version
+        return None, expect
 
 
 def _write(lake: ObjectStore, holder: Holder, expect: Expectation) -> str:

@@ -29,7 +29,7 @@ from batch.core.layout import (
     staged_id,
     staged_prefix,
 )
-from batch.storage.store import Expect, Expectation, ObjectStore
+from batch.storage.store import Expect, Expectation, ObjectStore, read_to_replace
 from fetchers.files.refusals import Code, FileRefused
 from fetchers.uploads.drop import Upload
 
@@ -205,10 +205,10 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A receipt as it is stored, with the store's version of it."""
+    """A receipt as it is stored, and what its replacement expects to find."""
 
     receipt: Receipt
-    version: str
+    version: Expectation
 
 
 _RECEIPT: Final = TypeAdapter(Receipt)
@@ -233,14 +233,11 @@ def read_receipt(lake: ObjectStore, upload_id: str) -> Kept | None:
         StateDamaged: It cannot be read.
     """
     key = receipt_key(upload_id)
-    seen = lake.head(key)
-    if seen is None:
+    content, version = read_to_replace(lake, key)
+    if content is None:
         return None
     try:
-        content = lake.read(key)
-        return Kept(_RECEIPT.validate_python(json.loads(content)), seen.version)
-    except ObjectMissing:
-        return None
+        return Kept(_RECEIPT.validate_python(json.loads(content)), version)
     except (ValidationError, ValueError) as err:
         raise StateDamaged(
             f"{lake.uri}/{key}: not a receipt: {str(err).splitlines()[0]}; remove it, and the file"
@@ -277,7 +274,7 @@ def claim(lake: ObjectStore, upload: Upload, *, now: datetime) -> tuple[Kept, bo
                 updated_at=now,
                 attempts=kept.receipt.attempts + 1,
             )
-            expect: Expectation = kept.version
+            expect = kept.version
         else:
             taken = Receipt(
                 upload=upload,

@@ -64,7 +64,7 @@ from fetchers.uploads.receipts import (
     write_receipt,
 )
 from fetchers.uploads.rules import USUAL, SourceRules, read_rules
-from fetchers.uploads.standing import Position, Standing
+from fetchers.uploads.standing import Position, Standing, position_of
 
 ROWS_AT_ONCE: Final = 1_000_000
 _ROW_BYTES: Final = 600
@@ -412,7 +412,7 @@ class _Settling:
         Rows that override some of an entry of several uploads, which has landed as received when
         its last one was, land right behind it.
         """
-        own = Position(receipt.received_at, receipt.upload.uploaded_at)
+        own = position_of(receipt)
         accepted = sift(rows, calendar_for(rows, self._calendar), receipt.received_at).accepted
         parts: dict[_Target, pl.DataFrame] = {}
         for other in sorted(around, key=lambda one: one.position, reverse=True):

@@ -20,6 +20,7 @@ from batch.lake.received import Received, newest_rows
 from batch.lake.reference import read_splits
 from batch.storage.parquet import read_table, require_schema
 from batch.storage.store import ObjectStore
+from fetchers.uploads.receipts import Receipt
 
 _FIRST = datetime.min.replace(tzinfo=UTC)
 _KEY = ("symbol", "date")
@@ -40,6 +41,11 @@ class Position(NamedTuple):
     def of(cls, delivery: Delivery) -> Position:
         """Return where a delivery stands."""
         return cls(delivery.received_at, delivery.arrived_at or _FIRST, delivery.source)
+
+
+def position_of(receipt: Receipt) -> Position:
+    """Return where the rows of an upload stand by themselves."""
+    return Position(receipt.received_at, receipt.upload.uploaded_at)
 
 
 class Standing:
