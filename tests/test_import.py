@@ -25,16 +25,16 @@ from batch.core.sessions import Calendar
 from batch.lake import Lake
 from batch.lake.reference import read_splits
 from batch.runtime.command import run_main
-from batch.runtime.progress import Silent, never
 from batch.storage.local import LocalStore
 from batch.storage.store import ObjectStore
 from fetchers.files.columns import recognise_columns, symbol_of_name
-from fetchers.files.imports import Import, import_files
+from fetchers.files.imports import Import
 from fetchers.files.names import days_in_name, instant_in_name
 from fetchers.files.reader import find_files, read_file
 from fetchers.files.reading import Reading
 from orchestration.cli.main import cli
 from tests.support.command_line import run_ohlcv
+from tests.support.imports import take_files
 
 POLYGON_FLAT_FILE = """ticker,volume,open,close,high,low,window_start,transactions
 AAPL,4930,200.29,200.5,200.63,200.29,1744084800000000000,129
@@ -60,18 +60,14 @@ def take(
     *,
     accept_adjusted: bool = True,
 ) -> Import:
-    return import_files(
+    return take_files(
         store,
-        find_files(str(place)),
-        calendar=calendar,
-        source="test",
+        place,
+        calendar,
         received_at=received_at,
-        now=now or datetime.now(UTC),
+        now=now,
         reading=Reading(accept_adjusted=accept_adjusted),
-        max_refused_share=0.01,
         workers=2,
-        progress=Silent(),
-        stop_requested=never,
     )
 
 
@@ -645,18 +641,7 @@ def test_files_on_s3_are_imported_as_those_on_disk(
 ) -> None:
     s3_lake.write("incoming/2025-04-08.csv", HOUSE.encode())
 
-    outcome = import_files(
-        lake,
-        find_files(f"{s3_lake.uri}/incoming/"),
-        calendar=calendar,
-        source="test",
-        received_at=None,
-        now=datetime.now(UTC),
-        max_refused_share=0.01,
-        workers=1,
-        progress=Silent(),
-        stop_requested=never,
-    )
+    outcome = take_files(lake, f"{s3_lake.uri}/incoming/", calendar)
 
     assert (outcome.problems, outcome.accepted_rows) == ([], 1)
 

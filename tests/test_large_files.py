@@ -16,13 +16,11 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from batch.core.sessions import Calendar, load_calendar
-from batch.runtime.progress import Silent, never
 from batch.storage.local import LocalStore
-from fetchers.files.imports import import_files
 from fetchers.files.parts import parts_of
-from fetchers.files.reader import find_files
 from fetchers.files.reading import Reading
 from fetchers.files.refusals import Code, FileRefused
+from tests.support.imports import take_files
 
 SESSIONS = load_calendar().sessions_between(date(2023, 1, 1), date(2024, 12, 31))
 HEAD = "symbol,date,open,high,low,close,volume,name"
@@ -212,18 +210,12 @@ def test_an_import_within_a_memory_limit_lands_the_same(tmp_path: Path, calendar
     lakes = []
     for limit in (None, 400 * 2**20):
         lake = LocalStore(tmp_path / f"lake-{limit}")
-        done = import_files(
+        done = take_files(
             lake,
-            find_files(str(path)),
-            calendar=calendar,
-            source="test",
-            received_at=None,
+            path,
+            calendar,
             now=datetime(2025, 1, 15, tzinfo=UTC),
-            max_refused_share=0.01,
-            workers=1,
             memory_limit=limit,
-            progress=Silent(),
-            stop_requested=never,
         )
         assert (done.problems, done.refused_rows, done.deliveries) == ([], 150, 5)
         lakes.append({one.key: lake.read(one.key) for one in lake.list("bronze/")})

@@ -13,12 +13,11 @@ from batch.core.rules import sift
 from batch.core.sessions import Calendar
 from batch.lake import Lake
 from batch.lake.landing import land
-from batch.runtime.progress import Silent, never
 from batch.storage.store import ObjectStore
-from fetchers.files.imports import Import, import_files
 from fetchers.files.reader import find_files, read_file
 from fetchers.files.reading import Reading
 from fetchers.files.refusals import Code
+from tests.support.imports import take_files
 
 HEAD = "symbol,date,open,high,low,close,volume\n"
 NOTED = HEAD.strip() + ",note\n"
@@ -30,21 +29,6 @@ def rows_of(folder: Path, text: str) -> pl.DataFrame:
     (folder / "file.csv").write_bytes(text.encode())
     (file,) = find_files(str(folder / "file.csv"))
     return read_file(file).rows
-
-
-def take(store: ObjectStore, place: Path, calendar: Calendar) -> Import:
-    return import_files(
-        store,
-        find_files(str(place)),
-        calendar=calendar,
-        source="test",
-        received_at=RECEIVED,
-        now=RECEIVED,
-        max_refused_share=0.01,
-        workers=1,
-        progress=Silent(),
-        stop_requested=never,
-    )
 
 
 @pytest.mark.parametrize(
@@ -98,7 +82,7 @@ def test_lines_of_refused_rows_are_kept_and_shown(
     (tmp_path / "some.csv").write_text(f"{HEAD}A,2025-04-08,1,2,1,1,9\n{BAD}\n")
     (tmp_path / "all.csv").write_text(f"{HEAD}{BAD}\n{BAD}\n")
 
-    outcome = take(any_lake, tmp_path, calendar)
+    outcome = take_files(any_lake, tmp_path, calendar, received_at=RECEIVED, now=RECEIVED)
 
     found = {one.code: (one.line, one.remedy) for one in outcome.refused}
     assert found == {
@@ -118,7 +102,7 @@ def test_reference_rows_name_the_first_refused_line_too(
     text = "ticker,execution_date,split_from,split_to\nA,2025-04-08,1,2\n\nB,2025-04-08,0,2\n"
     (tmp_path / "splits.csv").write_text(text.replace("\n\n", "\n"))
 
-    (refused,) = take(lake, tmp_path, calendar).refused
+    (refused,) = take_files(lake, tmp_path, calendar, received_at=RECEIVED, now=RECEIVED).refused
 
     assert refused.line == 3
 

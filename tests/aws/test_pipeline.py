@@ -8,18 +8,18 @@ import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from fnmatch import fnmatchcase
 from typing import Any
 
 import pytest
 
 from batch.runtime.command import run_main
-from local_aws.access import Call, statement_covers
+from local_aws.access import Call
 from local_aws.endpoint import REGION
 from local_aws.pipeline import STAND_IN_IMAGES, Alert, Execution
 from orchestration.cli.verify import command as verify_command
 from simulation.vendor_server import Fault, FaultKind
 from tests.aws.conftest import KEY, Deployed
+from tests.support.permissions import unused_permissions
 
 pytestmark = pytest.mark.slow
 
@@ -554,21 +554,9 @@ PLATFORM = ("logs:", "xray:", "ecr:")
 
 def test_no_role_may_do_what_its_code_never_does(quiet: Deployed) -> None:
     quiet.run(intervals=[])
-    used = set(quiet.aws.calls)
-    unused = []
-    for role in sorted({call.role for call in used if call.role.startswith("condvest-")}):
-        for statement in quiet.aws.policies(role):
-            if statement["Effect"] == "Deny":
-                continue
-            for action in statement["Action"]:
-                seen = any(
-                    call.role == role
-                    and fnmatchcase(call.action, action)
-                    and statement_covers(statement, call)
-                    for call in used
-                )
-                if not seen and action not in RARE and not action.startswith(PLATFORM):
-                    unused.append((role, action))
+    roles = {call.role for call in quiet.aws.calls if call.role.startswith("condvest-")}
+
+    unused = unused_permissions(quiet.aws, sorted(roles), rare=RARE, platform=PLATFORM)
 
     assert unused == []
     assert quiet.aws.denied == []

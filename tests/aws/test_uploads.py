@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from fnmatch import fnmatchcase
 
 import pytest
 
@@ -14,11 +13,11 @@ from batch.core.sessions import Calendar
 from batch.storage.store import ObjectStore, open_store
 from fetchers.uploads.drop import Upload
 from fetchers.uploads.receipts import Receipt, State, all_receipts, send_back
-from local_aws.access import statement_covers
 from local_aws.endpoint import REGION
 from local_aws.events import Fate
 from local_aws.pipeline import Alert, Execution
 from tests.aws.conftest import Deployed
+from tests.support.permissions import unused_permissions
 
 pytestmark = pytest.mark.slow
 
@@ -323,19 +322,9 @@ ROLES = (
 
 
 def test_no_role_of_uploads_may_do_what_its_code_never_does(drop: Drop) -> None:
-    used = set(drop.pipeline.aws.calls)
-    unused = []
-    for role in (f"condvest-{name}-{REGION}" for name in ROLES):
-        for statement in drop.pipeline.aws.policies(role):
-            for action in statement["Action"]:
-                seen = any(
-                    call.role == role
-                    and fnmatchcase(call.action, action)
-                    and statement_covers(statement, call)
-                    for call in used
-                )
-                if not seen and action not in RARE and not action.startswith(PLATFORM):
-                    unused.append((role, action))
+    roles = [f"condvest-{name}-{REGION}" for name in ROLES]
+
+    unused = unused_permissions(drop.pipeline.aws, roles, rare=RARE, platform=PLATFORM)
 
     assert unused == []
 

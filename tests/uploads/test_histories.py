@@ -18,17 +18,15 @@ from hypothesis import strategies as st
 
 from batch.core.layout import UPLOAD_RULES, partition_key
 from batch.core.sessions import load_calendar
-from batch.runtime.progress import Silent, never
 from batch.storage.store import ObjectStore
 from fetchers.files import imports
-from fetchers.files.imports import import_files
-from fetchers.files.reader import find_files
 from fetchers.uploads.drop import Upload
 from fetchers.uploads.inspect import inspect
 from fetchers.uploads.receipts import Receipt, State, all_receipts, release, send_back
 from fetchers.uploads.settle import finish, settle
 from tests.oracle import Row
 from tests.support.bars import bar
+from tests.support.imports import take_files
 from tests.support.killing import Death, DyingStore, Killed
 from tests.support.lakes import new_lake, silver_bytes
 from tests.support.uploads import MadeDrop, ReadHere, csv_of
@@ -101,17 +99,13 @@ def imported(lake: ObjectStore, folder: Path, drop: MadeDrop, taken: Sequence[Up
         path = folder / f"import {one.id}" / Path(one.key).name
         path.parent.mkdir()
         path.write_bytes((drop.folder / one.id).read_bytes())
-        import_files(
+        take_files(
             lake,
-            find_files(str(path)),
-            calendar=load_calendar(),
+            path,
+            load_calendar(),
             source=one.source,
             received_at=one.received_at,
             now=one.uploaded_at,
-            max_refused_share=0.01,
-            workers=1,
-            progress=Silent(),
-            stop_requested=never,
         )
 
 

@@ -14,12 +14,9 @@ from batch.core.errors import SettingsError
 from batch.core.layout import BRONZE, DIVIDENDS, STAGED, TICKERS, UPLOAD_RULES, Delivery
 from batch.core.sessions import load_calendar
 from batch.lake.reference import add_splits, read_reference, read_splits
-from batch.runtime.progress import Silent, never
 from batch.storage.local import LocalStore
 from batch.storage.s3 import S3Store
 from batch.storage.store import ObjectStore
-from fetchers.files.imports import import_files
-from fetchers.files.reader import find_files
 from fetchers.files.refusals import Code
 from fetchers.uploads.bucket import BucketDrop
 from fetchers.uploads.drop import Upload
@@ -27,6 +24,7 @@ from fetchers.uploads.receipts import Example, State, claim, read_receipt, relea
 from fetchers.uploads.settle import Settled, settle
 from fetchers.uploads.sweep import sweep
 from tests.support.bars import bar
+from tests.support.imports import take_files
 from tests.support.lakes import rows_of, versions
 from tests.support.uploads import MadeDrop, csv_of, round_of
 
@@ -48,17 +46,14 @@ def test_a_dropped_file_lands_as_an_import_of_it_does(
 
     any_lake.write(UPLOAD_RULES, b"[sources.vendor]\nmax_refused_share = 0.5\n")
     settled = round_of(any_lake, drop, [upload], AT)
-    import_files(
+    take_files(
         other,
-        find_files(str(drop.folder / "bars.csv")),
-        calendar=load_calendar(),
+        drop.folder / "bars.csv",
+        load_calendar(),
         source="vendor",
         received_at=AT,
         now=AT,
         max_refused_share=1,
-        workers=1,
-        progress=Silent(),
-        stop_requested=never,
     )
 
     (receipt,) = settled.landed

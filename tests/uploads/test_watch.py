@@ -36,8 +36,6 @@ from batch.runtime.command import run_main
 from batch.runtime.progress import Silent, StopRequested, never
 from batch.storage.local import LocalStore
 from batch.storage.store import Expect, Expectation, ObjectStore, StoredObject
-from fetchers.files.imports import import_files
-from fetchers.files.reader import find_files
 from fetchers.files.refusals import Code
 from fetchers.uploads.drop import Upload
 from fetchers.uploads.ends import has_its_end
@@ -50,6 +48,7 @@ from orchestration.cli.main import cli
 from orchestration.cli.watcher import GATHERED_FOR_S, Pass, Watcher, WatchSettings
 from tests.support.bars import bar, frame
 from tests.support.command_line import MAIN, ROOT, warm_python
+from tests.support.imports import take_files
 from tests.support.lakes import new_lake, silver_bytes, versions
 from tests.support.passing import PassingStore
 from tests.support.uploads import ReadHere, csv_of
@@ -122,17 +121,14 @@ def put(folder: Path, key: str, content: bytes, at: datetime | None = None) -> P
 def imported(lake: LocalStore, paths: list[tuple[Path, datetime]]) -> dict[str, bytes]:
     """Return the bars of a lake that takes files one by one in this order, by `ohlcv import`."""
     for path, at in paths:
-        import_files(
+        take_files(
             lake,
-            find_files(str(path)),
-            calendar=load_calendar(),
+            path,
+            load_calendar(),
             source="vendor",
             received_at=at,
             now=at,
             max_refused_share=1,
-            workers=1,
-            progress=Silent(),
-            stop_requested=never,
         )
     consolidate(lake, calendar=load_calendar(), workers=1)
     resample(lake, intervals=(5,), calendar=load_calendar(), workers=1)
