@@ -42,8 +42,8 @@ KEPT: Final = "_state/uploads/kept/"
 UPLOAD_RULES: Final = "uploads.toml"
 """What is known in advance of each source of uploads."""
 
-ROOTS: Final = (STATE, SILVER, "bronze/", "reference/", RUNS, QUARANTINE)
-"""The folders of a lake, those that every lake has first."""
+ROOTS: Final = (STATE, SILVER, "bronze/", "reference/", RUNS, QUARANTINE, UPLOAD_RULES)
+"""What lies in the root of a lake, what every lake has first."""
 
 DAILY_TABLE: Final = "1d"
 RESTATEMENTS_TABLE: Final = "restatements"

@@ -55,7 +55,7 @@ def read_rules(lake: ObjectStore) -> Mapping[str, SourceRules]:
     try:
         found = tomllib.loads(content.decode())
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as err:
-        raise SettingsError(f"{label}: not TOML: {err}") from err
+        raise SettingsError(f"{label}: not TOML: {err}; correct it, or remove it") from err
     sources = found.pop("sources", {})
     wrong = [f"unknown {name!r}; expected [sources.NAME]" for name in found]
     rules = {}

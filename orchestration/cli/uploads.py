@@ -13,7 +13,7 @@ from batch.runtime.formats import count_text, printable
 from batch.runtime.options import output_options, settings_options
 from batch.runtime.output import Output
 from batch.runtime.settings import WorkerSettings
-from batch.storage.store import ObjectStore, open_store
+from batch.storage.store import ObjectStore, open_store, require_lake
 from fetchers.uploads.receipts import (
     SHOWN_ID,
     Receipt,
@@ -55,6 +55,7 @@ def command(
       ohlcv uploads retry 3f9a --lake s3://bucket/market
     """
     store = open_store(settings.lake)
+    require_lake(store)
     if action is None:
         _list(store, settings, output)
         return

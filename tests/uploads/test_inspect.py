@@ -322,6 +322,18 @@ def test_a_later_good_version_of_a_file_settles_the_matter(
     assert [one.id for one in needing_attention([bad, other, taken])] == [other.id]
 
 
+def test_a_list_of_uploads_needs_a_lake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lake = LocalStore(tmp_path / "lake")
+    missing = run_main(cli, ["uploads", "--lake", lake.uri], name="ohlcv")
+    said = capsys.readouterr().err
+    lake.write("uploads.toml", b"[sources.x]\nadjusted = true\n")
+    prepared = run_main(cli, ["uploads", "--lake", lake.uri], name="ohlcv")
+
+    assert (missing, prepared) == (2, 0)
+    assert f"no lake at {lake.uri}" in said
+    assert capsys.readouterr().out == "no uploads\n"
+
+
 def test_an_id_is_found_by_its_first_digits(lake: LocalStore, drop: MadeDrop) -> None:
     receipt = inspected(lake, drop, "x/a.csv", SOUND)
 
