@@ -8,7 +8,7 @@ from textwrap import fill
 
 
 def printable(text: str) -> str:
-    """Return text of strangers as a terminal may show it: what is no letter or sign is escaped.
+    """Return text of strangers as a terminal may show it: control characters are escaped.
 
     Names of files can hold control characters, which a terminal would obey, and bytes that are
     no text.

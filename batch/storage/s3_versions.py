@@ -43,8 +43,8 @@ class VersionedBucket:
     def list(self, prefix: str) -> Iterator[ObjectVersion]:
         """Return every version below a prefix, ascending by key, the newest first.
 
-        S3 tells whole seconds. Of versions of a key of the same second, each is dated a
-        microsecond after the one before it, so that their order is kept.
+        S3 reports whole seconds. Versions of a key from the same second are dated a microsecond
+        apart, so that their order is kept.
 
         Raises:
             SettingsError: The bucket keeps no versions.

@@ -65,7 +65,7 @@ class SettleEvent(FunctionEvent):
 
 
 def inspect(event: Any, context: LambdaContext) -> dict[str, Any]:
-    """Inspect an upload; answers its ``state``, ``ignored`` for what is no upload.
+    """Inspect an upload; return its ``state``, or ``ignored`` for what is not an upload.
 
     Raises:
         OhlcvError: It could not be inspected; whatever is wrong with the file is an answer.
@@ -225,7 +225,7 @@ def _sweep(run: Run, lake: ObjectStore, drop: BucketDrop) -> dict[str, Any]:
 
 
 def _another_try(upload: Upload, receipt: Receipt | None, now: datetime) -> str:
-    """Return what tells another inspection of an upload from the first; empty for the first.
+    """Return what distinguishes another inspection of an upload from the first; empty for that.
 
     One that a person sent back is inspected by the next sweep, one whose inspection died once
     a day. A name of an execution has eight characters left.

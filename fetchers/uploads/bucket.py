@@ -55,7 +55,7 @@ class BucketDrop:
 def upload_of(
     bucket: str, key: str, version: str, size_bytes: int, uploaded_at: datetime
 ) -> Upload | None:
-    """Return the upload that an event or a listing tells of; None where it is none.
+    """Return the upload that an event or a listing names; None where it is not one.
 
     That is what lies elsewhere, what has a name for files that are still being written, and what
     has no bytes: such objects stand for folders.

@@ -69,7 +69,7 @@ def inspect(
     Args:
         lake: Where the receipt and the rows are kept.
         drop: Where the upload lies.
-        upload: As an event or a listing tells of it.
+        upload: As an event or a listing names it.
         calendar: The exchange calendar.
         now: The instant.
         jail: What reads it, such as :func:`fetchers.uploads.parts.jail_for_uploads` opens; one

@@ -77,7 +77,7 @@ _REFERENCE_KEYS: Final = {
     Kind.DIVIDENDS: [*_KEY, "dividend_type", "cash_amount", "currency"],
     Kind.TICKERS: ["symbol"],
 }
-"""What makes two rows of a reference table tell of the same; the last that tells counts."""
+"""The key of each reference table; of rows with the same key, the last one counts."""
 
 
 @dataclass(frozen=True, slots=True)
